@@ -1,0 +1,10 @@
+//! promferry carries Prometheus metrics off TLS-secured endpoints.
+//!
+//! The way of the data: `discovery` finds targets, `scrape` reads each into a [`model::Scrape`], `pipeline` fans it out into
+//! one bounded queue an output, and `output` encodes and delivers. Downstream never calls upstream; what goes back is
+//! counters and watched values. `app` joins the stages, `cli` is what the user types.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod model;

@@ -1,0 +1,137 @@
+//! A label set while it is being made: sorted, each name once, no empty value.
+//!
+//! Owned (`Labels<'static>`) where it is kept, borrowed from a line and a target where it is only passed through on its way
+//! into a [`Chunk`](super::Chunk). Relabelling works on either.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The label that holds a series' metric name.
+pub const METRIC_NAME: &str = "__name__";
+
+/// Labels sorted by name. An empty value means that the label is absent (as in Prometheus), so none is ever held.
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Labels<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Labels<'a> {
+    /// No labels.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The value of `name`, or `None` where the label is absent.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.position(name).ok().map(|at| self.0[at].1.as_ref())
+    }
+
+    /// The value of `name`, taken as empty where the label is absent, as relabelling does.
+    pub fn get_or_empty(&self, name: &str) -> &str {
+        self.get(name).unwrap_or("")
+    }
+
+    /// Sets `name` to `value`; an empty value removes the label.
+    pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
+        let (name, value) = (name.into(), value.into());
+        match self.position(&name) {
+            Ok(at) if value.is_empty() => {
+                self.0.remove(at);
+            }
+            Ok(at) => self.0[at].1 = value,
+            Err(_) if value.is_empty() => {}
+            Err(at) => self.0.insert(at, (name, value)),
+        }
+    }
+
+    /// Removes `name` and returns the value that it had.
+    pub fn remove(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        self.position(name).ok().map(|at| self.0.remove(at).1)
+    }
+
+    /// Keeps the labels for which `keep(name, value)` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) {
+        self.0.retain(|(name, value)| keep(name, value));
+    }
+
+    /// Forgets all labels and keeps the memory.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Name and value, in the order of names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + Clone {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
+    /// How many labels there are, the metric's name among them.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no label at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The same labels, owning their text.
+    pub fn into_owned(self) -> Labels<'static> {
+        Labels(
+            self.0
+                .into_iter()
+                .map(|(name, value)| (Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned())))
+                .collect(),
+        )
+    }
+
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        // Exposition lines bring their labels nearly sorted: look at the end first.
+        match self.0.last() {
+            None => Err(0),
+            Some((last, _)) if last.as_ref() < name => Err(self.0.len()),
+            _ => self.0.binary_search_by(|(held, _)| held.as_ref().cmp(name)),
+        }
+    }
+}
+
+impl<'a, N: Into<Cow<'a, str>>, V: Into<Cow<'a, str>>> FromIterator<(N, V)> for Labels<'a> {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut labels = Self::new();
+        for (name, value) in pairs {
+            labels.set(name, value);
+        }
+        labels
+    }
+}
+
+impl fmt::Display for Labels<'_> {
+    /// As Prometheus writes a label set: `{a="b",c="d"}`, with control characters escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (i, (name, value)) in self.iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            write!(f, "{comma}{}=\"{}\"", name.escape_debug(), value.escape_debug())?;
+        }
+        f.write_str("}")
+    }
+}
+
+impl fmt::Debug for Labels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stay_sorted_and_hold_no_empty_value() {
+        let mut labels: Labels = [("b", "2"), ("a", "1"), ("c", "")].into_iter().collect();
+        assert_eq!(labels.to_string(), r#"{a="1",b="2"}"#);
+        labels.set("a", "");
+        labels.set("aa", "x\n\"");
+        assert_eq!(labels.to_string(), r#"{aa="x\n\"",b="2"}"#);
+        assert_eq!(labels.get("c"), None);
+        assert_eq!(labels.remove("b").as_deref(), Some("2"));
+    }
+}

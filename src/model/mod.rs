@@ -1,0 +1,14 @@
+//! What flows through the program: a scrape, the table of series it is about, and its values.
+//!
+//! Owns the shapes that every stage shares, and nothing that acts. A [`Scrape`] is made once, is immutable, and is shared by
+//! `Arc` between all outputs; consecutive scrapes of a target share one [`SeriesSet`], so a scrape costs its values alone.
+
+mod histogram;
+mod labels;
+mod scrape;
+mod series;
+
+pub use histogram::{Histogram, Span as HistogramSpan};
+pub use labels::{Labels, METRIC_NAME};
+pub use scrape::{Exemplar, Origin, Point, Points, PointsBuilder, STALE_NAN, STALE_NAN_BITS, Scrape, Value, is_stale};
+pub use series::{Chunk, ChunkBuilder, Family, FamilyRef, MetricType, SeriesRef, SeriesSet, group_hash};
