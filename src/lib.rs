@@ -7,4 +7,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod config;
 pub mod model;
+pub mod net;
+pub mod relabel;
+pub mod target;
