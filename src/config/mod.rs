@@ -4,7 +4,12 @@
 //! `checked` is the result: it cannot be wrong. Nothing here acts.
 
 pub mod checked;
+pub mod fields;
 mod problem;
+pub mod schema;
+pub mod values;
+mod variables;
 pub mod yaml;
 
 pub use problem::{Pos, Problem, Problems, quoted};
+pub use variables::Environment;
