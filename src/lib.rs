@@ -10,5 +10,7 @@
 pub mod config;
 pub mod model;
 pub mod net;
+pub mod pipeline;
+pub mod random;
 pub mod relabel;
 pub mod target;
