@@ -7,5 +7,11 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod config;
 pub mod exposition;
 pub mod model;
+pub mod net;
+pub mod pipeline;
+pub mod random;
+pub mod relabel;
+pub mod target;

@@ -1,0 +1,338 @@
+//! The configuration as the program uses it: complete, with every default filled in, and free of contradictions.
+//!
+//! Stages take these types in their constructors. `PartialEq` is how a reload finds out what has not changed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::Labels;
+use crate::net::credentials::Secret;
+use crate::net::tls::{ServerTls, TlsSettings};
+use crate::net::{Scheme, Url};
+use crate::relabel::Rules;
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What concerns the whole process.
+    pub global: Global,
+    /// What is scraped, in the order of the file; job names are unique.
+    pub scrapes: Vec<Arc<ScrapeConfig>>,
+    /// Where it goes; names are unique.
+    pub outputs: Vec<Arc<OutputConfig>>,
+    /// The admin port, or `None` where it is off.
+    pub admin: Option<Admin>,
+}
+
+/// What concerns the whole process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Global {
+    /// From SIGTERM to the end of the process, at most.
+    pub shutdown_timeout: Duration,
+}
+
+/// The admin port: status page, self-metrics, API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Loopback, unless `tls` or `insecure` is set.
+    pub listen: SocketAddr,
+    /// TLS, with or without client certificates.
+    pub tls: Option<ServerTls>,
+}
+
+/// One entry of `scrape_configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScrapeConfig {
+    /// The `job` label.
+    pub job_name: String,
+    /// Where targets come from.
+    pub discovery: Discovery,
+    /// The default scheme; a target's own wins.
+    pub scheme: Scheme,
+    /// The default path, starting with `/`.
+    pub metrics_path: String,
+    /// Query parameters, by name.
+    pub params: BTreeMap<String, Vec<String>>,
+    /// Time between scrapes.
+    pub scrape_interval: Duration,
+    /// Time that one scrape may take; at most the interval.
+    pub scrape_timeout: Duration,
+    /// Whether the timeout was inherited from a default: then it is lowered to a target's shorter interval silently.
+    pub is_timeout_inherited: bool,
+    /// On top of the hashed offset: a random delay below this at each tick.
+    pub scrape_jitter: Duration,
+    /// TLS towards targets.
+    pub tls: TlsSettings,
+    /// Credentials towards targets.
+    pub auth: Auth,
+    /// Headers for each request; values may be secrets.
+    pub http_headers: Vec<(String, Secret)>,
+    /// Whether redirects are followed; `None` where the file is silent: then only those of targets that are not announced by
+    /// a job's file.
+    pub follow_redirects: Option<bool>,
+    /// Whether compressed answers are asked for.
+    pub enable_compression: bool,
+    /// Labels of the exposition win over the target's.
+    pub honor_labels: bool,
+    /// Timestamps of the exposition are used.
+    pub honor_timestamps: bool,
+    /// Series with their own timestamps get stale markers too.
+    pub track_timestamps_staleness: bool,
+    /// What a line that cannot be read does.
+    pub on_bad_line: OnBadLine,
+    /// Whether `up` and its like are made.
+    pub scrape_metrics: bool,
+    /// Limits on one scrape.
+    pub limits: Limits,
+    /// Rules for targets.
+    pub relabel: Rules,
+    /// Rules for samples.
+    pub metric_relabel: Rules,
+    /// Labels for every sample that does not have them; from `global.external_labels`.
+    pub external_labels: Labels<'static>,
+}
+
+/// The mechanisms of one scrape configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Discovery {
+    /// `static_configs`.
+    pub static_groups: Vec<StaticGroup>,
+    /// `file_sd_configs`.
+    pub files: Vec<FileSd>,
+    /// `prom_scraper_sd_configs`.
+    pub prom_scraper: Vec<PromScraperSd>,
+}
+
+/// One entry of `static_configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaticGroup {
+    /// `host:port`, as typed.
+    pub targets: Vec<String>,
+    /// Labels for each of them.
+    pub labels: Labels<'static>,
+}
+
+/// One entry of `file_sd_configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileSd {
+    /// Globs of JSON and YAML files; relative ones are already joined to the configuration's folder.
+    pub files: Vec<String>,
+    /// Time between two looks where no event came.
+    pub refresh_interval: Duration,
+    /// Targets at most; 0 is no limit.
+    pub target_limit: usize,
+}
+
+/// One entry of `prom_scraper_sd_configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromScraperSd {
+    /// Globs of `prom_scraper_config.yml` files.
+    pub files: Vec<String>,
+    /// The host that their ports are on.
+    pub host: String,
+    /// Time between two looks where no event came.
+    pub refresh_interval: Duration,
+    /// Targets at most; 0 is no limit.
+    pub target_limit: usize,
+}
+
+/// Credentials of a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Auth {
+    /// None.
+    #[default]
+    None,
+    /// `Authorization: Basic`.
+    Basic {
+        /// User name.
+        username: String,
+        /// Password, or the file that holds it.
+        password: Secret,
+    },
+    /// `Authorization: TYPE CREDENTIALS`; a bearer token, or Elasticsearch's `ApiKey`.
+    Header {
+        /// The word before the credentials.
+        scheme: String,
+        /// The credentials, or the file that holds them.
+        credentials: Secret,
+    },
+}
+
+/// What a line that cannot be read does to its scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBadLine {
+    /// It is left out, counted and named.
+    #[default]
+    Skip,
+    /// The scrape fails.
+    Fail,
+}
+
+/// Limits on one scrape; 0 is no limit, as in Prometheus, except where a default is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a body, after inflating; 64 MiB.
+    pub body_bytes: u64,
+    /// Bytes of one line; 1 MiB.
+    pub line_bytes: usize,
+    /// Samples after relabelling.
+    pub samples: usize,
+    /// Labels of a sample.
+    pub labels: usize,
+    /// Bytes of a label's name.
+    pub label_name_bytes: usize,
+    /// Bytes of a label's value.
+    pub label_value_bytes: usize,
+    /// Targets of this configuration after relabelling.
+    pub targets: usize,
+}
+
+/// One entry of `outputs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputConfig {
+    /// Its name, in logs and metrics.
+    pub name: String,
+    /// Where it delivers to.
+    pub kind: OutputKind,
+    /// How requests are made up.
+    pub batch: Batch,
+    /// What is kept while it cannot deliver.
+    pub queue: Queue,
+    /// Rules for the samples of this output.
+    pub write_relabel: Rules,
+}
+
+/// Which output, and its own settings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OutputKind {
+    /// Elasticsearch's `_bulk`.
+    Elasticsearch(Elasticsearch),
+    /// The aggregate endpoint.
+    Expose(Expose),
+    /// A file, or stdout.
+    File(FileOutput),
+}
+
+/// How requests are made up. A batch ends at whichever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Samples; 10,000.
+    pub max_samples: usize,
+    /// Bytes of the body before compression; 5 MiB.
+    pub max_bytes: usize,
+    /// Age of its oldest sample; 10 s.
+    pub flush_interval: Duration,
+    /// A random delay below this on top of it; 1 s.
+    pub flush_jitter: Duration,
+}
+
+/// What is kept while an output cannot deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Samples; 1,000,000.
+    pub max_samples: usize,
+    /// Bytes of memory, the series that it keeps alive included; 64 MiB.
+    pub max_bytes: usize,
+    /// Age; 2 h.
+    pub max_age: Duration,
+    /// What a full queue does.
+    pub on_full: OnFull,
+}
+
+/// What a full queue does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// Lets go of what has waited longest.
+    #[default]
+    DropOldest,
+    /// Refuses what comes.
+    DropNewest,
+}
+
+/// How an HTTP output reaches its receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpOutput {
+    /// All of them are used; a failing one is set aside.
+    pub urls: Vec<Url>,
+    /// TLS towards them.
+    pub tls: TlsSettings,
+    /// Credentials towards them.
+    pub auth: Auth,
+    /// Headers for each request; values may be secrets.
+    pub headers: Vec<(String, Secret)>,
+    /// From connecting to the last byte of the answer; 60 s.
+    pub timeout: Duration,
+    /// Whether bodies are sent as gzip.
+    pub gzip: bool,
+}
+
+/// The Elasticsearch output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Elasticsearch {
+    /// Where and how.
+    pub http: HttpOutput,
+    /// Index or data stream, with `%Y.%m.%d`-style parts from the sample's time in UTC.
+    pub index: String,
+    /// `create` into a data stream, or `index` into an index.
+    pub action: BulkAction,
+    /// What a document looks like.
+    pub shape: DocumentShape,
+}
+
+/// The bulk operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BulkAction {
+    /// Refused when the document is there already; all that data streams allow.
+    Create,
+    /// Overwrites.
+    Index,
+}
+
+/// What a document looks like; facts are in docs/elasticsearch.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DocumentShape {
+    /// One document a label set: `labels`, `metrics`.
+    TimeSeries,
+    /// Telegraf, `metric_version = 2`.
+    Telegraf,
+    /// Telegraf, `metric_version = 1`.
+    TelegrafV1,
+}
+
+/// The aggregate endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expose {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The path; `/metrics`.
+    pub path: String,
+    /// TLS, with or without client certificates.
+    pub tls: Option<ServerTls>,
+    /// Whether samples are written with their times.
+    pub timestamps: bool,
+}
+
+/// The file output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileOutput {
+    /// The file, or `None` for stdout.
+    pub path: Option<PathBuf>,
+    /// What is written.
+    pub format: FileFormat,
+    /// Size in bytes at which the file is rotated; 0 is never.
+    pub rotate_bytes: u64,
+    /// Rotated files that are kept.
+    pub rotate_keep: usize,
+}
+
+/// What the file output writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileFormat {
+    /// A line a sample, as `promferry parse --json` has it.
+    Json,
+    /// Exposition text 0.0.4 with timestamps.
+    Text,
+}

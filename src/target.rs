@@ -1,0 +1,72 @@
+//! An endpoint to scrape, and its identity.
+//!
+//! A [`Target`] is immutable and complete: whoever holds one can scrape it without asking anybody. Two targets that compare
+//! equal are the same target; discovery hands the same `Arc` on as long as nothing about it changed, so that its loop, its
+//! connection and its table live on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::checked::ScrapeConfig;
+use crate::model::{Labels, Origin};
+use crate::net::Scheme;
+use crate::net::tls::TlsSettings;
+
+/// One endpoint that is scraped at an interval.
+#[derive(Debug, PartialEq)]
+pub struct Target {
+    /// Its identity and final labels, as everything downstream sees them.
+    pub origin: Arc<Origin>,
+    /// The scrape configuration that it came through.
+    pub config: Arc<ScrapeConfig>,
+    /// How it is spoken to.
+    pub scheme: Scheme,
+    /// Host name or address to connect to, without brackets.
+    pub host: String,
+    /// Port to connect to.
+    pub port: u16,
+    /// Path and query of the request, starting with `/`; made from parts, so that no label can change host or scheme.
+    pub path_and_query: String,
+    /// TLS files and names: those of the configuration, or the target's own.
+    pub tls: TlsSettings,
+    /// Request headers of its own, beyond the configuration's. They may hold secrets.
+    pub headers: Vec<Header>,
+    /// Time between scrapes.
+    pub interval: Duration,
+    /// Time that one scrape may take, connecting included.
+    pub timeout: Duration,
+    /// What was discovered, before relabelling.
+    pub discovered: Labels<'static>,
+    /// Whether a job that we do not trust announced it: no redirects are followed then, unless allowed.
+    pub is_announced: bool,
+    /// The file that announced it, for people.
+    pub file: Option<PathBuf>,
+}
+
+impl Target {
+    /// The job's name, for people and for grouping.
+    pub fn job(&self) -> &str {
+        self.origin.labels.get_or_empty("job")
+    }
+
+    /// The `instance` label.
+    pub fn instance(&self) -> &str {
+        self.origin.labels.get_or_empty("instance")
+    }
+}
+
+/// A request header. Its value may be a secret and is never printed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Header {
+    /// The name, lowercase.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+impl std::fmt::Debug for Header {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: ***", self.name)
+    }
+}
