@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +24,7 @@ pub fn client_tls(fields: &Fields<'_>) -> TlsSettings {
         ca_file: tls.path("ca_file"),
         cert_file: tls.path("cert_file"),
         key_file: tls.path("key_file"),
-        server_name: tls.read_optional("server_name", not_empty),
+        server_name: tls.read_optional("server_name", host),
         min_version: tls.choice("min_version", &versions).unwrap_or_default(),
         insecure_skip_verify: tls.switch("insecure_skip_verify"),
         pin_sha256: tls.read_optional("pin_sha256", sha256),
@@ -50,31 +49,34 @@ fn sha256(text: &str) -> Result<[u8; 32], Complaint> {
     bytes.ok_or_else(|| "is not a SHA-256; write its 32 bytes as 64 hex digits or as base64".to_owned())
 }
 
-/// `basic_auth` or `authorization`.
+/// `basic_auth` or `authorization`; that only one is given is checked elsewhere.
 pub fn auth(fields: &Fields<'_>) -> Auth {
-    if let Some(basic) = fields.section("basic_auth") {
-        let username = basic.read_optional("username", |name| match name.contains(':') {
-            true => Err("has a colon, which a user name cannot have".to_owned()),
-            false => not_empty(name),
-        });
-        let password = secret(&basic, "password", "password_file").unwrap_or(Secret::Inline(String::new()));
-        return Auth::Basic { username: username.unwrap_or_default(), password };
-    }
-    let Some(header) = fields.section("authorization") else { return Auth::None };
-    let scheme = header.read_optional("type", |scheme| match scheme {
-        "" => Err("is empty".to_owned()),
-        _ if scheme.eq_ignore_ascii_case("basic") => Err("is not for here; use basic_auth".to_owned()),
-        _ if is_token(scheme) => Ok(scheme.to_owned()),
-        _ => Err("is not a word that a header can begin with".to_owned()),
+    let basic = fields.section("basic_auth").map(|basic| basic_auth(&basic));
+    let header = fields.section("authorization").map(|header| authorization(&header));
+    basic.or(header).unwrap_or_default()
+}
+
+fn basic_auth(fields: &Fields<'_>) -> Auth {
+    let username = fields.read_optional("username", |name| match name.contains(':') {
+        true => Err("has a colon, which a user name cannot have".to_owned()),
+        false => not_empty(name),
     });
-    let credentials = secret(&header, "credentials", "credentials_file");
-    if credentials.is_none() && !header.has("credentials") && !header.has("credentials_file") {
-        header.missing("credentials");
+    let password = secret(fields, "password", "password_file");
+    Auth::Basic { username: username.unwrap_or_default(), password: password.unwrap_or(Secret::Inline(String::new())) }
+}
+
+fn authorization(fields: &Fields<'_>) -> Auth {
+    let scheme = fields.read_optional("type", |scheme| match scheme.eq_ignore_ascii_case("basic") {
+        true => Err("is not for here; use basic_auth".to_owned()),
+        false if is_token(scheme) => Ok(scheme.to_owned()),
+        false => Err("is not a word that a header can begin with".to_owned()),
+    });
+    let credentials = secret(fields, "credentials", "credentials_file");
+    if !fields.has("credentials") && !fields.has("credentials_file") {
+        fields.missing("credentials");
     }
-    Auth::Header {
-        scheme: scheme.unwrap_or_default(),
-        credentials: credentials.unwrap_or(Secret::Inline(String::new())),
-    }
+    let credentials = credentials.unwrap_or(Secret::Inline(String::new()));
+    Auth::Header { scheme: scheme.unwrap_or_default(), credentials }
 }
 
 /// A secret, typed or in a file; both is a problem.
@@ -86,19 +88,19 @@ pub fn secret(fields: &Fields<'_>, name: &str, file_name: &str) -> Option<Secret
 
 /// Headers that the connection is made of, or that have a key of their own.
 const RESERVED_HEADERS: &[(&str, &str)] = &[
-    ("host", "is set from the address"),
-    ("content-length", "is set from the body"),
-    ("content-type", "is set from the body"),
-    ("content-encoding", "is set from the body"),
-    ("transfer-encoding", "is set from the body"),
-    ("connection", "is set by the connection"),
-    ("keep-alive", "is set by the connection"),
-    ("upgrade", "is set by the connection"),
-    ("te", "is set by the connection"),
-    ("trailer", "is set by the connection"),
-    ("proxy-connection", "is set by the connection"),
-    ("accept-encoding", "is set by enable_compression"),
-    ("authorization", "has keys of its own; use basic_auth or authorization"),
+    ("host", "it is made of the address"),
+    ("content-length", "it is made of the body"),
+    ("content-type", "it is made of the body"),
+    ("content-encoding", "it is made of the body"),
+    ("transfer-encoding", "it is made of the body"),
+    ("connection", "it belongs to the connection"),
+    ("keep-alive", "it belongs to the connection"),
+    ("upgrade", "it belongs to the connection"),
+    ("te", "it belongs to the connection"),
+    ("trailer", "it belongs to the connection"),
+    ("proxy-connection", "it belongs to the connection"),
+    ("accept-encoding", "enable_compression decides about it"),
+    ("authorization", "use basic_auth or authorization"),
 ];
 
 /// `http_headers`, in Prometheus' shape.
@@ -131,7 +133,7 @@ fn header_name(fields: &Fields<'_>, name: &str, at: Pos, seen: &mut HashMap<Stri
         return None;
     }
     if let Some((_, why)) = RESERVED_HEADERS.iter().find(|(reserved, _)| *reserved == lower) {
-        fields.note_at(at, format!("the header {} {why}", quoted(name)));
+        fields.note_at(at, format!("the header {} cannot be set here; {why}", quoted(name)));
         return None;
     }
     if let Some(first) = seen.insert(lower.clone(), at) {
@@ -164,6 +166,7 @@ fn is_token(text: &str) -> bool {
 /// `relabel_configs`, `metric_relabel_configs` or `write_relabel_configs`.
 pub fn rules(fields: &Fields<'_>, name: &str) -> Rules {
     let rules = fields.sections(name).into_iter().filter_map(|rule| {
+        let problems_before = rule.problem_count();
         let texts = |placed: Vec<Placed>| placed.into_iter().map(|placed| placed.text).collect();
         let spec = RuleSpec {
             source_labels: texts(rule.texts("source_labels")),
@@ -175,6 +178,8 @@ pub fn rules(fields: &Fields<'_>, name: &str) -> Rules {
             action: rule.optional_text("action"),
         };
         match Rule::new(spec) {
+            // What could not be read would only be told again, as missing.
+            _ if rule.problem_count() > problems_before => None,
             Ok(rule) => Some(rule),
             Err(error) => {
                 rule.note(error.key(), &error);
@@ -200,29 +205,18 @@ pub fn labels(fields: &Fields<'_>, name: &str) -> Labels<'static> {
 
 /// `listen`, `tls_config` and `insecure`. Off loopback, clients must show a certificate or `insecure` be set.
 pub fn listener(fields: &Fields<'_>) -> (SocketAddr, Option<ServerTls>) {
-    let tls = fields.section("tls_config").map(|tls| {
-        let file = |name: &str| {
-            tls.path(name).unwrap_or_else(|| {
-                if !tls.has(name) {
-                    tls.missing(name);
-                }
-                PathBuf::new()
-            })
-        };
-        ServerTls {
-            cert_file: file("cert_file"),
-            key_file: file("key_file"),
-            client_ca_file: tls.path("client_ca_file"),
-        }
+    let tls = fields.section("tls_config").map(|tls| ServerTls {
+        cert_file: tls.path("cert_file").unwrap_or_default(),
+        key_file: tls.path("key_file").unwrap_or_default(),
+        client_ca_file: tls.path("client_ca_file"),
     });
     let listen = fields.read_optional("listen", address);
     let is_insecure = fields.switch("insecure");
     let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
-    if let Some(listen) = listen.filter(|listen| !listen.ip().to_canonical().is_loopback()) {
-        if !is_insecure && !asks_for_certificates {
-            let remedy = "tls_config with client_ca_file is needed, or insecure: true";
-            fields.note_value("listen", &listen.to_string(), format!("can be reached from other machines; {remedy}"));
-        }
+    let is_open = !is_insecure && !asks_for_certificates;
+    if let Some(listen) = listen.filter(|listen| is_open && !listen.ip().to_canonical().is_loopback()) {
+        let remedy = "tls_config with client_ca_file is needed, or insecure: true";
+        fields.note_value("listen", &listen.to_string(), format!("can be reached from other machines; {remedy}"));
     }
     (listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), tls)
 }
@@ -242,10 +236,25 @@ fn address(text: &str) -> Result<SocketAddr, Complaint> {
 /// The path of a URL, which begins with `/`.
 pub fn url_path(text: &str) -> Result<String, Complaint> {
     match text.starts_with('/') {
-        _ if !is_visible(text) || text.contains('#') => Err("holds characters that a path cannot have".to_owned()),
-        true => Ok(text.to_owned()),
         false => Err("is not a path that begins with \"/\"".to_owned()),
+        true if text.contains('?') => Err("has a query; a path is expected".to_owned()),
+        true if !is_visible(text) || text.contains('#') => Err("holds characters that a path cannot have".to_owned()),
+        true => Ok(text.to_owned()),
     }
+}
+
+/// A host name or address; an IPv6 address with or without its brackets.
+pub fn host(text: &str) -> Result<String, Complaint> {
+    let text = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    match text.parse::<IpAddr>().is_ok() || is_host_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("is not a host name or address".to_owned()),
+    }
+}
+
+/// Underscores are no part of a host name by the book, but of Cloud Foundry's certificates.
+fn is_host_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
 /// An `http` or `https` URL without credentials. The complaint is a whole sentence and never repeats what may be a secret.
@@ -262,13 +271,16 @@ pub fn url(text: &str) -> Result<Url, String> {
         Some(("https", rest)) => (Scheme::Https, rest),
         _ => return Err(format!("{} is not an http or https URL, {example}", shown())),
     };
-    if !is_visible(rest) || rest.contains('#') {
+    if rest.contains(['?', '#']) {
+        return Err(format!("{} has a query or a fragment, which is not supported", shown()));
+    }
+    if !is_visible(rest) {
         return Err(format!("{} holds characters that a URL cannot have", shown()));
     }
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (host, port) =
         split_authority(authority).ok_or_else(|| format!("{} has no valid host and port, {example}", shown()))?;
-    let slash = if path.starts_with('/') { "" } else { "/" };
+    let slash = if path.is_empty() { "/" } else { "" };
     let port = port.unwrap_or(scheme.default_port());
     Ok(Url { scheme, host: host.to_owned(), port, path_and_query: format!("{slash}{path}") })
 }
@@ -282,8 +294,7 @@ fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
         }
         None => {
             let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
-            let is_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-            (Some(host).filter(|host| is_name && !host.is_empty())?, port)
+            (Some(host).filter(|host| is_host_name(host))?, port)
         }
     };
     match port.strip_prefix(':') {
@@ -302,11 +313,13 @@ pub fn not_empty(text: &str) -> Result<String, Complaint> {
     if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// Notes every entry whose `name` another has already; says where.
-pub fn refuse_same_names(entries: &[Fields<'_>], name: &str) {
+/// Notes every entry whose text for `name` another has already; says where.
+pub fn refuse_same(entries: &[Fields<'_>], name: &str) {
+    // Port 0 is any port that is free.
+    let may_repeat = |text: &str| text.is_empty() || (name == "listen" && text.ends_with(":0"));
     let mut first: HashMap<String, Pos> = HashMap::new();
     for entry in entries {
-        let Some(text) = entry.optional_text(name).filter(|text| !text.is_empty()) else { continue };
+        let Some(text) = entry.optional_text(name).filter(|text| !may_repeat(text)) else { continue };
         match first.get(&text) {
             Some(at) => entry.note_value(name, &text, format!("is used twice; the first is on line {}", at.line)),
             None => {

@@ -1,7 +1,5 @@
 //! `outputs` and `admin`.
 
-use std::path::PathBuf;
-
 use super::checked::{
     Admin, Auth, Batch, BulkAction, DocumentShape, Elasticsearch, Expose, FileFormat, FileOutput, HttpOutput, OnFull,
     OutputConfig, OutputKind, Queue,
@@ -19,31 +17,23 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
             fields.note(key, "not used by expose, which serves the latest scrapes; leave it out");
         }
     }
-    let (batch, queue) = (batch(fields), queue(fields));
-    Some(OutputConfig {
-        name,
-        kind: kind?,
-        batch: batch?,
-        queue: queue?,
-        write_relabel: rules(fields, "write_relabel_configs"),
-    })
+    // Read also where the kind is not known: all problems are told at once.
+    let (batch, queue, write_relabel) = (batch(fields), queue(fields), rules(fields, "write_relabel_configs"));
+    Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
 const KINDS: [&str; 3] = ["elasticsearch", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
-        // `expose:` with nothing behind it is an endpoint with its defaults.
-        return match fields.is_null("expose") {
-            true => fields.section_or_defaults("expose").map(|expose| OutputKind::Expose(self::expose(&expose))),
-            false => {
-                let is_foreign = fields.has_foreign();
-                if !is_foreign {
-                    fields.note_at(fields.start(), format!("an output needs one of {}", listed(&KINDS)));
-                }
-                None
-            }
-        };
+        // `expose:` with nothing behind it is the endpoint with its defaults.
+        if fields.is_null("expose") {
+            return Some(OutputKind::Expose(expose(&fields.section_or_defaults("expose"))));
+        }
+        if !fields.has_foreign() {
+            fields.missing(&format!("one of {}", listed(&KINDS)));
+        }
+        return None;
     }
     fields.at_most_one_of(&KINDS);
     let elasticsearch = fields.section("elasticsearch").map(|f| OutputKind::Elasticsearch(elasticsearch(&f)));
@@ -52,25 +42,25 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     elasticsearch.or(expose).or(file)
 }
 
-fn batch(fields: &Fields<'_>) -> Option<Batch> {
-    let fields = fields.section_or_defaults("batch")?;
-    Some(Batch {
+fn batch(fields: &Fields<'_>) -> Batch {
+    let fields = fields.section_or_defaults("batch");
+    Batch {
         max_samples: fields.count("max_samples"),
         max_bytes: to_usize(fields.size("max_bytes")),
         flush_interval: fields.duration("flush_interval"),
         flush_jitter: fields.duration("flush_jitter"),
-    })
+    }
 }
 
-fn queue(fields: &Fields<'_>) -> Option<Queue> {
-    let fields = fields.section_or_defaults("queue")?;
+fn queue(fields: &Fields<'_>) -> Queue {
+    let fields = fields.section_or_defaults("queue");
     let on_full = [("drop_oldest", OnFull::DropOldest), ("drop_newest", OnFull::DropNewest)];
-    Some(Queue {
+    Queue {
         max_samples: fields.count("max_samples"),
         max_bytes: to_usize(fields.size("max_bytes")),
         max_age: fields.duration("max_age"),
         on_full: fields.choice("on_full", &on_full).unwrap_or_default(),
-    })
+    }
 }
 
 fn to_usize(bytes: u64) -> usize {
@@ -103,19 +93,16 @@ fn elasticsearch(fields: &Fields<'_>) -> Elasticsearch {
 
 fn elasticsearch_auth(fields: &Fields<'_>) -> Auth {
     fields.at_most_one_of(&["basic_auth", "authorization", "api_key", "api_key_file"]);
+    let other = auth(fields);
     match secret(fields, "api_key", "api_key_file") {
         Some(credentials) => Auth::Header { scheme: "ApiKey".to_owned(), credentials },
-        None => auth(fields),
+        None => other,
     }
 }
 
 fn urls(fields: &Fields<'_>) -> Vec<crate::net::Url> {
+    fields.refuse_empty_list("urls");
     let texts = fields.texts("urls");
-    if !fields.has("urls") {
-        fields.missing("urls");
-    } else if fields.is_empty_list("urls") {
-        fields.note("urls", "an empty list; at least one is needed");
-    }
     let urls = texts.iter().filter_map(|placed| match url(&placed.text) {
         Ok(url) => Some(url),
         Err(message) => {
@@ -167,7 +154,6 @@ fn expose(fields: &Fields<'_>) -> Expose {
     let (listen, tls) = listener(fields);
     let path = fields.read_optional("path", |path| match path {
         "/-/healthy" | "/-/ready" => Err("is taken by the health checks".to_owned()),
-        _ if path.contains('?') => Err("has a query".to_owned()),
         _ => url_path(path),
     });
     Expose { listen, path: path.unwrap_or_default(), tls, timestamps: fields.switch("timestamps") }
@@ -184,7 +170,7 @@ fn file(fields: &Fields<'_>) -> FileOutput {
     };
     let formats = [("json", FileFormat::Json), ("text", FileFormat::Text)];
     let output = FileOutput {
-        path: path.map(PathBuf::from),
+        path,
         format: fields.choice("format", &formats).unwrap_or(FileFormat::Json),
         rotate_bytes: fields.size("rotate_size"),
         rotate_keep: fields.count("rotate_keep"),
@@ -200,6 +186,6 @@ pub fn admin(root: &Fields<'_>) -> Option<Admin> {
     if root.is_null("admin") {
         return None;
     }
-    let (listen, tls) = listener(&root.section_or_defaults("admin")?);
+    let (listen, tls) = listener(&root.section_or_defaults("admin"));
     Some(Admin { listen, tls })
 }

@@ -337,6 +337,10 @@ pub static FILE_SD: Section = Section {
     foreign: &[],
 };
 
+/// Where BOSH jobs announce their endpoints, as the original scraper has it: the default of `prom_scraper_sd_configs[].files`.
+pub const PROM_SCRAPER_FILES: [&str; 2] =
+    ["/var/vcap/jobs/*/config/prom_scraper_config.yml", "/var/vcap/jobs/*/config/metric_port.yml"];
+
 /// `prom_scraper_sd_configs[]`.
 pub static PROM_SCRAPER_SD: Section = Section {
     name: "prom_scraper_sd_configs",
@@ -433,7 +437,7 @@ pub static ELASTICSEARCH: Section = Section {
         ("overwrite_template", "not supported: index templates are made beforehand; see docs/elasticsearch.md"),
         ("use_pipeline", "not supported yet; set index.default_pipeline in the index template"),
         ("pipeline", "not supported yet; set index.default_pipeline in the index template"),
-        ("data_stream", "write its name as \"index\", and \"action\": create"),
+        ("data_stream", "write its name as \"index\""),
         ("max_samples", "belongs one level up, under \"batch\" or \"queue\""),
         ("flush_interval", "belongs one level up, under \"batch\""),
         ("oauth2", NO_OAUTH),
