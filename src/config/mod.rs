@@ -4,3 +4,7 @@
 //! `checked` is the result: it cannot be wrong. Nothing here acts.
 
 pub mod checked;
+mod problem;
+pub mod yaml;
+
+pub use problem::{Pos, Problem, Problems, quoted};
