@@ -6,6 +6,7 @@
 
 mod context;
 mod intern;
+pub mod json;
 mod lines;
 mod table;
 pub mod text;
