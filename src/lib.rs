@@ -15,3 +15,4 @@ pub mod pipeline;
 pub mod random;
 pub mod relabel;
 pub mod target;
+pub mod telemetry;
