@@ -8,7 +8,10 @@
 #![warn(missing_docs)]
 
 pub mod config;
+pub mod exposition;
 pub mod model;
 pub mod net;
+pub mod pipeline;
+pub mod random;
 pub mod relabel;
 pub mod target;

@@ -1,0 +1,15 @@
+//! Reads and writes expositions, the text that targets serve and that the aggregate endpoint serves in turn.
+//!
+//! [`text`] is the grammar of one line of the text format, strict and readable. [`Table`] reads whole bodies of one target:
+//! it remembers the lines of the last scrape and so meets the grammar only where a body has changed. [`write`] is pure
+//! functions the other way round. Nothing here does input or output, knows a clock, or logs.
+
+mod context;
+mod intern;
+pub mod json;
+mod lines;
+mod table;
+pub mod text;
+pub mod write;
+
+pub use table::{Admission, Admit, BadLine, Counts, Parsed, Refusal, Settings, Table};

@@ -1,0 +1,679 @@
+//! The predicting table of one target: bodies in, points out.
+//!
+//! Line *i* of a body is nearly always line *i* of the body before, with another value. The table keeps for each line the
+//! length and a keyed hash of everything before the value, with the comments in force mixed in; when the next line begins
+//! with the same, its series is known without looking at a name, a label or a quote, and only the number is read. What was
+//! not predicted is looked up; what was never seen is parsed, shown to [`Admit`], and remembered, a dropped line too. So a
+//! steady scrape costs a hash and a float a sample and allocates nothing.
+//!
+//! A scrape is [`begin`](Table::begin), [`feed`](Table::feed) as the body arrives, [`finish_body`](Table::finish_body), then
+//! [`accept`](Table::accept) or [`fail`](Table::fail) (which may come at any time after `begin`), [`report`](Table::report) for
+//! each of the target's own series, and [`take`](Table::take).
+//!
+//! Promises
+//! - What a body means depends on that body alone: not on the chunks that it comes in, nor on the bodies before it.
+//! - At most one line of the body is held back, of at most [`Settings::line_length_max`] bytes.
+//! - A failed scrape leaves liveness as it was, and then every live series gets its marker.
+//! - Memory is bounded by a small multiple of the largest of the recent bodies, whatever the target alternates between.
+//! - Two lines are taken for one another only when 64-bit keyed hashes collide (see [`super::context::Keys`]); two label sets
+//!   never are.
+//!
+//! Left out: native histograms and OpenMetrics, and any decision about what makes a scrape fail but for the limits here.
+
+use std::sync::Arc;
+
+use super::context::{Contexts, Effect, Keys};
+use super::intern::{Interner, NONE, Slot};
+use super::lines::{Known, Line, Lines};
+use super::text::{self, LineError};
+use crate::model::{Family, Labels, METRIC_NAME, MetricType, Points, PointsBuilder, STALE_NAN, SeriesRef, SeriesSet};
+
+pub use super::text::BadLine;
+
+/// What becomes of a line that was not seen before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is a series, with the labels as they are now.
+    Keep,
+    /// It is left out, now and whenever it comes again.
+    Drop,
+    /// The scrape fails, for this reason (a limit on labels).
+    Refuse(String),
+}
+
+/// Turns the labels of a line into those of a series.
+pub trait Admit {
+    /// Called once for each new line, with the labels as the target wrote them, the metric's name among them as
+    /// [`METRIC_NAME`]; changes them to the final ones. Must give the same answer for the same labels.
+    fn admit<'l>(&'l self, labels: &mut Labels<'l>) -> Admission;
+}
+
+/// What a table is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The longest line, in bytes without the line break; a longer one fails the scrape.
+    pub line_length_max: usize,
+    /// The most samples after relabelling, 0 for no limit; more fail the scrape.
+    pub sample_limit: u64,
+    /// Whether timestamps in the body are taken over.
+    pub honor_timestamps: bool,
+    /// Whether a series with its own timestamps gets a stale marker too.
+    pub track_timestamps_staleness: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { line_length_max: 1 << 20, sample_limit: 0, honor_timestamps: true, track_timestamps_staleness: false }
+    }
+}
+
+/// Why a body is read no further; the scrape must [`fail`](Table::fail).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A line is too long.
+    #[error("line {line} is longer than the {max} bytes that a line may have")]
+    LineTooLong {
+        /// The line, from 1.
+        line: u64,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// There are too many samples.
+    #[error("more than {limit} samples after relabelling (sample_limit)")]
+    SampleLimit {
+        /// The limit.
+        limit: u64,
+    },
+    /// The labels of a line break a limit.
+    #[error("line {line}: {reason}")]
+    Labels {
+        /// The line, from 1.
+        line: u64,
+        /// What [`Admit`] said.
+        reason: String,
+    },
+}
+
+/// Bad lines of a body that are told in full; the rest are counted.
+const BAD_LINES_KEPT: usize = 5;
+
+/// What a body was made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// Samples, before relabelling dropped any (`scrape_samples_scraped`).
+    pub samples_scraped: u64,
+    /// Samples after relabelling (`scrape_samples_post_metric_relabeling`), repeated ones included.
+    pub samples_post_relabelling: u64,
+    /// Series that the last good scrape did not have (`scrape_series_added`).
+    pub series_added: u64,
+    /// Samples left out because the series has one of that time already (`duplicate_in_scrape`).
+    pub duplicates: u64,
+    /// Lines that could not be read, and were skipped.
+    pub bad_lines: u64,
+    /// The first of them.
+    pub first_bad_lines: Vec<BadLine>,
+}
+
+impl Counts {
+    /// Whether there was text, and none of it was a sample: not an exposition.
+    pub fn has_no_valid_line(&self) -> bool {
+        self.bad_lines > 0 && self.samples_scraped == 0
+    }
+}
+
+/// A scrape as it leaves the table.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The samples in the order of the body, then stale markers, then the target's own series.
+    pub points: Points,
+    /// What they are about; the same as the last time when no series is new.
+    pub series: Arc<SeriesSet>,
+}
+
+struct Report {
+    name: String,
+    series: u32,
+    slot: u32,
+}
+
+/// No scrape: nothing is live.
+const NEVER: u32 = u32::MAX;
+/// Stamps are even; the last bit marks a sample that does not count for staleness.
+const STAMP_STEP: u32 = 2;
+/// Lines or series that may be garbage before a table is made anew, beyond as many as are in use.
+const GARBAGE_MIN: usize = 1024;
+
+/// See the [module](self).
+pub struct Table {
+    settings: Settings,
+    admit: Box<dyn Admit + Send>,
+    own_labels: Labels<'static>,
+    keys: Keys,
+    contexts: Contexts,
+    lines: Lines,
+    interner: Interner,
+    reports: Vec<Report>,
+    points: PointsBuilder,
+    /// The line whose end has not come yet.
+    partial: Vec<u8>,
+    counts: Counts,
+    scrape: Progress,
+    at_ms: i64,
+    /// Whether a scrape has begun and was neither accepted nor failed.
+    is_open: bool,
+    /// The stamp of this scrape, or of the last one.
+    now: u32,
+    /// The last good scrape: what is younger is no added series.
+    last_good: u32,
+    /// The scrape whose series are live, or [`NEVER`]; how many they are.
+    live: u32,
+    live_count: u32,
+    /// Peaks of lines and series in use, which fade: what is much more is garbage.
+    peak_lines: usize,
+    peak_series: usize,
+}
+
+/// What is known of the current scrape only.
+#[derive(Default)]
+struct Progress {
+    context: u32,
+    context_seed: u64,
+    line: u64,
+    /// Series seen in this scrape that were live before it, and all that are live after it.
+    carried: u32,
+    live: u32,
+    /// Some series has more than one point.
+    repeats: bool,
+    /// Slots whose line was bad.
+    held: Vec<u32>,
+    next_report: usize,
+    /// Series of the body that the target's own series replace.
+    replaced: Vec<u32>,
+}
+
+impl Table {
+    /// A table that knows nothing yet. `own_labels` are those of the target's own series (`up` and its like).
+    pub fn new(settings: Settings, admit: Box<dyn Admit + Send>, own_labels: Labels<'static>) -> Self {
+        let keys = Keys::new();
+        Self {
+            settings,
+            admit,
+            own_labels,
+            keys,
+            contexts: Contexts::new(keys),
+            lines: Lines::default(),
+            interner: Interner::new(keys),
+            reports: Vec::new(),
+            points: PointsBuilder::default(),
+            partial: Vec::new(),
+            counts: Counts::default(),
+            scrape: Progress::default(),
+            at_ms: 0,
+            is_open: false,
+            now: STAMP_STEP,
+            last_good: STAMP_STEP,
+            live: NEVER,
+            live_count: 0,
+            peak_lines: 0,
+            peak_series: 0,
+        }
+    }
+
+    /// Starts a scrape, whose samples without a time of their own are of `at_ms`.
+    /// A scrape that was begun and came to no end is as if it had not been.
+    pub fn begin(&mut self, at_ms: i64) {
+        self.abandon();
+        self.compact_if_due();
+        self.next_stamp();
+        self.is_open = true;
+        self.at_ms = at_ms;
+        self.counts = Counts::default();
+        self.points.clear();
+        self.partial.clear();
+        self.lines.restart();
+        self.scrape = Progress { held: std::mem::take(&mut self.scrape.held), ..Progress::default() };
+        self.scrape.held.clear();
+        self.enter(Contexts::START);
+    }
+
+    /// Reads a piece of the body, which may end anywhere.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Refusal> {
+        self.counts.body_bytes += bytes.len() as u64;
+        if !self.partial.is_empty() {
+            let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+            self.hold_back(&bytes[..end])?;
+            if self.partial.last() != Some(&b'\n') {
+                return Ok(());
+            }
+            bytes = &bytes[end..];
+            self.read_partial()?;
+        }
+        let used = self.read(bytes)?;
+        self.hold_back(&bytes[used..])
+    }
+
+    /// Reads what is left when the body is complete, and says what the body was made of.
+    pub fn finish_body(&mut self) -> Result<Counts, Refusal> {
+        if !self.partial.is_empty() {
+            self.partial.push(b'\n');
+            self.read_partial()?;
+        }
+        if self.scrape.repeats {
+            self.settle_repeats();
+        }
+        Ok(self.counts.clone())
+    }
+
+    /// The scrape is good: series that it no longer has get a stale marker.
+    pub fn accept(&mut self) {
+        for at in 0..self.scrape.held.len() {
+            let slot = self.scrape.held[at];
+            let seen = self.interner.slots[slot as usize].seen;
+            if seen == self.live {
+                self.see(slot, false);
+            }
+        }
+        if self.scrape.carried != self.live_count {
+            // This scrape's stamps are younger, so whoever still bears the old one did not come.
+            for slot in self.interner.slots.iter().filter(|slot| slot.seen == self.live) {
+                self.points.push_float(slot.series, STALE_NAN, None);
+            }
+        }
+        (self.live, self.live_count, self.last_good) = (self.now, self.scrape.live, self.now);
+        self.lines.accept();
+        self.is_open = false;
+    }
+
+    /// The scrape has failed: what was read of it is forgotten, and every live series gets a stale marker.
+    pub fn fail(&mut self) {
+        self.points.clear();
+        self.abandon();
+        for slot in self.interner.slots.iter().filter(|slot| slot.seen == self.live) {
+            self.points.push_float(slot.series, STALE_NAN, None);
+        }
+        (self.live, self.live_count) = (NEVER, 0);
+    }
+
+    /// Adds one of the target's own series, such as `up`: a gauge with the target's labels, untouched by relabelling. A
+    /// series of the body that has the same labels gives way to it.
+    pub fn report(&mut self, name: &str, help: &str, value: f64) {
+        let at = self.scrape.next_report;
+        if self.reports.get(at).is_none_or(|report| report.name != name) {
+            let mut labels = self.own_labels.clone();
+            labels.set(METRIC_NAME, name.to_owned());
+            let family = Family { name, help, kind: MetricType::Gauge, unit: "" };
+            let (series, slot) = self.interner.intern(&labels, family);
+            self.reports.truncate(at);
+            self.reports.push(Report { name: name.to_owned(), series, slot });
+        }
+        self.scrape.next_report += 1;
+        let Report { series, slot, .. } = self.reports[at];
+        let slot = &mut self.interner.slots[slot as usize];
+        if slot.seen >= self.now {
+            self.scrape.replaced.push(slot.series);
+        }
+        // Own series are never live as the body's are: they end with the target alone.
+        *slot = Slot { series, seen: self.now + 1, before: slot.seen };
+        self.points.push_float(series, value, None);
+    }
+
+    /// The scrape as it is handed on.
+    pub fn take(&mut self) -> Parsed {
+        if !self.scrape.replaced.is_empty() {
+            self.leave_out_replaced();
+        }
+        Parsed { points: self.points.finish(), series: self.interner.flush() }
+    }
+
+    /// The markers of a target that goes away: for every live series, and for the target's own. `None` when there is none.
+    pub fn end(&mut self) -> Option<Parsed> {
+        self.fail();
+        self.next_stamp();
+        self.scrape = Progress::default();
+        for report in &self.reports {
+            self.points.push_float(report.series, STALE_NAN, None);
+        }
+        self.reports.clear();
+        if self.points.is_empty() { None } else { Some(self.take()) }
+    }
+
+    /// The series that the last scrape had, if it was good: for comparing final labels after a reload.
+    pub fn live_series(&self) -> impl Iterator<Item = SeriesRef<'_>> {
+        let live = self.interner.slots.iter().filter(|slot| slot.seen == self.live);
+        live.map(|slot| self.interner.set().get(slot.series))
+    }
+
+    fn hold_back(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let line = text::strip_newline(bytes);
+        // One more for the carriage return, which is no part of the line.
+        if self.partial.len() + line.len() > self.settings.line_length_max + 1 {
+            return Err(self.too_long());
+        }
+        self.partial.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn too_long(&self) -> Refusal {
+        Refusal::LineTooLong { line: self.scrape.line + 1, max: self.settings.line_length_max }
+    }
+
+    fn read_partial(&mut self) -> Result<(), Refusal> {
+        let mut line = std::mem::take(&mut self.partial);
+        let result = self.read(&line);
+        line.clear();
+        self.partial = line;
+        result.map(|_| ())
+    }
+
+    /// Reads all whole lines in `bytes`; gives how many bytes they were.
+    fn read(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let mut at = 0;
+        loop {
+            at += self.read_predicted(&bytes[at..]);
+            let Some(end) = memchr::memchr(b'\n', &bytes[at..]) else { break };
+            self.read_other(&bytes[at..=at + end])?;
+            at += end + 1;
+        }
+        self.check_sample_limit()?;
+        Ok(at)
+    }
+
+    fn check_sample_limit(&self) -> Result<(), Refusal> {
+        match self.settings.sample_limit {
+            limit if limit > 0 && self.counts.samples_post_relabelling > limit => Err(Refusal::SampleLimit { limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads lines for as long as they come as predicted; gives how many bytes they were.
+    fn read_predicted(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some(&Line { hash, len, known }) = self.lines.predicted() {
+            let rest = &bytes[at..];
+            let Some((head, tail)) = rest.split_at_checked(len as usize) else { break };
+            let seed = if matches!(known, Known::Comment(_)) { self.keys.seed() } else { self.scrape.context_seed };
+            if self.keys.hash(seed, head) != hash {
+                break;
+            }
+            let used = match known {
+                Known::Comment(comment) => {
+                    let used = match tail {
+                        [b'\n', ..] => 1,
+                        [b'\r', b'\n', ..] => 2,
+                        _ => break,
+                    };
+                    self.enter_after(comment);
+                    used
+                }
+                Known::Series { series, slot } => {
+                    let Some((value, own_ms, used)) = text::value_line(tail) else { break };
+                    if head.len() + used > self.settings.line_length_max {
+                        break;
+                    }
+                    self.add_sample(series, slot, value, own_ms);
+                    used
+                }
+                Known::Dropped => {
+                    let Some((_, _, used)) = text::value_line(tail) else { break };
+                    self.counts.samples_scraped += 1;
+                    used
+                }
+            };
+            at += head.len() + used;
+            self.scrape.line += 1;
+            self.lines.came();
+        }
+        at
+    }
+
+    /// Reads one line, line break included, that did not come as predicted.
+    fn read_other(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        let bare = text::strip_cr(text::strip_newline(line));
+        if bare.len() > self.settings.line_length_max {
+            return Err(self.too_long());
+        }
+        self.scrape.line += 1;
+        if text::is_comment(bare) {
+            self.read_comment(bare);
+            return Ok(());
+        }
+        let start = text::value_start(bare);
+        let hash = self.keys.hash(self.scrape.context_seed, &bare[..start]);
+        let Some(number) = self.lines.find(hash, start) else { return self.read_new(bare, hash, start) };
+        let known = self.lines.get(number).known;
+        let Some((value, own_ms, _)) = text::value_line(&line[start..]) else {
+            if let Known::Series { slot, .. } = known {
+                self.scrape.held.push(slot);
+            }
+            // The full parser knows what is wrong with it.
+            let error = text::parse_line(bare).err().unwrap_or(LineError { at: start, expected: "a number" });
+            self.add_bad_line(bare, error);
+            return Ok(());
+        };
+        match known {
+            Known::Series { series, slot } => self.add_sample(series, slot, value, own_ms),
+            Known::Dropped => self.counts.samples_scraped += 1,
+            Known::Comment(_) => {}
+        }
+        self.lines.came_instead(number);
+        Ok(())
+    }
+
+    fn read_comment(&mut self, line: &[u8]) {
+        let hash = self.keys.hash(self.keys.seed(), line);
+        if let Some(number) = self.lines.find(hash, line.len())
+            && let Known::Comment(comment) = self.lines.get(number).known
+        {
+            self.enter_after(comment);
+            self.lines.came_instead(number);
+            return;
+        }
+        let effect = match text::parse_line(line) {
+            Ok(text::Line::Help { name, text }) => Effect::Help { name: name.into(), text: text.into() },
+            Ok(text::Line::Type { name, kind }) => Effect::Type { name: name.into(), kind },
+            // Comments without meaning are not remembered: some programs write the time into them.
+            Ok(_) => return,
+            Err(error) => return self.add_bad_line(line, error),
+        };
+        let comment = self.contexts.add(effect);
+        self.lines.add(Line { hash, len: line.len() as u32, known: Known::Comment(comment) });
+        self.enter_after(comment);
+    }
+
+    /// Parses, admits and remembers a sample's line that was never seen.
+    fn read_new(&mut self, line: &[u8], hash: u64, start: usize) -> Result<(), Refusal> {
+        let mut sample = match text::parse_line(line) {
+            Ok(text::Line::Sample(sample)) => sample,
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                self.add_bad_line(line, error);
+                return Ok(());
+            }
+        };
+        let name = sample.name().to_owned();
+        let family = self.contexts.metadata(self.scrape.context).family_of(&name);
+        text::normalise(&mut sample.labels, family.kind);
+        let known = match self.admit.admit(&mut sample.labels) {
+            Admission::Keep => {
+                let final_name = sample.labels.get_or_empty(METRIC_NAME);
+                let family = if final_name == name { family } else { renamed(family, &name, final_name) };
+                let (series, slot) = self.interner.intern(&sample.labels, family);
+                Known::Series { series, slot }
+            }
+            Admission::Drop => Known::Dropped,
+            Admission::Refuse(reason) => return Err(Refusal::Labels { line: self.scrape.line, reason }),
+        };
+        match known {
+            Known::Series { series, slot } => self.add_sample(series, slot, sample.value, sample.own_ms),
+            _ => self.counts.samples_scraped += 1,
+        }
+        self.lines.add(Line { hash, len: start as u32, known });
+        self.check_sample_limit()
+    }
+
+    fn add_bad_line(&mut self, line: &[u8], error: LineError) {
+        self.counts.bad_lines += 1;
+        if self.counts.first_bad_lines.len() < BAD_LINES_KEPT {
+            self.counts.first_bad_lines.push(BadLine::new(self.scrape.line, line, error));
+        }
+    }
+
+    #[inline]
+    fn enter_after(&mut self, comment: u32) {
+        let context = self.contexts.after(comment, self.scrape.context);
+        self.enter(context);
+    }
+
+    #[inline]
+    fn enter(&mut self, context: u32) {
+        self.scrape.context = context;
+        self.scrape.context_seed = self.contexts.seed(context);
+    }
+
+    #[inline]
+    fn add_sample(&mut self, series: u32, slot: u32, value: f64, own_ms: Option<i64>) {
+        let own_ms = if self.settings.honor_timestamps { own_ms } else { None };
+        let is_timed = own_ms.is_some() && !self.settings.track_timestamps_staleness;
+        self.counts.samples_scraped += 1;
+        self.counts.samples_post_relabelling += 1;
+        if self.interner.slots[slot as usize].seen >= self.now {
+            // Which of them stay is decided when all are known.
+            self.scrape.repeats = true;
+            self.points.push_float(self.interner.slots[slot as usize].series, value, own_ms);
+            return;
+        }
+        self.see(slot, is_timed);
+        self.interner.slots[slot as usize].series = series;
+        self.points.push_float(series, value, own_ms);
+    }
+
+    /// Stamps a slot that this scrape has not seen yet.
+    #[inline]
+    fn see(&mut self, slot: u32, is_timed: bool) {
+        let slot = &mut self.interner.slots[slot as usize];
+        self.scrape.carried += u32::from(slot.seen == self.live);
+        self.scrape.live += u32::from(!is_timed);
+        self.counts.series_added += u64::from(slot.seen < self.last_good);
+        slot.before = slot.seen;
+        slot.seen = self.now + u32::from(is_timed);
+    }
+
+    /// Where a series has several points: leaves out those of a time that it has already, and puts the rest into the order
+    /// of time, in the places that they have.
+    fn settle_repeats(&mut self) {
+        let keys: Vec<(u32, i64)> =
+            self.points.keys().map(|(series, own_ms)| (series, own_ms.unwrap_or(self.at_ms))).collect();
+        let mut by_series: Vec<u32> = (0..keys.len() as u32).collect();
+        by_series.sort_by_key(|&at| keys[at as usize].0);
+        let mut order: Vec<u32> = (0..keys.len() as u32).collect();
+        for group in by_series.chunk_by(|&a, &b| keys[a as usize].0 == keys[b as usize].0).filter(|g| g.len() > 1) {
+            let mut by_time = group.to_vec();
+            by_time.sort_by_key(|&at| keys[at as usize].1);
+            by_time.dedup_by_key(|at| keys[*at as usize].1);
+            for (nth, &place) in group.iter().enumerate() {
+                order[place as usize] = by_time.get(nth).copied().unwrap_or(NONE);
+            }
+        }
+        order.retain(|&at| at != NONE);
+        self.counts.duplicates += (keys.len() - order.len()) as u64;
+        self.points.reorder(&order);
+    }
+
+    fn leave_out_replaced(&mut self) {
+        let replaced = &self.scrape.replaced;
+        let reports = self.points.len() - self.scrape.next_report.min(self.points.len());
+        let keys = self.points.keys().enumerate();
+        let order: Vec<u32> = keys
+            .filter(|(at, (series, _))| *at >= reports || !replaced.contains(series))
+            .map(|(at, _)| at as u32)
+            .collect();
+        self.points.reorder(&order);
+    }
+
+    /// Takes back what an unfinished scrape did to liveness.
+    fn abandon(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        for slot in self.interner.slots.iter_mut().filter(|slot| slot.seen >= self.now) {
+            // A stamp that is younger than the last good scrape and not its own: known, and not live.
+            slot.seen = if slot.before == self.live { slot.before } else { slot.before.max(self.last_good + 1) };
+        }
+        self.lines.restart();
+        self.partial.clear();
+        self.is_open = false;
+    }
+
+    fn next_stamp(&mut self) {
+        if self.now > NEVER - 2 * STAMP_STEP {
+            for slot in &mut self.interner.slots {
+                *slot = Slot { seen: if slot.seen == self.live { STAMP_STEP } else { 0 }, before: 0, ..*slot };
+            }
+            self.live = if self.live == NEVER { NEVER } else { STAMP_STEP };
+            (self.now, self.last_good) = (STAMP_STEP, STAMP_STEP);
+        }
+        self.now += STAMP_STEP;
+    }
+
+    /// Makes the table anew when most of it is garbage.
+    fn compact_if_due(&mut self) {
+        let fade = |peak: usize, now: usize| now.max(peak - peak / 8);
+        let used_series = self.live_count as usize + self.reports.len();
+        self.peak_lines = fade(self.peak_lines, self.lines.order_len());
+        self.peak_series = fade(self.peak_series, used_series.max(self.lines.order_len()));
+        let lines_due = self.lines.len() > 2 * self.peak_lines + GARBAGE_MIN;
+        let contexts_due = self.contexts.len() > 2 * self.peak_lines + GARBAGE_MIN;
+        let series_due = self.interner.series_len() > 2 * self.peak_series + GARBAGE_MIN;
+        if lines_due || contexts_due || series_due {
+            self.compact();
+        }
+    }
+
+    fn compact(&mut self) {
+        let mut is_kept = vec![false; self.interner.slots.len()];
+        let mut is_comment_kept = vec![false; self.contexts.len()];
+        for line in self.lines.last() {
+            match line.known {
+                Known::Series { slot, .. } => is_kept[slot as usize] = true,
+                Known::Comment(comment) => is_comment_kept[comment as usize] = true,
+                Known::Dropped => {}
+            }
+        }
+        for report in &self.reports {
+            is_kept[report.slot as usize] = true;
+        }
+        let latest: Vec<u32> = self.interner.slots.iter().map(|slot| slot.series).collect();
+        let live = self.live;
+        let slots = self.interner.compact(|at, slot| is_kept[at as usize] || slot.seen == live);
+        let comments = self.contexts.compact(|comment| is_comment_kept[comment as usize]);
+        self.lines.compact(|line| {
+            let known = match line.known {
+                // A line that stands for a series' former metadata goes with them.
+                Known::Series { series, slot } if latest[slot as usize] != series => return None,
+                Known::Series { slot, .. } => {
+                    let slot = slots[slot as usize];
+                    Known::Series { series: slot, slot }
+                }
+                Known::Comment(comment) => Known::Comment(comments[comment as usize]),
+                Known::Dropped => Known::Dropped,
+            };
+            Some(Line { known, ..*line })
+        });
+        for report in &mut self.reports {
+            report.slot = slots[report.slot as usize];
+            report.series = report.slot;
+        }
+    }
+}
+
+/// The family of a series that relabelling gave another name: the same one where the name is still made of it, else one of
+/// the new name.
+fn renamed<'a>(family: Family<'a>, name: &str, final_name: &'a str) -> Family<'a> {
+    let suffix = name.strip_prefix(family.name).unwrap_or_default();
+    match final_name.strip_suffix(suffix) {
+        Some(stem) if !stem.is_empty() => Family { name: stem, ..family },
+        _ => Family { name: final_name, ..Family::default() },
+    }
+}

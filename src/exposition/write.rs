@@ -1,0 +1,249 @@
+//! Writes expositions: text format 0.0.4 and OpenMetrics 1.0, piece by piece.
+//!
+//! Pure functions that append to a buffer. Which families and samples there are, and in what order, is the caller's matter;
+//! so is the `# EOF` of OpenMetrics ([`EOF`]). What these write, [`parse_line`](super::text::parse_line) reads back as the
+//! same name, labels and bits (one NaN stands for all).
+
+use crate::model::MetricType;
+
+/// The last line of an OpenMetrics exposition.
+pub const EOF: &[u8] = b"# EOF\n";
+
+/// The content type of text format 0.0.4.
+pub const CONTENT_TYPE_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8";
+
+/// The content type of OpenMetrics 1.0.
+pub const CONTENT_TYPE_OPENMETRICS: &str =
+    "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8";
+
+/// Which of the two formats is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Text format 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+/// Writes a value as Prometheus does: the shortest digits that read back as the same float, `1e+06` from a million on,
+/// `NaN`, `+Inf`, `-Inf`, no `.0`.
+pub fn float(out: &mut Vec<u8>, value: f64) {
+    // Exact below 2^53, and below Go's border to the exponent form.
+    if value.abs() < 1e6 && value == value.trunc() && (value != 0.0 || value.is_sign_positive()) {
+        out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
+    } else if value.is_nan() {
+        out.extend_from_slice(b"NaN");
+    } else if value.is_infinite() {
+        out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
+    } else {
+        finite(out, value);
+    }
+}
+
+/// Writes a value as OpenMetrics wants `le` and `quantile`: as [`float`], and never without a point or an exponent.
+pub fn openmetrics_float(out: &mut Vec<u8>, value: f64) {
+    let start = out.len();
+    float(out, value);
+    if value.is_finite() && !out[start..].iter().any(|byte| matches!(byte, b'.' | b'e')) {
+        out.extend_from_slice(b".0");
+    }
+}
+
+/// Go's `strconv.FormatFloat(value, 'g', -1, 64)`: an exponent, of at least two digits, below 1e-04 and from 1e+06 on.
+fn finite(out: &mut Vec<u8>, value: f64) {
+    let mut buffer = zmij::Buffer::new();
+    let printed = buffer.format_finite(value).as_bytes();
+    let (mantissa, exponent) = match memchr::memchr(b'e', printed) {
+        Some(at) => (&printed[..at], parse_exponent(&printed[at + 1..])),
+        None => (printed, 0),
+    };
+    let mantissa = match mantissa {
+        [b'-', rest @ ..] => {
+            out.push(b'-');
+            rest
+        }
+        rest => rest,
+    };
+    let mut digits = [0u8; 40];
+    let mut count = 0;
+    let mut point = None;
+    for &byte in mantissa {
+        match byte {
+            b'.' => point = Some(count),
+            digit => {
+                digits[count] = digit;
+                count += 1;
+            }
+        }
+    }
+    let point = point.unwrap_or(count) as i32 + exponent;
+    let leading = digits[..count].iter().take_while(|&&digit| digit == b'0').count();
+    let trailing = digits[leading..count].iter().rev().take_while(|&&digit| digit == b'0').count();
+    let digits = &digits[leading..count - trailing];
+    if digits.is_empty() {
+        out.push(b'0');
+    } else {
+        place_point(out, digits, point - leading as i32);
+    }
+}
+
+fn parse_exponent(text: &[u8]) -> i32 {
+    let (sign, digits) = match text {
+        [b'-', rest @ ..] => (-1, rest),
+        [b'+', rest @ ..] => (1, rest),
+        rest => (1, rest),
+    };
+    sign * digits.iter().fold(0, |sum, digit| sum * 10 + i32::from(digit - b'0'))
+}
+
+/// Writes `0.digits × 10^point`.
+fn place_point(out: &mut Vec<u8>, digits: &[u8], point: i32) {
+    let exponent = point - 1;
+    if !(-4..6).contains(&exponent) {
+        out.push(digits[0]);
+        if digits.len() > 1 {
+            out.push(b'.');
+            out.extend_from_slice(&digits[1..]);
+        }
+        out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
+        if exponent.abs() < 10 {
+            out.push(b'0');
+        }
+        out.extend_from_slice(itoa::Buffer::new().format(exponent.unsigned_abs()).as_bytes());
+    } else if point <= 0 {
+        out.extend_from_slice(b"0.");
+        out.extend(std::iter::repeat_n(b'0', -point as usize));
+        out.extend_from_slice(digits);
+    } else {
+        let whole = digits.len().min(point as usize);
+        out.extend_from_slice(&digits[..whole]);
+        out.extend(std::iter::repeat_n(b'0', point as usize - whole));
+        if whole < digits.len() {
+            out.push(b'.');
+            out.extend_from_slice(&digits[whole..]);
+        }
+    }
+}
+
+/// Whether a metric's name may stand without quotes.
+pub fn is_bare_metric_name(name: &str) -> bool {
+    is_bare(name, true)
+}
+
+/// Whether a label's name may stand without quotes.
+pub fn is_bare_label_name(name: &str) -> bool {
+    is_bare(name, false)
+}
+
+fn is_bare(name: &str, is_metric: bool) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || (is_metric && byte == b':');
+    !name.is_empty() && !name.as_bytes()[0].is_ascii_digit() && name.bytes().all(is_part)
+}
+
+/// Writes `text` in quotes, with `\`, `"` and line breaks escaped.
+pub fn quoted(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    escaped(out, text, true);
+    out.push(b'"');
+}
+
+fn escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = memchr::memchr3(b'\\', b'\n', if quotes { b'"' } else { b'\n' }, rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.push(b'\\');
+        out.push(if rest[at] == b'\n' { b'n' } else { rest[at] });
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+fn family_name(out: &mut Vec<u8>, name: &str) {
+    if is_bare_metric_name(name) { out.extend_from_slice(name.as_bytes()) } else { quoted(out, name) }
+}
+
+/// Writes `# HELP name text`.
+pub fn help(out: &mut Vec<u8>, format: Format, name: &str, text: &str) {
+    out.extend_from_slice(b"# HELP ");
+    family_name(out, name);
+    out.push(b' ');
+    // OpenMetrics escapes quotes here too; text format 0.0.4 knows only the other two.
+    escaped(out, text, format == Format::OpenMetrics);
+    out.push(b'\n');
+}
+
+/// Writes `# TYPE name kind`, in the words of the format.
+pub fn kind(out: &mut Vec<u8>, format: Format, name: &str, kind: MetricType) {
+    out.extend_from_slice(b"# TYPE ");
+    family_name(out, name);
+    out.push(b' ');
+    let word = match format {
+        Format::Text => kind.as_text(),
+        Format::OpenMetrics => kind.as_openmetrics(),
+    };
+    out.extend_from_slice(word.as_bytes());
+    out.push(b'\n');
+}
+
+/// Writes `# UNIT name unit` (OpenMetrics only: text format 0.0.4 has no such line).
+pub fn unit(out: &mut Vec<u8>, name: &str, unit: &str) {
+    out.extend_from_slice(b"# UNIT ");
+    family_name(out, name);
+    out.push(b' ');
+    escaped(out, unit, true);
+    out.push(b'\n');
+}
+
+/// Writes name and labels of a sample, with the blank after them. A name that needs quotes goes inside the braces.
+pub fn series<'l>(out: &mut Vec<u8>, name: &str, labels: impl Iterator<Item = (&'l str, &'l str)>) {
+    let mut separator: &[u8] = b"{";
+    if is_bare_metric_name(name) {
+        out.extend_from_slice(name.as_bytes());
+    } else {
+        out.push(b'{');
+        quoted(out, name);
+        separator = b",";
+    }
+    let mut is_open = separator == b",";
+    for (label, value) in labels {
+        out.extend_from_slice(separator);
+        if is_bare_label_name(label) {
+            out.extend_from_slice(label.as_bytes())
+        } else {
+            quoted(out, label)
+        }
+        out.push(b'=');
+        quoted(out, value);
+        (separator, is_open) = (b",", true);
+    }
+    if is_open {
+        out.push(b'}');
+    }
+    out.push(b' ');
+}
+
+/// Writes the rest of a sample's line: value, time if given, line break. Text format 0.0.4 has milliseconds, OpenMetrics
+/// seconds.
+pub fn value(out: &mut Vec<u8>, format: Format, value: f64, at_ms: Option<i64>) {
+    float(out, value);
+    if let Some(ms) = at_ms {
+        out.push(b' ');
+        match format {
+            Format::Text => out.extend_from_slice(itoa::Buffer::new().format(ms).as_bytes()),
+            Format::OpenMetrics => seconds(out, ms),
+        }
+    }
+    out.push(b'\n');
+}
+
+fn seconds(out: &mut Vec<u8>, ms: i64) {
+    if ms < 0 {
+        out.push(b'-');
+    }
+    let ms = ms.unsigned_abs();
+    out.extend_from_slice(itoa::Buffer::new().format(ms / 1000).as_bytes());
+    if ms % 1000 != 0 {
+        out.push(b'.');
+        out.extend([100, 10, 1].map(|unit| b'0' + (ms % 1000 / unit % 10) as u8));
+    }
+}

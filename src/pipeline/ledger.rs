@@ -1,0 +1,259 @@
+//! One output's account of every sample it was handed.
+//!
+//! Invariant, in every snapshot:
+//! `offered + restored = delivered + duplicate + rejected + dropped + skipped + waiting`.
+//!
+//! It is kept by construction: samples are offered only against a [`Waiting`] token, and a token can only be settled,
+//! divided, joined, or, when code fails to do either, dropped, which counts them as `dropped{abandoned}`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Samples by reason.
+pub type Reasons = BTreeMap<&'static str, u64>;
+
+/// The reasons that the pipeline itself gives; outputs add their own.
+pub mod reason {
+    /// Skipped: not a number, and the receiver has no way to say so.
+    pub const NAN: &str = "nan";
+    /// Skipped: an infinity, and the receiver has no way to say so.
+    pub const INFINITE: &str = "infinite";
+    /// Skipped: a stale marker, which the receiver has no notion of.
+    pub const STALE_MARKER: &str = "stale_marker";
+    /// Skipped: `write_relabel_configs` dropped the series.
+    pub const WRITE_RELABEL: &str = "write_relabel";
+    /// Skipped: the receiver has no such type.
+    pub const UNSUPPORTED_TYPE: &str = "unsupported_type";
+    /// Dropped: the queue was full.
+    pub const QUEUE_FULL: &str = "queue_full";
+    /// Dropped: waited longer than `max_age`.
+    pub const TOO_OLD: &str = "too_old";
+    /// Dropped: still waiting when the shutdown's deadline came.
+    pub const SHUTDOWN: &str = "shutdown";
+    /// Dropped: the program failed to say what became of them. A bug.
+    pub const ABANDONED: &str = "abandoned";
+    /// Rejected: one item alone is larger than the receiver takes.
+    pub const TOO_LARGE: &str = "too_large";
+}
+
+/// What became of samples that were waiting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settlement {
+    /// The receiver has them.
+    pub delivered: u64,
+    /// The receiver had them already.
+    pub duplicate: Reasons,
+    /// The receiver refused them for good.
+    pub rejected: Reasons,
+    /// Let go by a policy of ours: loss.
+    pub dropped: Reasons,
+    /// Not for this receiver: no loss.
+    pub skipped: Reasons,
+}
+
+impl Settlement {
+    /// All `samples` delivered.
+    pub fn delivered(samples: u64) -> Self {
+        Self { delivered: samples, ..Self::default() }
+    }
+
+    /// All `samples` dropped for one reason.
+    pub fn dropped(reason: &'static str, samples: u64) -> Self {
+        Self { dropped: Reasons::from([(reason, samples)]), ..Self::default() }
+    }
+
+    /// How many samples it is about.
+    pub fn total(&self) -> u64 {
+        let sum = |reasons: &Reasons| reasons.values().sum::<u64>();
+        self.delivered + sum(&self.duplicate) + sum(&self.rejected) + sum(&self.dropped) + sum(&self.skipped)
+    }
+}
+
+/// A snapshot of a ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Handed to this output after the fan-out.
+    pub offered: u64,
+    /// Found on disk at start.
+    pub restored: u64,
+    /// What became of them.
+    pub settled: Settlement,
+    /// In the queue or being sent.
+    pub waiting: u64,
+}
+
+impl Counts {
+    /// What the equation's left side has more than its right one: zero, always.
+    pub fn imbalance(&self) -> i128 {
+        i128::from(self.offered) + i128::from(self.restored)
+            - i128::from(self.settled.total())
+            - i128::from(self.waiting)
+    }
+}
+
+/// One output's account.
+#[derive(Debug)]
+pub struct Ledger {
+    output: String,
+    counts: Mutex<Counts>,
+    /// When samples were last dropped for a reason: loss is logged at its first edge.
+    lost_at: Mutex<BTreeMap<&'static str, Instant>>,
+    is_ending: AtomicBool,
+}
+
+/// Loss for one reason is logged again when there was none for so long.
+const QUIET: Duration = Duration::from_secs(600);
+
+impl Ledger {
+    /// An empty account of the output of this name.
+    pub fn new(output: &str) -> Arc<Self> {
+        Arc::new(Self {
+            output: output.to_owned(),
+            counts: Mutex::default(),
+            lost_at: Mutex::default(),
+            is_ending: AtomicBool::new(false),
+        })
+    }
+
+    /// The shutdown's deadline has passed: what is let go from now on counts as `dropped{shutdown}`.
+    pub fn end(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether loss for `reason` begins now: there was none for ten minutes.
+    pub(super) fn is_new_loss(&self, reason: &'static str) -> bool {
+        let now = Instant::now();
+        let mut lost_at = self.lost_at.lock().unwrap_or_else(PoisonError::into_inner);
+        lost_at.insert(reason, now).is_none_or(|last| now.duration_since(last) > QUIET)
+    }
+
+    /// Takes `samples` in; they wait until the token is settled.
+    pub fn offer(self: &Arc<Self>, samples: u64) -> Waiting {
+        let mut counts = self.lock();
+        counts.offered += samples;
+        counts.waiting += samples;
+        Waiting { ledger: self.clone(), samples }
+    }
+
+    /// All counts at one moment.
+    pub fn snapshot(&self) -> Counts {
+        self.lock().clone()
+    }
+
+    fn settle(&self, settlement: &Settlement) {
+        for (reason, samples) in settlement.dropped.iter().filter(|(_, samples)| **samples > 0) {
+            if self.is_new_loss(reason) {
+                tracing::error!(output = self.output, samples, reason, why = explain(reason), "samples dropped");
+            }
+        }
+        let mut counts = self.lock();
+        counts.waiting -= settlement.total();
+        let settled = &mut counts.settled;
+        settled.delivered += settlement.delivered;
+        for (into, from) in [
+            (&mut settled.duplicate, &settlement.duplicate),
+            (&mut settled.rejected, &settlement.rejected),
+            (&mut settled.dropped, &settlement.dropped),
+            (&mut settled.skipped, &settlement.skipped),
+        ] {
+            for (reason, samples) in from.iter().filter(|(_, samples)| **samples > 0) {
+                *into.entry(reason).or_default() += samples;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        // Every change is made of additions that cannot panic half-way, so a poisoned lock holds sound counts.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why samples are dropped for a reason, and what would help.
+fn explain(reason: &str) -> &'static str {
+    match reason {
+        reason::QUEUE_FULL => {
+            "the queue is full: the output takes less than is scraped; see its errors, or raise queue.max_samples and queue.max_bytes"
+        }
+        reason::TOO_OLD => "they waited longer than queue.max_age",
+        reason::SHUTDOWN => "they were still waiting when shutdown_timeout had passed",
+        reason::ABANDONED => "the program lost track of them; this is a bug",
+        _ => "",
+    }
+}
+
+/// Samples that were offered and are not settled. Whoever holds the token holds the samples.
+#[derive(Debug)]
+#[must_use = "samples that are let go without being settled count as abandoned"]
+pub struct Waiting {
+    ledger: Arc<Ledger>,
+    samples: u64,
+}
+
+impl Waiting {
+    /// How many samples it stands for.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Says what became of some of them. More than there are is a bug: a debug build stops, a release build settles none
+    /// of them here, and the rest counts as abandoned.
+    pub fn settle(&mut self, settlement: &Settlement) {
+        let total = settlement.total();
+        debug_assert!(total <= self.samples, "settled {total} samples of {}", self.samples);
+        if total <= self.samples {
+            self.samples -= total;
+            self.ledger.settle(settlement);
+        }
+    }
+
+    /// Drops all of them for one reason.
+    pub fn drop_all(mut self, reason: &'static str) {
+        let settlement = Settlement::dropped(reason, self.samples);
+        self.settle(&settlement);
+    }
+
+    /// Takes `samples` of them out into a token of their own (all of them, where there are fewer).
+    pub fn take(&mut self, samples: u64) -> Waiting {
+        let samples = samples.min(self.samples);
+        self.samples -= samples;
+        Waiting { ledger: self.ledger.clone(), samples }
+    }
+
+    /// Joins another token of the same ledger to this one.
+    pub fn join(&mut self, mut other: Waiting) {
+        debug_assert!(Arc::ptr_eq(&self.ledger, &other.ledger), "tokens of two ledgers");
+        self.samples += std::mem::take(&mut other.samples);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.samples > 0 {
+            let is_ending = self.ledger.is_ending.load(Ordering::Relaxed);
+            let reason = if is_ending { reason::SHUTDOWN } else { reason::ABANDONED };
+            self.ledger.settle(&Settlement::dropped(reason, self.samples));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_is_settled_or_waits_or_is_abandoned() {
+        let ledger = Ledger::new("test");
+        let mut all = ledger.offer(10);
+        let part = all.take(4);
+        all.settle(&Settlement { delivered: 3, skipped: Reasons::from([(reason::NAN, 2)]), ..Settlement::default() });
+        let counts = ledger.snapshot();
+        assert_eq!((counts.offered, counts.waiting, counts.imbalance()), (10, 5, 0));
+        part.drop_all(reason::TOO_OLD);
+        drop(all);
+        let counts = ledger.snapshot();
+        assert_eq!(counts.settled.dropped, Reasons::from([(reason::TOO_OLD, 4), (reason::ABANDONED, 1)]));
+        assert_eq!((counts.waiting, counts.imbalance()), (0, 0));
+    }
+}

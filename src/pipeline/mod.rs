@@ -1,0 +1,21 @@
+//! From a scrape to a settled sample: fan-out, one bounded queue an output, batches, one sender loop, and the ledger.
+//!
+//! Promises
+//! - Nothing here makes a scrape wait: [`Fanout::offer`] never blocks.
+//! - Every sample that is offered is settled exactly once; [`Ledger`] says how, and its equation holds in every snapshot.
+//! - No output sees another: each has its own queue, sender and ledger.
+
+mod batch;
+mod fanout;
+mod ledger;
+mod queue;
+mod sender;
+
+pub use batch::{Batch, Part, Slice};
+pub use fanout::{Fanout, Intake, Projection};
+pub use ledger::{Counts, Ledger, Reasons, Settlement, Waiting, reason};
+pub use queue::{Limits as QueueLimits, Overflow, Queue, Take};
+pub use sender::{
+    Answer, Attempt, Compression, Encoded, Failure, Fate, Item, Judgement, Ordering, Output, Request, SenderOptions,
+    SenderStatus, Verdict, run as run_sender,
+};

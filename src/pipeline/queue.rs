@@ -1,0 +1,286 @@
+//! One bounded queue between the fan-out and one output.
+//!
+//! A queue holds `Arc<Scrape>`s, never encoded bytes: a scrape that five outputs share is in memory once.
+//!
+//! Invariants
+//! - `samples <= limits.samples` and `bytes <= limits.bytes`, always; bytes include the chunks of series that it keeps alive.
+//! - `push` never waits. When full, a policy decides what is dropped, and the ledger counts it.
+//! - A target's scrapes are always in the same lane, in order.
+//! - `next` returns `None` only after `close`, and only when the lane is empty: the sender's end *is* the proof that the
+//!   queue was drained.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::batch::{Batch, Slice};
+use super::ledger::{Ledger, Waiting, reason};
+use crate::model::{Scrape, SeriesSet};
+
+/// What a full queue does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// Lets go of what has waited longest: a dashboard needs now more than an hour ago.
+    DropOldest,
+    /// Refuses what comes.
+    DropNewest,
+}
+
+/// How much a queue holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Samples.
+    pub samples: u64,
+    /// Bytes of memory.
+    pub bytes: usize,
+    /// Time that a sample may wait, in the queue and while it is being resent.
+    pub age: Duration,
+    /// What happens above that.
+    pub overflow: Overflow,
+}
+
+/// When a batch is complete: at whichever comes first.
+#[derive(Clone, Copy, Debug)]
+pub struct Take {
+    /// Samples in it.
+    pub samples: u64,
+    /// Time that its oldest sample has waited.
+    pub age: Duration,
+}
+
+/// One bounded queue.
+pub struct Queue {
+    ledger: Arc<Ledger>,
+    limits: Limits,
+    state: Mutex<State>,
+    /// One a lane.
+    ready: Box<[Notify]>,
+}
+
+struct State {
+    lanes: Box<[Lane]>,
+    samples: u64,
+    /// Of the scrapes themselves, and of the chunks that they keep alive.
+    bytes: usize,
+    /// How many queued scrapes keep a chunk alive, by its id.
+    chunks: HashMap<u64, u32>,
+    is_closed: bool,
+}
+
+#[derive(Default)]
+struct Lane {
+    entries: VecDeque<Entry>,
+    samples: u64,
+}
+
+struct Entry {
+    slice: Slice,
+    waiting: Waiting,
+    since: Instant,
+}
+
+impl Queue {
+    /// An empty queue of `lanes` lanes (at least one).
+    pub fn new(ledger: Arc<Ledger>, limits: Limits, lanes: usize) -> Arc<Self> {
+        let lanes = lanes.max(1);
+        Arc::new(Self {
+            ledger,
+            limits,
+            state: Mutex::new(State {
+                lanes: (0..lanes).map(|_| Lane::default()).collect(),
+                samples: 0,
+                bytes: 0,
+                chunks: HashMap::new(),
+                is_closed: false,
+            }),
+            ready: (0..lanes).map(|_| Notify::new()).collect(),
+        })
+    }
+
+    /// How many lanes there are.
+    pub fn lanes(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The ledger that it counts in.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Samples and bytes in it now.
+    pub fn size(&self) -> (u64, usize) {
+        let state = self.lock();
+        (state.samples, state.bytes)
+    }
+
+    /// Takes a scrape in, or drops something as the policy says. Never waits.
+    pub fn push(&self, scrape: &Arc<Scrape>) {
+        let slice = Slice::whole(scrape.clone());
+        let waiting = self.ledger.offer(slice.samples);
+        if slice.samples == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        let entry_bytes = scrape.own_bytes() + size_of::<Entry>();
+        let needed = |state: &State| entry_bytes + state.new_chunk_bytes(&scrape.series);
+        let fits = |state: &State| {
+            state.samples + slice.samples <= self.limits.samples && state.bytes + needed(state) <= self.limits.bytes
+        };
+        if state.is_closed {
+            return waiting.drop_all(reason::SHUTDOWN);
+        }
+        while !fits(&state) {
+            let oldest = match self.limits.overflow {
+                Overflow::DropOldest => state.take_oldest(),
+                Overflow::DropNewest => None,
+            };
+            match oldest {
+                Some(entry) => entry.waiting.drop_all(reason::QUEUE_FULL),
+                None => return waiting.drop_all(reason::QUEUE_FULL),
+            }
+        }
+        let lane = (scrape.origin.key % self.ready.len() as u64) as usize;
+        state.insert(lane, Entry { slice, waiting, since: Instant::now() });
+        drop(state);
+        self.ready[lane].notify_one();
+    }
+
+    /// Waits until a batch is complete and takes it. `None` when the queue is closed and the lane is empty. A lane may have
+    /// several takers. Cancel safe.
+    pub async fn next(&self, lane: usize, take: Take) -> Option<Batch> {
+        loop {
+            let wait = {
+                let mut state = self.lock();
+                state.expire(lane, self.limits.age);
+                let due = state.lanes[lane].entries.front().map(|oldest| oldest.since + take.age);
+                let is_full = state.lanes[lane].samples >= take.samples;
+                if due.is_some_and(|due| is_full || state.is_closed || due <= Instant::now()) {
+                    let batch = state.take_batch(lane, take.samples);
+                    if !state.lanes[lane].entries.is_empty() {
+                        self.ready[lane].notify_one();
+                    }
+                    return batch;
+                }
+                if state.is_closed {
+                    // A lane may have several takers: each passes the word on.
+                    self.ready[lane].notify_one();
+                    return None;
+                }
+                due
+            };
+            match wait {
+                Some(due) => {
+                    let _ = tokio::time::timeout_at(due, self.ready[lane].notified()).await;
+                }
+                None => self.ready[lane].notified().await,
+            }
+        }
+    }
+
+    /// Nothing more comes; what is here may still be taken.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
+        for ready in &self.ready {
+            ready.notify_one();
+        }
+    }
+
+    /// Drops everything that still waits here.
+    pub fn drop_all(&self, reason: &'static str) {
+        let mut state = self.lock();
+        while let Some(entry) = state.take_oldest() {
+            entry.waiting.drop_all(reason);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn new_chunk_bytes(&self, series: &SeriesSet) -> usize {
+        series.chunks().iter().filter(|chunk| !self.chunks.contains_key(&chunk.id())).map(|chunk| chunk.bytes()).sum()
+    }
+
+    fn insert(&mut self, lane: usize, entry: Entry) {
+        let scrape = &entry.slice.scrape;
+        self.bytes += scrape.own_bytes() + size_of::<Entry>() + self.new_chunk_bytes(&scrape.series);
+        for chunk in scrape.series.chunks() {
+            *self.chunks.entry(chunk.id()).or_default() += 1;
+        }
+        self.samples += entry.slice.samples;
+        self.lanes[lane].samples += entry.slice.samples;
+        self.lanes[lane].entries.push_back(entry);
+    }
+
+    fn take_front(&mut self, lane: usize) -> Option<Entry> {
+        let entry = self.lanes[lane].entries.pop_front()?;
+        self.lanes[lane].samples -= entry.slice.samples;
+        self.samples -= entry.slice.samples;
+        let scrape = &entry.slice.scrape;
+        self.bytes -= scrape.own_bytes() + size_of::<Entry>();
+        for chunk in scrape.series.chunks() {
+            if let Some(users) = self.chunks.get_mut(&chunk.id()) {
+                *users -= 1;
+                if *users == 0 {
+                    self.chunks.remove(&chunk.id());
+                    self.bytes -= chunk.bytes();
+                }
+            }
+        }
+        Some(entry)
+    }
+
+    fn take_oldest(&mut self) -> Option<Entry> {
+        let front = |lane: &Lane| lane.entries.front().map(|entry| entry.since);
+        let lane = (0..self.lanes.len())
+            .filter(|&at| front(&self.lanes[at]).is_some())
+            .min_by_key(|&at| front(&self.lanes[at]))?;
+        self.take_front(lane)
+    }
+
+    fn expire(&mut self, lane: usize, age: Duration) {
+        let now = Instant::now();
+        while self.lanes[lane].entries.front().is_some_and(|entry| entry.since + age <= now) {
+            if let Some(entry) = self.take_front(lane) {
+                entry.waiting.drop_all(reason::TOO_OLD);
+            }
+        }
+    }
+
+    /// Whole scrapes up to `samples`; one that is larger by itself comes alone and is split by the sender.
+    fn take_batch(&mut self, lane: usize, samples: u64) -> Option<Batch> {
+        let mut batch: Option<Batch> = None;
+        while let Some(front) = self.lanes[lane].entries.front() {
+            if batch.as_ref().is_some_and(|batch| batch.waiting.samples() + front.slice.samples > samples) {
+                break;
+            }
+            let Some(entry) = self.take_front(lane) else { break };
+            match &mut batch {
+                None => {
+                    batch = Some(Batch { slices: vec![entry.slice], waiting: entry.waiting, oldest: entry.since });
+                }
+                Some(batch) => {
+                    batch.slices.push(entry.slice);
+                    batch.waiting.join(entry.waiting);
+                }
+            }
+        }
+        batch
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.drop_all(reason::SHUTDOWN);
+    }
+}

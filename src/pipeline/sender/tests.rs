@@ -1,0 +1,297 @@
+//! The loop against an output that writes a line a sample and a receiver that answers by a script.
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::model::{
+    ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, STALE_NAN, Scrape, SeriesSet, Value,
+};
+use crate::pipeline::{Counts, Ledger, Overflow, QueueLimits};
+
+/// What the receiver does with one request.
+enum Say {
+    Status(u16),
+    StatusAfter(u16, &'static str),
+    /// Each line of the body is judged by its position.
+    Each(Vec<Fate>),
+    Nothing,
+    Hang,
+}
+
+struct Lines {
+    ordering: Ordering,
+    urls: usize,
+    script: Mutex<VecDeque<Say>>,
+    seen: Mutex<Vec<(usize, String, u128)>>,
+    began: Instant,
+}
+
+impl Output for Lines {
+    type State = ();
+    type Cache = ();
+
+    fn ordering(&self) -> Ordering {
+        self.ordering
+    }
+
+    fn urls(&self) -> Vec<String> {
+        (0..self.urls).map(|at| format!("test://{at}")).collect()
+    }
+
+    async fn start(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn encode(&self, _: &(), _: &mut (), batch: &Batch) -> Encoded {
+        let mut encoded = Encoded {
+            path_and_query: String::new(),
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+            items: Vec::new(),
+            skipped: Reasons::new(),
+            compression: Compression::None,
+        };
+        for (point, series) in batch.slices.iter().flat_map(|slice| slice.points()) {
+            match point.value {
+                Value::Float(value) if !value.is_nan() => {
+                    encoded.body.extend_from_slice(format!("{} {value}\n", series.name()).as_bytes());
+                    encoded.items.push(Item { end: encoded.body.len(), samples: 1 });
+                }
+                _ => *encoded.skipped.entry(reason::NAN).or_default() += 1,
+            }
+        }
+        encoded
+    }
+
+    async fn send(&self, url: usize, request: Request) -> Result<Answer, Failure> {
+        let body = String::from_utf8(request.body.to_vec()).unwrap();
+        self.seen.lock().unwrap().push((url, body, self.began.elapsed().as_millis()));
+        let say = self.script.lock().unwrap().pop_front().unwrap_or(Say::Status(200));
+        let answer = |status: u16| Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        };
+        match say {
+            Say::Status(status) => Ok(answer(status)),
+            Say::StatusAfter(status, after) => {
+                let mut answer = answer(status);
+                answer.headers.insert("retry-after", HeaderValue::from_static(after));
+                Ok(answer)
+            }
+            Say::Each(fates) => {
+                let word = |fate: &Fate| match fate {
+                    Fate::Delivered => 'd',
+                    Fate::Rejected(_) => 'x',
+                    _ => 'r',
+                };
+                Ok(Answer { body: fates.iter().map(word).collect::<String>().into(), ..answer(200) })
+            }
+            Say::Nothing => {
+                Err(Failure { kind: "closed", message: "closed before an answer".into(), is_maybe_received: true })
+            }
+            Say::Hang => std::future::pending().await,
+        }
+    }
+
+    fn classify(&self, _: &Encoded, attempt: Attempt, answer: &Answer) -> Judgement {
+        let after = answer.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let verdict = match answer.status.as_u16() {
+            200 if !answer.body.is_empty() => {
+                let fate = |word: &u8| match word {
+                    b'd' => Fate::Delivered,
+                    b'x' => Fate::Rejected("bad"),
+                    _ => Fate::Retry,
+                };
+                Verdict::Each(answer.body.iter().map(fate).collect())
+            }
+            200 if attempt.is_maybe_resend => Verdict::All(Fate::Duplicate("resend")),
+            200 => Verdict::All(Fate::Delivered),
+            413 => Verdict::TooLarge,
+            400 => Verdict::All(Fate::Rejected("bad")),
+            _ => Verdict::All(Fate::Retry),
+        };
+        Judgement { verdict, retry_after: after.map(Duration::from_secs), problem: Some(("status", "said no".into())) }
+    }
+}
+
+struct Run {
+    output: Arc<Lines>,
+    queue: Arc<Queue>,
+    ledger: Arc<Ledger>,
+    deadline: watch::Sender<Option<Instant>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Run {
+    fn start(ordering: Ordering, urls: usize, script: Vec<Say>) -> Self {
+        Self::with(ordering, urls, script, 1000, Duration::from_secs(3600))
+    }
+
+    fn with(ordering: Ordering, urls: usize, script: Vec<Say>, body_bytes_max: usize, age: Duration) -> Self {
+        let output = Arc::new(Lines {
+            ordering,
+            urls,
+            script: Mutex::new(script.into()),
+            seen: Mutex::default(),
+            began: Instant::now(),
+        });
+        let ledger = Ledger::new("test");
+        let limits = QueueLimits { samples: 100, bytes: 1 << 20, age, overflow: Overflow::DropOldest };
+        let queue = Queue::new(ledger.clone(), limits, 1);
+        let options = SenderOptions {
+            name: "test".into(),
+            take: Take { samples: 10, age: Duration::from_secs(1) },
+            flush_jitter: Duration::ZERO,
+            body_bytes_max,
+            workers: 1,
+            backoff_first: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(30),
+        };
+        let (deadline, watched) = watch::channel(None);
+        let task = tokio::spawn(run(output.clone(), queue.clone(), options, Arc::default(), watched));
+        Self { output, queue, ledger, deadline, task }
+    }
+
+    /// Closes the queue, gives it `seconds`, and returns the ledger and the bodies that were sent.
+    async fn end(self, seconds: u64) -> (Counts, Vec<(usize, String, u128)>) {
+        self.queue.close();
+        self.deadline.send_replace(Some(Instant::now() + Duration::from_secs(seconds)));
+        self.task.await.unwrap();
+        let counts = self.ledger.snapshot();
+        assert_eq!((counts.imbalance(), counts.waiting), (0, 0), "{counts:?}");
+        (counts, std::mem::take(&mut self.output.seen.lock().unwrap()))
+    }
+}
+
+/// A scrape of gauges `a`, `b`, … with one label that tells them apart, so that it can be divided.
+fn scrape(values: &[f64]) -> Arc<Scrape> {
+    let mut chunk = ChunkBuilder::default();
+    let family = chunk.family(Family { name: "f", kind: MetricType::Gauge, ..Family::default() });
+    let mut points = PointsBuilder::default();
+    for (at, value) in values.iter().enumerate() {
+        let name = char::from(b'a' + at as u8).to_string();
+        let number = chunk.push(family, &name, [("n", name.as_str())].into_iter());
+        points.push_float(number, *value, None);
+    }
+    Arc::new(Scrape {
+        origin: Arc::new(Origin { key: 7, labels: Labels::new(), url: String::new() }),
+        at_ms: 1,
+        series: Arc::new(SeriesSet::new(vec![chunk.finish()])),
+        points: points.finish(),
+        exemplars: Box::default(),
+        is_last: false,
+    })
+}
+
+fn bodies(seen: &[(usize, String, u128)]) -> Vec<&str> {
+    seen.iter().map(|(_, body, _)| body.as_str()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_goes_when_its_oldest_sample_is_old_enough_or_when_it_is_full() {
+    let run = Run::start(Ordering::Free, 1, vec![]);
+    run.queue.push(&scrape(&[1.0, STALE_NAN]));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(run.output.seen.lock().unwrap().as_slice(), [(0, "a 1\n".to_owned(), 1000)]);
+    for _ in 0..5 {
+        run.queue.push(&scrape(&[1.0, 2.0]));
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let (counts, seen) = run.end(10).await;
+    assert_eq!(seen[1].2, 1500);
+    assert_eq!((counts.settled.delivered, counts.settled.skipped[reason::NAN]), (11, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resend_carries_the_same_samples_and_says_that_it_may_be_one() {
+    let run = Run::start(Ordering::Free, 1, vec![Say::Nothing, Say::Status(503)]);
+    run.queue.push(&scrape(&[1.0, 2.0]));
+    let (counts, seen) = run.end(100).await;
+    assert_eq!(bodies(&seen), ["a 1\nb 2\n"; 3]);
+    assert_eq!(counts.settled.duplicate["resend"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_items_that_may_be_taken_later_are_sent_again() {
+    let fates = vec![Fate::Delivered, Fate::Retry, Fate::Rejected("bad")];
+    let run = Run::start(Ordering::Free, 1, vec![Say::Each(fates)]);
+    run.queue.push(&scrape(&[1.0, 2.0, 3.0]));
+    let (counts, seen) = run.end(100).await;
+    assert_eq!(bodies(&seen), ["a 1\nb 2\nc 3\n", "b 2\n"]);
+    assert_eq!((counts.settled.delivered, counts.settled.rejected["bad"]), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_heeded() {
+    let run = Run::start(Ordering::Free, 1, vec![Say::StatusAfter(429, "20")]);
+    run.queue.push(&scrape(&[1.0]));
+    let (_, seen) = run.end(100).await;
+    assert!((20_000..21_000).contains(&seen[1].2), "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_receiver_is_asked_at_once() {
+    let run = Run::start(Ordering::Free, 2, vec![Say::Status(503)]);
+    run.queue.push(&scrape(&[1.0]));
+    let (counts, seen) = run.end(100).await;
+    assert_eq!(seen.iter().map(|(url, _, at)| (*url, *at)).collect::<Vec<_>>(), [(0, 0), (1, 0)]);
+    assert_eq!(counts.settled.delivered, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_large_is_halved_until_it_fits() {
+    let run = Run::start(Ordering::Free, 1, vec![Say::Status(413), Say::Status(413)]);
+    run.queue.push(&scrape(&[1.0, 2.0, 3.0, 4.0]));
+    let (counts, seen) = run.end(100).await;
+    assert_eq!(bodies(&seen), ["a 1\nb 2\nc 3\nd 4\n", "a 1\nb 2\n", "a 1\n", "b 2\n", "c 3\nd 4\n"]);
+    assert_eq!(counts.settled.delivered, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scrape_larger_than_a_body_is_divided_by_label_sets() {
+    let values: Vec<f64> = (0..20).map(f64::from).collect();
+    let run = Run::with(Ordering::Free, 1, vec![], 30, Duration::from_secs(3600));
+    run.queue.push(&scrape(&values));
+    let (counts, seen) = run.end(100).await;
+    assert!(seen.iter().all(|(_, body, _)| body.len() <= 30), "{seen:?}");
+    let mut lines: Vec<String> = seen.iter().flat_map(|(_, body, _)| body.lines().map(str::to_owned)).collect();
+    lines.sort();
+    lines.dedup();
+    assert_eq!((lines.len(), counts.settled.delivered), (20, 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_delivered_in_time_is_dropped_with_its_reason() {
+    let say = (0..1000).map(|_| Say::Status(503)).collect();
+    let run = Run::with(Ordering::PerSeries, 1, say, 1000, Duration::from_secs(60));
+    run.queue.push(&scrape(&[1.0]));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    run.queue.push(&scrape(&[1.0, 2.0]));
+    let (counts, _) = run.end(5).await;
+    assert_eq!(counts.settled.dropped, Reasons::from([(reason::TOO_OLD, 1), (reason::SHUTDOWN, 2)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_hangs_does_not_hold_the_shutdown() {
+    let run = Run::start(Ordering::Free, 1, vec![Say::Hang]);
+    run.queue.push(&scrape(&[1.0]));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    run.queue.push(&scrape(&[1.0, 2.0]));
+    let began = Instant::now();
+    let (counts, _) = run.end(5).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(5));
+    assert_eq!(counts.settled.dropped[reason::SHUTDOWN], 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_lets_the_oldest_go() {
+    let run = Run::start(Ordering::Free, 1, vec![Say::Hang]);
+    for _ in 0..60 {
+        run.queue.push(&scrape(&[1.0, 2.0]));
+    }
+    let (samples, bytes) = run.queue.size();
+    assert!(samples <= 100 && bytes <= 1 << 20);
+    let (counts, _) = run.end(0).await;
+    assert_eq!(counts.settled.dropped[reason::QUEUE_FULL], 20);
+}

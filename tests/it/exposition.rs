@@ -1,0 +1,558 @@
+//! The predicting table from outside: what real and made-up bodies read as, whatever came before and in whatever pieces.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use promferry::exposition::{Admission, Admit, Counts, Parsed, Refusal, Settings, Table};
+use promferry::model::{Labels, METRIC_NAME, Value};
+
+/// Keeps every line, but what a test's rule says.
+struct Rule(fn(&mut Labels<'_>) -> Admission);
+
+impl Admit for Rule {
+    fn admit<'l>(&'l self, labels: &mut Labels<'l>) -> Admission {
+        (self.0)(labels)
+    }
+}
+
+fn table() -> Table {
+    table_with(Settings::default(), |_| Admission::Keep)
+}
+
+fn table_with(settings: Settings, rule: fn(&mut Labels<'_>) -> Admission) -> Table {
+    let own = [("instance", "i"), ("job", "j")].into_iter().collect();
+    Table::new(settings, Box::new(Rule(rule)), own)
+}
+
+/// One good scrape, in pieces of `piece` bytes.
+fn scrape_in(table: &mut Table, body: &[u8], piece: usize) -> (Counts, Parsed) {
+    table.begin(AT_MS);
+    for bytes in body.chunks(piece.max(1)) {
+        table.feed(bytes).expect("within limits");
+    }
+    let counts = table.finish_body().expect("within limits");
+    table.accept();
+    (counts, table.take())
+}
+
+fn scrape(table: &mut Table, body: &str) -> (Counts, Parsed) {
+    scrape_in(table, body.as_bytes(), usize::MAX)
+}
+
+const AT_MS: i64 = 1_700_000_000_000;
+
+/// A sample a line: type, family, help, series, value, time.
+fn lines(parsed: &Parsed) -> Vec<String> {
+    let line = |point: promferry::model::Point<'_>| {
+        let series = parsed.series.get(point.series);
+        let family = series.family();
+        let labels: Labels<'_> = series.labels().chain([(METRIC_NAME, series.name())]).collect();
+        let value = match point.value {
+            value if value.is_stale() => "stale".to_owned(),
+            Value::Float(value) => format!("{value:?}"),
+            Value::Histogram(_) => "histogram".to_owned(),
+        };
+        let mut line = format!("{} {} {labels} {value}", family.kind.as_openmetrics(), family.name);
+        if let Some(ms) = point.own_ms {
+            write!(line, " @{ms}").expect("strings take all");
+        }
+        if !family.help.is_empty() {
+            write!(line, " # {}", family.help.escape_debug()).expect("strings take all");
+        }
+        line
+    };
+    parsed.points.iter().map(line).collect()
+}
+
+/// Series and value only.
+fn values(parsed: &Parsed) -> Vec<String> {
+    let line = |point: promferry::model::Point<'_>| {
+        let series = parsed.series.get(point.series);
+        let labels: Vec<String> = series.labels().map(|(name, value)| format!("{name}={value}")).collect();
+        let value = match point.value {
+            value if value.is_stale() => "stale".to_owned(),
+            Value::Float(value) => value.to_string(),
+            Value::Histogram(_) => "histogram".to_owned(),
+        };
+        format!("{}{{{}}} {value}", series.name(), labels.join(","))
+    };
+    parsed.points.iter().map(line).collect()
+}
+
+// ---- real programs -------------------------------------------------------------------------------------------------
+
+/// A sample of `expected/FILE.json`, comparable: values by bits with one NaN, `le` and `quantile` as numbers.
+type Expected = (String, BTreeMap<String, String>, String, Option<i64>);
+
+fn comparable(name: &str, labels: impl Iterator<Item = (String, String)>, value: f64, ms: Option<i64>) -> Expected {
+    let as_number = |name: &str, value: String| match (name, value.parse::<f64>()) {
+        ("le" | "quantile", Ok(number)) => format!("{number:?}"),
+        _ => value,
+    };
+    let labels = labels
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| {
+            let value = as_number(&name, value);
+            (name, value)
+        })
+        .collect();
+    let value = if value.is_nan() { "NaN".to_owned() } else { format!("{value:?}") };
+    (name.to_owned(), labels, value, ms)
+}
+
+fn expected_of(corpus: &Path, file: &str) -> serde_json::Value {
+    let plain = corpus.join("expected").join(format!("{file}.json"));
+    let text = match fs::read(&plain) {
+        Ok(text) => text,
+        Err(_) => {
+            let packed = fs::read(plain.with_extension("json.gz")).expect("an expected file for each body");
+            let mut text = Vec::new();
+            flate2::read::GzDecoder::new(packed.as_slice()).read_to_end(&mut text).expect("a gzip file");
+            text
+        }
+    };
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+fn expected_samples(expected: &serde_json::Value) -> Vec<Expected> {
+    let sample = |sample: &serde_json::Value| {
+        let labels = sample[1].as_object().expect("labels").iter();
+        let labels = labels.map(|(name, value)| (name.clone(), value.as_str().expect("a string").to_owned()));
+        let value = sample[2].as_str().expect("a value as text").parse().expect("a number");
+        let ms = sample[3]
+            .as_str()
+            .and_then(|text| text.parse::<f64>().ok())
+            .or(sample[3].as_f64())
+            .map(|seconds| (seconds * 1000.0).round() as i64);
+        comparable(sample[0].as_str().expect("a name"), labels, value, ms)
+    };
+    let mut samples: Vec<Expected> = expected["samples"].as_array().expect("samples").iter().map(sample).collect();
+    samples.sort();
+    samples
+}
+
+fn read_samples(parsed: &Parsed) -> Vec<Expected> {
+    let sample = |point: promferry::model::Point<'_>| {
+        let series = parsed.series.get(point.series);
+        let labels = series.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let Value::Float(value) = point.value else { panic!("text has no native histograms") };
+        comparable(series.name(), labels, value, point.own_ms)
+    };
+    let mut samples: Vec<Expected> = parsed.points.iter().map(sample).collect();
+    samples.sort();
+    samples
+}
+
+fn corpus_bodies() -> Option<Vec<PathBuf>> {
+    let corpus = PathBuf::from(std::env::var_os("CORPUS")?);
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(corpus).expect("CORPUS is a folder").map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "prom"));
+    files.sort();
+    Some(files)
+}
+
+#[test]
+fn reads_real_bodies_as_the_reference_parser_does() {
+    let Some(files) = corpus_bodies() else {
+        println!("skipped: CORPUS is not set");
+        return;
+    };
+    assert!(!files.is_empty(), "CORPUS holds no *.prom");
+    for path in files {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a plain name");
+        let expected = expected_of(path.parent().expect("a folder"), name);
+        let samples = expected_samples(&expected);
+        let body = fs::read(&path).expect("a body");
+        for piece in [1, 7, 1021, usize::MAX] {
+            let mut table = table();
+            let (counts, first) = scrape_in(&mut table, &body, piece);
+            assert_eq!(counts.first_bad_lines, [], "{name}");
+            assert_eq!(counts.samples_scraped as usize, samples.len(), "{name}");
+            let read = read_samples(&first);
+            let differing = read.iter().zip(&samples).find(|(read, expected)| read != expected);
+            assert_eq!(differing, None, "{name}");
+            let (again, second) = scrape_in(&mut table, &body, piece.saturating_mul(3));
+            assert_eq!(again, Counts { series_added: 0, ..counts }, "{name}");
+            assert_eq!(lines(&second), lines(&first), "{name}");
+            assert!(Arc::ptr_eq(&first.series, &second.series), "{name}: a steady target shares its series");
+            check_families(&expected, &first, name);
+        }
+    }
+}
+
+/// Each series is of the family that the reference parser has of that name, where it has one.
+fn check_families(expected: &serde_json::Value, parsed: &Parsed, file: &str) {
+    let families: BTreeMap<&str, (&str, &str)> = expected["families"]
+        .as_array()
+        .expect("families")
+        .iter()
+        .map(|family| {
+            let word = |at: usize| family[at].as_str().expect("a string");
+            (word(0), (word(1), word(2)))
+        })
+        .collect();
+    for point in parsed.points.iter() {
+        let family = parsed.series.get(point.series).family();
+        let (kind, help) = families.get(family.name).unwrap_or_else(|| panic!("{file}: no family {}", family.name));
+        assert_eq!(family.kind.as_openmetrics(), *kind, "{file}: {}", family.name);
+        assert_eq!(family.help.trim_end(), help.trim_end(), "{file}: {}", family.name);
+    }
+}
+
+// ---- peculiarities, by name ----------------------------------------------------------------------------------------
+
+#[test]
+fn golden_files_read_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).expect("tests/golden") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "prom") {
+            continue;
+        }
+        let body = fs::read(&path).expect("a body");
+        let expected = fs::read_to_string(path.with_extension("expected")).expect("an expected file");
+        let mut table = table();
+        for piece in [usize::MAX, 1, 5] {
+            let (counts, parsed) = scrape_in(&mut table, &body, piece);
+            let mut read = lines(&parsed).join("\n") + "\n";
+            for bad in &counts.first_bad_lines {
+                writeln!(read, "! {bad}").expect("strings take all");
+            }
+            if counts.duplicates > 0 {
+                writeln!(read, "! {} duplicates", counts.duplicates).expect("strings take all");
+            }
+            assert_eq!(read, expected, "{}", path.display());
+        }
+        count += 1;
+    }
+    assert!(count >= 10, "{count} golden files");
+}
+
+// ---- prediction ----------------------------------------------------------------------------------------------------
+
+/// Marsaglia's xorshift64: the same numbers at every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+}
+
+const VALUES: [&str; 12] =
+    ["0", "1", "-0.0", "NaN", "+Inf", "1.5e-7", "12345678901234567890", "1e5x", "", "7 1700000000001", "8 -5", "9 "];
+
+fn some_line(random: &mut Random) -> String {
+    let name = ["a", "b_bucket", "b_sum", "c", "a_total"][random.below(5)];
+    let labels =
+        ["", "{}", "{x=\"1\"}", "{x=\"1\",}", "{ y=\"2\", x=\"1\"}", "{x=\"1\",y=\"2\"}", "{le=\"1\"}", "{le=\"1.0\"}"]
+            [random.below(8)];
+    let family = ["a", "b", "c"][random.below(3)];
+    match random.below(8) {
+        0 => format!("# TYPE {family} {}", ["counter", "gauge", "histogram", "nonsense"][random.below(4)]),
+        1 => format!("# HELP {family} text {}", random.below(3)),
+        2 => ["", "# comment", "broken{", "{\"quoted.name\"} 1", "a{x=\"}\"} 3\r"][random.below(5)].to_owned(),
+        _ => format!("{name}{labels} {}", VALUES[random.below(VALUES.len())]),
+    }
+}
+
+fn mutate(body: &mut Vec<String>, random: &mut Random) {
+    for _ in 0..random.below(4) {
+        let (at, other) = (random.below(body.len()), random.below(body.len()));
+        match random.below(5) {
+            0 => body.swap(at, other),
+            1 if body.len() > 5 => drop(body.remove(at)),
+            2 => body.insert(at, body[other].clone()),
+            3 => body[at] = some_line(random),
+            _ => {
+                let value = VALUES[random.below(VALUES.len())];
+                let start = body[at].rfind(' ').map_or(body[at].len(), |blank| blank + 1);
+                body[at].replace_range(start.., value);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_body_reads_the_same_whatever_came_before_it() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..60 {
+        let mut body: Vec<String> = (0..40).map(|_| some_line(&mut random)).collect();
+        let mut table = table();
+        let mut live = Vec::new();
+        for _ in 0..40 {
+            mutate(&mut body, &mut random);
+            let text = body.join("\n");
+            let (counts, parsed) = scrape_in(&mut table, text.as_bytes(), 1 + random.below(200));
+            let (fresh_counts, fresh) = scrape(&mut self::table(), &text);
+            let read: Vec<String> = lines(&parsed).into_iter().filter(|line| !line.contains(" stale")).collect();
+            assert_eq!(read, lines(&fresh), "{text}");
+            assert_eq!(Counts { series_added: 0, ..counts }, Counts { series_added: 0, ..fresh_counts }, "{text}");
+            live = check_staleness(&live, &parsed, &text);
+        }
+    }
+}
+
+/// Markers are for exactly the series that are gone; a series whose line is bad may stay unmarked. Gives those live now.
+fn check_staleness(live: &[String], parsed: &Parsed, text: &str) -> Vec<String> {
+    let is_timed: std::collections::HashSet<u32> =
+        parsed.points.iter().filter(|point| point.own_ms.is_some()).map(|point| point.series).collect();
+    let mut now = Vec::new();
+    let mut marked = Vec::new();
+    for (point, line) in parsed.points.iter().zip(values(parsed)) {
+        let series = line.rsplit_once(' ').expect("a value").0.to_owned();
+        if point.value.is_stale() {
+            marked.push(series);
+        } else {
+            now.push((series, is_timed.contains(&point.series)));
+        }
+    }
+    for series in &marked {
+        assert!(now.iter().all(|(seen, _)| seen != series), "{series} is there and stale: {text}");
+    }
+    let name = |series: &str| series.split('{').next().unwrap_or_default().to_owned();
+    for series in live {
+        let is_there = now.iter().any(|(seen, _)| seen == series) || marked.contains(series);
+        assert!(is_there || text.contains(&name(series)), "{series} vanished without a marker: {text}");
+    }
+    now.into_iter().filter(|(_, is_timed)| !is_timed).map(|(series, _)| series).collect()
+}
+
+#[test]
+fn alternating_bodies_stay_right_and_small() {
+    let body = |family: usize| -> String {
+        (0..500).map(|n| format!("# TYPE f{n} gauge\nf{n}{{body=\"{family}\"}} {n}\n")).collect()
+    };
+    let (even, odd) = (body(0), body(1));
+    let mut table = table();
+    let mut sizes = Vec::new();
+    for round in 0..60 {
+        let text = if round % 2 == 0 { &even } else { &odd };
+        let (counts, parsed) = scrape(&mut table, text);
+        assert_eq!(counts.samples_scraped, 500);
+        let stale = parsed.points.iter().filter(|point| point.value.is_stale()).count();
+        assert_eq!(stale, if round == 0 { 0 } else { 500 });
+        sizes.push(parsed.series.len());
+    }
+    assert_eq!(sizes.iter().max(), Some(&1000));
+}
+
+#[test]
+fn a_target_that_is_all_new_each_time_does_not_grow() {
+    let mut table = table();
+    for round in 0..100 {
+        let text: String = (0..300).map(|n| format!("# HELP f round {round}\nf{{id=\"{round}-{n}\"}} {n}\n")).collect();
+        let (_, parsed) = scrape(&mut table, &text);
+        assert_eq!(parsed.points.len(), if round == 0 { 300 } else { 600 });
+        assert!(parsed.series.len() < 3000, "{} series in round {round}", parsed.series.len());
+        assert!(parsed.series.chunks().len() <= 13, "{} chunks", parsed.series.chunks().len());
+    }
+}
+
+#[test]
+fn few_new_series_come_in_few_chunks_and_keep_the_numbers() {
+    let mut table = table();
+    let mut text = String::new();
+    let mut chunks_max = 0;
+    for n in 0..300 {
+        writeln!(text, "f{{n=\"{n}\"}} {n}").expect("strings take all");
+        let (counts, parsed) = scrape(&mut table, &text);
+        assert_eq!(counts.series_added, 1);
+        assert_eq!(values(&parsed), (0..=n).map(|n| format!("f{{n={n}}} {n}")).collect::<Vec<_>>());
+        chunks_max = chunks_max.max(parsed.series.chunks().len());
+    }
+    assert!(chunks_max <= 10, "{chunks_max} chunks");
+}
+
+// ---- staleness, repeats, limits ------------------------------------------------------------------------------------
+
+#[test]
+fn a_series_that_is_gone_gets_one_marker() {
+    let mut table = table();
+    scrape(&mut table, "a 1\nb 2\n");
+    assert_eq!(values(&scrape(&mut table, "b 3\n").1), ["b{} 3", "a{} stale"]);
+    assert_eq!(values(&scrape(&mut table, "b 3\n").1), ["b{} 3"]);
+    let (counts, parsed) = scrape(&mut table, "a 4\nb 5\n");
+    assert_eq!(values(&parsed), ["a{} 4", "b{} 5"]);
+    assert_eq!(counts.series_added, 1);
+}
+
+#[test]
+fn a_failed_scrape_marks_what_was_live_and_nothing_else() {
+    let mut table = table();
+    scrape(&mut table, "a 1\nb 2\n");
+    table.begin(AT_MS);
+    table.feed(b"b 2\nnew 1\na").expect("within limits");
+    table.fail();
+    table.report("up", "whether it is up", 0.0);
+    assert_eq!(values(&table.take()), ["a{} stale", "b{} stale", "up{instance=i,job=j} 0"]);
+    table.begin(AT_MS);
+    table.fail();
+    assert!(table.take().points.is_empty(), "a marker is written once");
+    let (counts, parsed) = scrape(&mut table, "a 1\nb 2\n");
+    assert_eq!(values(&parsed), ["a{} 1", "b{} 2"]);
+    assert_eq!(counts.series_added, 0, "a failure does not make known series new");
+}
+
+#[test]
+fn a_scrape_that_came_to_no_end_is_as_if_it_had_not_been() {
+    let mut table = table();
+    scrape(&mut table, "a 1\nb 2\n");
+    table.begin(AT_MS);
+    table.feed(b"a 1\nc 2\n").expect("within limits");
+    assert_eq!(values(&scrape(&mut table, "b 2\n").1), ["b{} 2", "a{} stale"]);
+    table.begin(AT_MS);
+    table.feed(b"b 1\n").expect("within limits");
+    assert_eq!(values(&table.end().expect("something was live")), ["b{} stale"]);
+}
+
+#[test]
+fn a_bad_line_of_a_known_series_does_not_end_it() {
+    let mut table = table();
+    scrape(&mut table, "a 1\nb 2\n");
+    let (counts, parsed) = scrape(&mut table, "a what\nb 2\n");
+    assert_eq!(values(&parsed), ["b{} 2"]);
+    assert_eq!(counts.first_bad_lines[0].to_string(), "line 1, column 3: \"what\" stands where a number was expected");
+    assert_eq!(values(&scrape(&mut table, "b 2\n").1), ["b{} 2", "a{} stale"], "it is still live");
+    let (_, parsed) = scrape(&mut table, "a x\na 3\nb 2\n");
+    assert_eq!(values(&parsed), ["a{} 3", "b{} 2"]);
+}
+
+#[test]
+fn own_timestamps_keep_series_from_markers_unless_tracked() {
+    let body = "a 1 1700000000000\nb 1\n";
+    let mut table = table();
+    scrape(&mut table, body);
+    assert_eq!(values(&scrape(&mut table, "b 1\n").1), ["b{} 1"]);
+    let tracked = Settings { track_timestamps_staleness: true, ..Settings::default() };
+    let mut table = table_with(tracked, |_| Admission::Keep);
+    scrape(&mut table, body);
+    assert_eq!(values(&scrape(&mut table, "b 1\n").1), ["b{} 1", "a{} stale"]);
+    let ignored = Settings { honor_timestamps: false, ..Settings::default() };
+    let mut table = table_with(ignored, |_| Admission::Keep);
+    assert_eq!(scrape(&mut table, body).1.points.get(0).own_ms, None);
+    assert_eq!(values(&scrape(&mut table, "b 1\n").1), ["b{} 1", "a{} stale"]);
+}
+
+#[test]
+fn the_first_sample_of_a_series_and_time_wins() {
+    let mut table = table();
+    let text = "a{x=\"1\",y=\"2\"} 1\nb 5\na{y=\"2\",x=\"1\"} 2\na{x=\"1\",y=\"2\"} 3\n";
+    for _ in 0..3 {
+        let (counts, parsed) = scrape(&mut table, text);
+        assert_eq!(values(&parsed), ["a{x=1,y=2} 1", "b{} 5"]);
+        assert_eq!((counts.samples_scraped, counts.samples_post_relabelling, counts.duplicates), (4, 4, 2));
+    }
+}
+
+#[test]
+fn samples_of_several_times_are_kept_in_the_order_of_time() {
+    let mut table = table();
+    let text = format!("a 3 30\nb 1\na 1 10\na 9 30\na 2 20\nb 2 {AT_MS}\n");
+    for _ in 0..2 {
+        let (counts, parsed) = scrape(&mut table, &text);
+        let read: Vec<_> = parsed.points.iter().map(|point| (point.value, point.own_ms)).collect();
+        let point = |value: f64, own_ms| (Value::Float(value), own_ms);
+        assert_eq!(read, [point(1.0, Some(10)), point(1.0, None), point(2.0, Some(20)), point(3.0, Some(30))]);
+        assert_eq!(counts.duplicates, 2, "the scrape's own time counts too");
+    }
+}
+
+#[test]
+fn relabelling_drops_renames_and_merges() {
+    let rule = |labels: &mut Labels<'_>| {
+        if labels.get(METRIC_NAME) == Some("secret") {
+            return Admission::Drop;
+        }
+        labels.set("pod", "");
+        labels.set("job", "j");
+        Admission::Keep
+    };
+    let mut table = table_with(Settings::default(), rule);
+    for _ in 0..2 {
+        let (counts, parsed) = scrape(&mut table, "secret 1\na{pod=\"x\"} 2\na{pod=\"y\"} 3\nb 4\n");
+        assert_eq!(values(&parsed), ["a{job=j} 2", "b{job=j} 4"]);
+        assert_eq!((counts.samples_scraped, counts.samples_post_relabelling, counts.duplicates), (4, 3, 1));
+    }
+    let (counts, parsed) = scrape(&mut table, "a{pod=\"y\"} 3\nb 4\n");
+    assert_eq!(values(&parsed), ["a{job=j} 3", "b{job=j} 4"], "the series goes on under its other line");
+    assert_eq!(counts.series_added, 0);
+}
+
+#[test]
+fn changed_metadata_is_taken_over_without_ending_the_series() {
+    let mut table = table();
+    scrape(&mut table, "# TYPE a gauge\na 1\nb 1\n");
+    for _ in 0..3 {
+        let (_, parsed) = scrape(&mut table, "# TYPE a counter\na 2\nb 1\n");
+        assert_eq!(lines(&parsed), [r#"counter a {__name__="a"} 2.0"#, r#"unknown b {__name__="b"} 1.0"#]);
+        let (_, parsed) = scrape(&mut table, "# TYPE a gauge\na 1\nb 1\n");
+        assert_eq!(lines(&parsed), [r#"gauge a {__name__="a"} 1.0"#, r#"unknown b {__name__="b"} 1.0"#]);
+        assert_eq!(parsed.series.len(), 3, "one for each of its metadata, and no more");
+    }
+}
+
+#[test]
+fn limits_fail_a_scrape_in_words() {
+    let settings = Settings { line_length_max: 20, sample_limit: 2, ..Settings::default() };
+    let long = "a{b=\"0123456789\"} 12345\n";
+    for piece in [1, 19, 100] {
+        for seen_before in [false, true] {
+            let mut table = table_with(settings.clone(), |_| Admission::Keep);
+            if seen_before {
+                scrape(&mut table, "a{b=\"0123456789\"} 1\n");
+            }
+            table.begin(AT_MS);
+            let result = long.as_bytes().chunks(piece).try_for_each(|bytes| table.feed(bytes));
+            let refusal = result.expect_err("too long");
+            assert_eq!(refusal.to_string(), "line 1 is longer than the 20 bytes that a line may have");
+        }
+    }
+    let mut table = table_with(settings, |_| Admission::Keep);
+    table.begin(AT_MS);
+    assert_eq!(table.feed(b"a 1\nb 1\nc 1\n"), Err(Refusal::SampleLimit { limit: 2 }));
+    let mut table = table_with(Settings::default(), |labels| Admission::Refuse(format!("{labels} has too many")));
+    table.begin(AT_MS);
+    let refusal = table.feed(b"\na 1\n").expect_err("refused");
+    assert_eq!(refusal.to_string(), r#"line 2: {__name__="a"} has too many"#);
+}
+
+#[test]
+fn text_without_a_sample_is_told_from_an_empty_body() {
+    assert!(!scrape(&mut table(), "").0.has_no_valid_line());
+    assert!(!scrape(&mut table(), "# nothing yet\n").0.has_no_valid_line());
+    assert!(scrape(&mut table(), "<html>\n<p>no</p>\n").0.has_no_valid_line());
+}
+
+#[test]
+fn own_series_stay_apart_and_win_over_the_bodys() {
+    let mut table = table();
+    for up in [1.0, 2.0] {
+        table.begin(AT_MS);
+        table.feed(b"up{instance=\"i\",job=\"j\"} 7\na 1\n").expect("within limits");
+        let counts = table.finish_body().expect("within limits");
+        table.accept();
+        table.report("up", "whether it is up", up);
+        table.report("scrape_samples_scraped", "", counts.samples_scraped as f64);
+        let parsed = table.take();
+        let expected = ["a{} 1".to_owned(), format!("up{{instance=i,job=j}} {up}")];
+        assert_eq!(values(&parsed)[..2], expected);
+        assert_eq!(values(&parsed)[2..], ["scrape_samples_scraped{instance=i,job=j} 2"]);
+    }
+    assert_eq!(table.live_series().map(|series| series.name()).collect::<Vec<_>>(), ["a"]);
+    let end = table.end().expect("markers");
+    assert_eq!(
+        values(&end),
+        ["a{} stale", "up{instance=i,job=j} stale", "scrape_samples_scraped{instance=i,job=j} stale"]
+    );
+    assert!(table.end().is_none());
+}
