@@ -85,7 +85,8 @@ impl LineError {
         let head = String::from_utf8_lossy(&rest[..rest.len().min(4 * FOUND_CHARS_MAX)]);
         let shown: String = head.chars().take(FOUND_CHARS_MAX).collect();
         let dots = if shown.len() < head.len() || head.len() < rest.len() { "…" } else { "" };
-        format!("\"{}{dots}\"", shown.escape_debug())
+        // In double quotes a single one is no trouble.
+        format!("\"{}{dots}\"", shown.escape_debug().to_string().replace("\\'", "'"))
     }
 }
 
