@@ -7,6 +7,7 @@
 mod context;
 mod intern;
 mod lines;
+mod samples;
 mod table;
 pub mod text;
 pub mod write;
