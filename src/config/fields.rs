@@ -149,6 +149,11 @@ impl<'a> Fields<'a> {
         self.reader.note(self.place_of(name), format!("{name}: {message}"));
     }
 
+    /// Notes a problem at a place within this mapping.
+    pub fn note_at(&self, at: Pos, message: impl Into<String>) {
+        self.reader.note(at, message);
+    }
+
     /// Notes a problem with the value of a key, which is repeated unless it is a secret: `KEY: "VALUE" COMPLAINT`.
     pub fn note_value(&self, name: &str, value: &str, complaint: impl std::fmt::Display) {
         let is_secret = self.section.key(name).is_none_or(|key| key.is_secret);
@@ -219,15 +224,23 @@ impl<'a> Fields<'a> {
 
     /// The path of a file, joined to the configuration's folder.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
-        let key = self.section.key(name)?;
         let text = self.optional_text(name)?;
+        self.named_file(name, &text, self.place_of(name))
+    }
+
+    /// A list of paths of files, joined to the configuration's folder.
+    pub fn paths(&self, name: &str) -> Vec<PathBuf> {
+        self.texts(name).iter().filter_map(|placed| self.named_file(name, &placed.text, placed.at)).collect()
+    }
+
+    fn named_file(&self, name: &str, text: &str, at: Pos) -> Option<PathBuf> {
+        let key = self.known(name)?.name;
         if text.is_empty() {
-            self.note_value(name, &text, "is not the path of a file");
+            self.reader.note(at, format!("{name}: \"\" is not the path of a file"));
             return None;
         }
-        let path = self.join(&text);
-        let (file, at) = (self.reader.file.clone(), self.place_of(name));
-        self.reader.files.borrow_mut().push(NamedFile { key: key.name, path: path.clone(), file, at });
+        let path = self.join(text);
+        self.reader.files.borrow_mut().push(NamedFile { key, path: path.clone(), file: self.reader.file.clone(), at });
         Some(path)
     }
 
@@ -347,6 +360,16 @@ impl<'a> Fields<'a> {
             .find(|entry| entry.key == name)
             .map(|entry| &entry.value)
             .filter(|node| node.kind != Kind::Null)
+    }
+
+    /// Whether the key has `[]` as its value.
+    pub fn is_empty_list(&self, name: &str) -> bool {
+        self.value(name).is_some_and(|node| matches!(&node.kind, Kind::Sequence(items) if items.is_empty()))
+    }
+
+    /// Whether there are keys that are refused with a sentence of their own: that sentence is enough then.
+    pub fn has_foreign(&self) -> bool {
+        self.entries.iter().any(|entry| self.section.foreign.iter().any(|(key, _)| *key == entry.key))
     }
 
     /// Whether the key is there with `null`, or with nothing, as its value.
