@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod config;
+pub mod discovery;
 pub mod exposition;
 pub mod model;
 pub mod net;
