@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod discovery;
 pub mod exposition;
 pub mod model;
 pub mod net;
