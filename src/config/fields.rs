@@ -21,7 +21,7 @@ use super::yaml::{Entry, Kind, Node};
 pub struct Reader<'a> {
     file: Arc<str>,
     folder: PathBuf,
-    environment: Option<Environment<'a>>,
+    environment: Environment<'a>,
     problems: RefCell<Vec<Problem>>,
     files: RefCell<Vec<NamedFile>>,
 }
@@ -40,20 +40,9 @@ pub struct NamedFile {
 }
 
 impl<'a> Reader<'a> {
-    /// For a file whose variables are not expanded, as everything that is not the main configuration.
-    pub fn new(file: Arc<str>) -> Self {
-        Self {
-            file,
-            folder: PathBuf::new(),
-            environment: None,
-            problems: RefCell::default(),
-            files: RefCell::default(),
-        }
-    }
-
-    /// For the main configuration: relative paths are joined to `folder`, variables are looked up.
-    pub fn with_environment(file: Arc<str>, folder: PathBuf, environment: Environment<'a>) -> Self {
-        Self { folder, environment: Some(environment), ..Self::new(file) }
+    /// Reads a file of that name: relative paths in it are joined to `folder`, variables are looked up.
+    pub fn new(file: Arc<str>, folder: PathBuf, environment: Environment<'a>) -> Self {
+        Self { file, folder, environment, problems: RefCell::default(), files: RefCell::default() }
     }
 
     /// Opens `node` as a mapping with the keys of `section`; other keys are problems.
@@ -61,20 +50,7 @@ impl<'a> Reader<'a> {
         self.open_as(section.name, node, section)
     }
 
-    /// As [`Self::open`], but other keys are left alone.
-    pub fn open_lenient(&'a self, node: &'a Node, section: &'static Section) -> Fields<'a> {
-        self.open_unchecked(section.name, node, section)
-    }
-
     fn open_as(&'a self, name: &str, node: &'a Node, section: &'static Section) -> Fields<'a> {
-        let fields = self.open_unchecked(name, node, section);
-        for entry in fields.entries.iter().filter(|entry| section.key(&entry.key).is_none()) {
-            self.note(entry.at, format!("{}: {}", shown_key(&entry.key), section.complaint(&entry.key)));
-        }
-        fields
-    }
-
-    fn open_unchecked(&'a self, name: &str, node: &'a Node, section: &'static Section) -> Fields<'a> {
         let (entries, is_broken): (&[Entry], bool) = match &node.kind {
             Kind::Mapping(entries) => (entries, false),
             Kind::Null => (&[], false),
@@ -83,17 +59,15 @@ impl<'a> Reader<'a> {
                 (&[], true)
             }
         };
+        for entry in entries.iter().filter(|entry| section.key(&entry.key).is_none()) {
+            self.note(entry.at, format!("{}: {}", shown_key(&entry.key), section.complaint(&entry.key)));
+        }
         Fields { reader: self, section, at: node.at, entries, is_broken }
     }
 
     /// Notes a problem.
     pub fn note(&self, at: Pos, message: impl Into<String>) {
         self.problems.borrow_mut().push(Problem { file: self.file.clone(), at, message: message.into() });
-    }
-
-    /// Whether anything was wrong so far.
-    pub fn has_problems(&self) -> bool {
-        !self.problems.borrow().is_empty()
     }
 
     /// Ends the reading: `value` and the files that were named, or what was wrong, in the order of the file.
@@ -138,11 +112,6 @@ pub struct Placed {
 }
 
 impl<'a> Fields<'a> {
-    /// Where the mapping begins.
-    pub fn start(&self) -> Pos {
-        self.at
-    }
-
     /// Whether the key has a value.
     pub fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
@@ -184,11 +153,6 @@ impl<'a> Fields<'a> {
         let Some((last, [.., first])) = given.split_last() else { return true };
         self.note(last, format!("{first} is given too; leave one of them out"));
         false
-    }
-
-    /// A text; the default, or `""`, where there is none.
-    pub fn text(&self, name: &str) -> String {
-        self.read(name, as_text)
     }
 
     /// A text.
@@ -430,10 +394,10 @@ impl<'a> Fields<'a> {
             self.expected(key.name, "a single value", node);
             return None;
         };
-        let Some(environment) = self.reader.environment.filter(|_| !key.is_verbatim) else {
+        if key.is_verbatim {
             return Some(Cow::Borrowed(text));
-        };
-        match expand(text, environment) {
+        }
+        match expand(text, self.reader.environment) {
             Ok(text) => Some(text),
             Err(unset) => {
                 let name = unset.0;
@@ -529,7 +493,7 @@ mod tests {
     fn read(text: &str) -> (String, String) {
         let node = parse(&"f".into(), text.as_bytes(), &DISCOVERY_FILE).unwrap().unwrap();
         let environment = |name: &str| (name == "SET").then(|| "20s".to_owned());
-        let reader = Reader::with_environment("f".into(), "/etc".into(), &environment);
+        let reader = Reader::new("f".into(), "/etc".into(), &environment);
         let fields = reader.open(&node, &OUTER);
         let mut seen = format!("{:?} {} {}", fields.duration("interval"), fields.count("port"), fields.switch("on"));
         seen += &format!(" {:?}", fields.choice("format", &[("json", 1), ("text", 2)]));

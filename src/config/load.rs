@@ -12,6 +12,7 @@ use super::problem::{Pos, Problem, Problems};
 use super::raw::ROOT;
 use super::variables::Environment;
 use super::{output, scrape, yaml};
+use crate::net::text::io_words;
 
 /// Where the configuration is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,11 +91,11 @@ pub fn load(source: &Source, environment: Environment<'_>) -> Result<Config, Pro
 pub fn load_with_files(source: &Source, environment: Environment<'_>) -> Result<(Config, Vec<NamedFile>), Problems> {
     let file: Arc<str> = source.name().into();
     let problem = |message: String| Problem { file: file.clone(), at: Pos::default(), message };
-    let text = source.read(environment).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    let text = source.read(environment).map_err(|error| problem(format!("cannot be read: {}", io_words(&error))))?;
     let tree = yaml::parse(&file, &text, &yaml::MAIN_FILE)?;
     let tree = tree.ok_or_else(|| problem("the configuration is empty; at least \"outputs\" is needed".to_owned()))?;
 
-    let reader = Reader::with_environment(file, source.folder().to_path_buf(), environment);
+    let reader = Reader::new(file, source.folder().to_path_buf(), environment);
     let config = root(&reader.open(&tree, &ROOT));
     reader.finish(config)
 }

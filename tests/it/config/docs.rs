@@ -9,7 +9,7 @@ use promferry::config::values;
 
 /// What stands above is written by hand, what stands below by [`tables`].
 const MARK: &str =
-    "<!-- From here on this file is written from src/config/raw.rs: WRITE_DOCS=1 cargo test --test it docs -->\n";
+    "<!-- From here on this file is written from src/config/raw: WRITE_DOCS=1 cargo test --test it docs -->\n";
 
 #[test]
 fn docs_list_every_key_as_the_code_has_it() {
@@ -22,7 +22,7 @@ fn docs_list_every_key_as_the_code_has_it() {
         return;
     }
     let difference = written.lines().zip(tables.lines()).find(|(docs, code)| docs != code);
-    assert_eq!(difference, None, "docs/config.md and src/config/raw.rs differ");
+    assert_eq!(difference, None, "docs/config.md and src/config/raw differ");
     assert_eq!(written.lines().count(), tables.lines().count());
 }
 
