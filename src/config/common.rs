@@ -59,9 +59,9 @@ pub fn auth(fields: &Fields<'_>) -> Auth {
 fn basic_auth(fields: &Fields<'_>) -> Auth {
     let username = fields.read_optional("username", |name| match name.contains(':') {
         true => Err("has a colon, which a user name cannot have".to_owned()),
-        false => not_empty(name),
+        false => name_text(name),
     });
-    let password = secret(fields, "password", "password_file");
+    let password = secret(fields, ["password", "password_file"], header_value);
     Auth::Basic { username: username.unwrap_or_default(), password: password.unwrap_or(Secret::Inline(String::new())) }
 }
 
@@ -71,7 +71,7 @@ fn authorization(fields: &Fields<'_>) -> Auth {
         false if is_token(scheme) => Ok(scheme.to_owned()),
         false => Err("is not a word that a header can begin with".to_owned()),
     });
-    let credentials = secret(fields, "credentials", "credentials_file");
+    let credentials = secret(fields, ["credentials", "credentials_file"], token);
     if !fields.has("credentials") && !fields.has("credentials_file") {
         fields.missing("credentials");
     }
@@ -79,11 +79,20 @@ fn authorization(fields: &Fields<'_>) -> Auth {
     Auth::Header { scheme: scheme.unwrap_or_default(), credentials }
 }
 
-/// A secret, typed or in a file; both is a problem.
-pub fn secret(fields: &Fields<'_>, name: &str, file_name: &str) -> Option<Secret> {
+/// A secret, typed under the first name or in the file under the second; both is a problem.
+pub fn secret(
+    fields: &Fields<'_>,
+    [name, file_name]: [&str; 2],
+    check: fn(&str) -> Result<String, Complaint>,
+) -> Option<Secret> {
     fields.at_most_one_of(&[name, file_name]);
-    let file = fields.path(file_name).map(Secret::File);
-    file.or_else(|| fields.read_optional(name, header_value).map(Secret::Inline))
+    let inline = fields.read_optional(name, check).map(Secret::Inline);
+    fields.path(file_name).map(Secret::File).or(inline)
+}
+
+/// What stands behind the first word of an `Authorization` header.
+pub fn token(text: &str) -> Result<String, Complaint> {
+    if text.is_empty() { Err("is empty".to_owned()) } else { header_value(text) }
 }
 
 /// Headers that the connection is made of, or that have a key of their own.
@@ -257,7 +266,7 @@ fn is_host_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
-/// An `http` or `https` URL without credentials. The complaint is a whole sentence and never repeats what may be a secret.
+/// An `http` or `https` URL without credentials. The complaint is a whole sentence, without what may be a secret.
 pub fn url(text: &str) -> Result<Url, String> {
     let shown = || quoted(text.split(['?', '#']).next().unwrap_or(""));
     if text.contains('@') {
@@ -308,9 +317,13 @@ fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// A text that is not empty.
-pub fn not_empty(text: &str) -> Result<String, Complaint> {
-    if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) }
+/// A name that stands on one line of a log.
+pub fn name_text(text: &str) -> Result<String, Complaint> {
+    match text {
+        "" => Err("is empty".to_owned()),
+        _ if text.chars().any(char::is_control) => Err("holds a control character".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// Notes every entry whose text for `name` another has already; says where.

@@ -1,9 +1,9 @@
 //! Typed reading of a YAML tree against a [`Section`], with all problems of a file collected in one go.
 //!
-//! Readers never fail: they note what is wrong and hand on a stand-in (the default), so that the rest of the file is looked
-//! at too. Whoever holds the [`Reader`] asks at the end whether there were problems, and uses nothing if so.
+//! Reading never fails: what is wrong is noted, and a stand-in (the default) is handed on, so that the rest of the file is
+//! looked at too. [`Reader::finish`] tells at the end whether there were problems, and then nothing that was read is used.
 //!
-//! A message repeats a value only where a single value of the wrong form was typed, and never of a key that is a secret.
+//! A message repeats a value only where a single value of the wrong form was typed, and never the value of a secret.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -26,7 +26,7 @@ pub struct Reader<'a> {
     files: RefCell<Vec<NamedFile>>,
 }
 
-/// A file that a configuration names: a certificate, a key, a secret. Whether it is there is not looked at while reading.
+/// A file that a configuration names: a certificate, a key, a secret. Reading does not look whether it is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedFile {
     /// The key that names it.
@@ -100,8 +100,7 @@ pub struct Fields<'a> {
     is_broken: bool,
 }
 
-/// A text of a list or a mapping, and where it stands.
-#[derive(Clone, Debug, PartialEq)]
+/// A text of a list or a mapping, and where it stands. It may be a secret, so it cannot be printed as it is.
 pub struct Placed {
     /// The key, in a mapping; empty in a list.
     pub key: String,
@@ -140,19 +139,17 @@ impl<'a> Fields<'a> {
     /// Notes a problem with the value of a key, which is repeated unless it is a secret: `KEY: "VALUE" COMPLAINT`.
     pub fn note_value(&self, name: &str, value: &str, complaint: impl std::fmt::Display) {
         let is_secret = self.section.key(name).is_none_or(|key| key.is_secret);
-        self.note(
-            name,
-            format!("{} {complaint}", if is_secret { "the value (not shown)".to_owned() } else { quoted(value) }),
-        );
+        let shown = if is_secret { "the value (not shown)".to_owned() } else { quoted(value) };
+        self.note(name, format!("{shown} {complaint}"));
     }
 
     /// Notes a problem when more than one of the keys has a value; says which do, at the last of them.
-    pub fn at_most_one_of(&self, names: &[&str]) -> bool {
+    pub fn at_most_one_of(&self, names: &[&str]) {
         let mut given: Vec<&str> = names.iter().copied().filter(|name| self.has(name)).collect();
         given.sort_by_key(|name| self.place_of(name));
-        let Some((last, [.., first])) = given.split_last() else { return true };
-        self.note(last, format!("{first} is given too; leave one of them out"));
-        false
+        if let Some((last, [.., first])) = given.split_last() {
+            self.note(last, format!("{first} is given too; leave one of them out"));
+        }
     }
 
     /// A text.

@@ -4,13 +4,13 @@ use super::checked::{
     Admin, Auth, Batch, BulkAction, DocumentShape, Elasticsearch, Expose, FileFormat, FileOutput, HttpOutput, OnFull,
     OutputConfig, OutputKind, Queue,
 };
-use super::common::{auth, client_tls, listener, not_empty, plain_headers, rules, secret, url, url_path};
+use super::common::{auth, client_tls, listener, name_text, plain_headers, rules, secret, token, url, url_path};
 use super::fields::Fields;
 use super::schema::listed;
 
 /// One entry of `outputs`; `None` where it cannot be told which kind it is. Then a problem was noted.
 pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
-    let name = fields.read_optional("name", not_empty).unwrap_or_default();
+    let name = fields.read_optional("name", name_text).unwrap_or_default();
     let kind = kind(fields);
     if let Some(OutputKind::Expose(_)) = kind {
         for key in ["batch", "queue"].iter().filter(|key| fields.has(key)) {
@@ -94,7 +94,7 @@ fn elasticsearch(fields: &Fields<'_>) -> Elasticsearch {
 fn elasticsearch_auth(fields: &Fields<'_>) -> Auth {
     fields.at_most_one_of(&["basic_auth", "authorization", "api_key", "api_key_file"]);
     let other = auth(fields);
-    match secret(fields, "api_key", "api_key_file") {
+    match secret(fields, ["api_key", "api_key_file"], token) {
         Some(credentials) => Auth::Header { scheme: "ApiKey".to_owned(), credentials },
         None => other,
     }

@@ -1,7 +1,7 @@
-//! What may be typed: every section and key of the main configuration, with its default, its bounds and one line of docs.
+//! What may be typed: every section and key of the main configuration, with its default, its bounds and a line of docs.
 //!
-//! These tables drive the reader and are the source of docs/config.md. The words are Prometheus' wherever it has one. Keys
-//! that are known elsewhere and not here are listed too: each gets a sentence of its own instead of "no such key".
+//! These tables drive the reader and are the source of docs/config.md. The words are Prometheus' wherever it has one.
+//! Keys that are known elsewhere and not here are listed too: each gets a sentence of its own, not just "no such key".
 
 mod common;
 mod outputs;
@@ -35,10 +35,7 @@ pub static ROOT: Section = Section {
     foreign: &[
         ("rule_files", "not supported: promferry evaluates no rules; leave them to the server that stores the samples"),
         ("alerting", "not supported: promferry evaluates no rules; leave alerts to the server that stores the samples"),
-        (
-            "remote_write",
-            "not supported as a section of its own; outputs are listed under \"outputs\" (remote_write is not among them yet)",
-        ),
+        ("remote_write", "not supported yet; outputs are listed under \"outputs\": elasticsearch, expose and file"),
         ("remote_read", "not supported: promferry stores no samples to be queried"),
         ("storage", "not supported: promferry stores no samples to be queried"),
         ("tracing", "not supported: promferry sends no traces"),
@@ -58,18 +55,53 @@ pub static GLOBAL: Section = Section {
     name: "global",
     about: "What concerns the whole process, and defaults for every scrape configuration.",
     keys: &[
-        key("scrape_interval", Type::Duration, "Time between two scrapes of a target.").default("15s").within("1ms", "24h"),
-        key("scrape_timeout", Type::Duration, "Time that one scrape may take, connecting included. At most `scrape_interval`; the default is lowered to it.")
-            .default("10s").within("1ms", "24h"),
-        key("scrape_jitter", Type::Duration, "A random delay below this at each scrape, on top of the target's fixed offset.").default("0s").within("", "24h"),
+        key("scrape_interval", Type::Duration, "Time between two scrapes of a target.")
+            .default("15s")
+            .within("1ms", "24h"),
+        key(
+            "scrape_timeout",
+            Type::Duration,
+            "Time that a scrape may take, at most `scrape_interval`; the default is lowered to it.",
+        )
+        .default("10s")
+        .within("1ms", "24h"),
+        key("scrape_jitter", Type::Duration, "A random delay below this at each scrape, on top of a fixed offset.")
+            .default("0s")
+            .within("", "24h"),
         key("external_labels", Type::TextMap, "Labels for every sample that does not have them."),
-        key("body_size_limit", Type::Size, "Bytes of an exposition after inflating; beyond it the scrape fails. 0 is no limit.").default("64MiB"),
-        key("sample_limit", Type::Count, "Samples of a scrape after relabelling; beyond it the scrape fails. 0 is no limit.").default("0"),
+        key(
+            "body_size_limit",
+            Type::Size,
+            "Bytes of an answer after inflating; beyond it the scrape fails. 0 is no limit.",
+        )
+        .default("64MiB"),
+        key(
+            "sample_limit",
+            Type::Count,
+            "Samples of a scrape after relabelling; beyond it the scrape fails. 0 is no limit.",
+        )
+        .default("0"),
         key("label_limit", Type::Count, "Labels of a sample; beyond it the scrape fails. 0 is no limit.").default("0"),
-        key("label_name_length_limit", Type::Count, "Bytes of a label's name; beyond it the scrape fails. 0 is no limit.").default("0"),
-        key("label_value_length_limit", Type::Count, "Bytes of a label's value; beyond it the scrape fails. 0 is no limit.").default("0"),
+        key(
+            "label_name_length_limit",
+            Type::Count,
+            "Bytes of a label's name; beyond it the scrape fails. 0 is no limit.",
+        )
+        .default("0"),
+        key(
+            "label_value_length_limit",
+            Type::Count,
+            "Bytes of a label's value; beyond it the scrape fails. 0 is no limit.",
+        )
+        .default("0"),
         TARGET_LIMIT.default("0"),
-        key("shutdown_timeout", Type::Duration, "From SIGTERM to the end of the process, at most. Cloud Foundry kills after 10 s.").default("8s").within("0s", "1h"),
+        key(
+            "shutdown_timeout",
+            Type::Duration,
+            "From SIGTERM to the end of the process. Cloud Foundry kills after 10 s.",
+        )
+        .default("8s")
+        .within("0s", "1h"),
     ],
     foreign: &[
         ("evaluation_interval", "not supported: promferry evaluates no rules"),

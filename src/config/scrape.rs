@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::checked::{Discovery, FileSd, Global, Limits, OnBadLine, PromScraperSd, ScrapeConfig, StaticGroup};
-use super::common::{auth, client_tls, host, http_headers, labels, not_empty, rules, url_path};
+use super::common::{auth, client_tls, host, http_headers, labels, name_text, rules, url_path};
 use super::fields::Fields;
 use super::problem::quoted;
 use super::raw::PROM_SCRAPER_FILES;
@@ -77,7 +77,7 @@ pub fn scrape_config(fields: &Fields<'_>, defaults: &Defaults) -> ScrapeConfig {
     let schemes = [("http", Scheme::Http), ("https", Scheme::Https)];
     let on_bad_line = [("skip", OnBadLine::Skip), ("fail", OnBadLine::Fail)];
     ScrapeConfig {
-        job_name: fields.read_optional("job_name", not_empty).unwrap_or_default(),
+        job_name: fields.read_optional("job_name", name_text).unwrap_or_default(),
         discovery: discovery(fields),
         scheme: fields.choice("scheme", &schemes).unwrap_or_default(),
         metrics_path: fields.read_optional("metrics_path", url_path).unwrap_or_default(),

@@ -265,6 +265,7 @@ fn no_secret_is_ever_printed() {
         scrape_with("tls_config: c4n4ry"),
         scrape_with("authorization: {credentials: !vault c4n4ry}"),
         scrape_with("authorization: {credentials: \"c4n4ry}"),
+        scrape_with("authorization: {credentials: c4n4ry, tpye: x}"),
         elasticsearch_with("api_key: [c4n4ry]"),
         elasticsearch_with("api_key: \"c4n4ry\\n\""),
         elasticsearch_with("headers: {authorization: c4n4ry}"),
@@ -345,6 +346,42 @@ fn where_the_configuration_comes_from() {
     assert_eq!(find(None, &[text, ("PROMFERRY_CONFIG", "")]), Ok(Source::Variable));
     assert_eq!(find(None, &[file, text]), Err(SourceError::Both));
     assert_eq!(find(None, &[]), Err(SourceError::None));
+}
+
+/// Whatever is typed, it loads or tells problems that stand within the text and can be printed.
+#[test]
+fn no_mutation_of_a_configuration_breaks_the_loader() {
+    let texts = [include_str!("config/full.yml"), include_str!("config/wrong.yml"), include_str!("config/pasted.yml")];
+    let (mut state, mut wrong) = (0x9e37_79b9_7f4a_7c15_u64, 0);
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for round in 0..600 {
+        let mut text: Vec<char> = texts[round % texts.len()].chars().collect();
+        for _ in 0..=random(3) {
+            let at = random(text.len().max(1));
+            match random(3) {
+                0 if at < text.len() => drop(text.remove(at)),
+                1 => text.insert(
+                    at.min(text.len()),
+                    "{}[]:-&*!|>'\"%@`#,\n \t$0é\u{1b}".chars().nth(random(26)).unwrap_or('x'),
+                ),
+                _ => text.truncate(at.max(1)),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let Err(problems) = load_text(&text, &[]) else { continue };
+        wrong += 1;
+        assert!(!problems.0.is_empty());
+        for problem in problems.0 {
+            assert!(problem.at.line as usize <= text.lines().count() + 1, "{problem}\n{text}");
+            assert!(!problem.to_string().contains(char::is_control), "{:?}\n{text}", problem.to_string());
+        }
+    }
+    assert!(wrong > 100, "{wrong}");
 }
 
 /// Every key of every section is read, and as the type that its table and docs/config.md say.

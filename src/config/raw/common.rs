@@ -17,7 +17,7 @@ pub static TLS: Section = Section {
         key(
             "pin_sha256",
             Type::Text,
-            "SHA-256 of the server's certificate (DER), in hex or base64; with it that certificate is trusted as it is.",
+            "SHA-256 of the server's certificate (DER), hex or base64: that one is trusted as it is.",
         ),
     ],
     foreign: &[
@@ -86,7 +86,7 @@ pub static RELABEL: Section = Section {
         key("regex", Type::Text, "RE2, matched against the whole of the joined values.").verbatim().otherwise("`(.*)`"),
         key("modulus", Type::Count, "For `hashmod`."),
         key("replacement", Type::Text, "What is written; `$1` is the first group.").verbatim().otherwise("`$1`"),
-        key("action", Type::Text, "replace, keep, drop, keepequal, dropequal, hashmod, labelmap, labeldrop, labelkeep, lowercase or uppercase.")
+        key("action", Type::Text, "What is done, in Prometheus' words: replace, keep, drop, labelmap, hashmod, …")
             .otherwise("`replace`"),
     ],
     foreign: &[],

@@ -6,7 +6,7 @@ use super::{AUTHORIZATION, BASIC_AUTH, NO_BEARER, NO_BEARER_FILE, NO_OAUTH, NO_P
 /// `outputs[]`.
 pub static OUTPUT: Section = Section {
     name: "outputs",
-    about: "One entry for each place that samples go to. Exactly one of `elasticsearch`, `expose` and `file` is needed.",
+    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `expose` and `file`.",
     keys: &[
         key("name", Type::Text, "Its name in logs and metrics; each entry has its own.").required(),
         key("elasticsearch", Type::Section(&ELASTICSEARCH), "Elasticsearch or OpenSearch, through `_bulk`."),
@@ -33,21 +33,38 @@ const NO_OUTPUT: &str = "not supported yet; outputs are elasticsearch, expose an
 /// `outputs[].elasticsearch`.
 pub static ELASTICSEARCH: Section = Section {
     name: "elasticsearch",
-    about: "Elasticsearch or OpenSearch, through `_bulk`. At most one of `basic_auth`, `authorization`, `api_key` and `api_key_file`.",
+    about: "Elasticsearch or OpenSearch, through `_bulk`. One kind of credentials at most.",
     keys: &[
-        key("urls", Type::Texts, "Nodes, such as `https://es:9200`. All are used; a failing one is set aside for a while.").required(),
-        key("index", Type::Text, "Data stream or index. `%Y %y %m %d %H %V` stand for parts of the sample's time in UTC; it begins with a text of its own.")
-            .verbatim().default("metrics-promferry-default"),
-        key("action", Type::Choice(&["create", "index"]), "`create` never overwrites, and is all that data streams allow; `index` does.")
-            .otherwise("`create`; `index` where `index` has a `%`"),
-        key("shape", Type::Choice(&["timeseries", "telegraf", "telegraf_v1"]), "What documents look like; see docs/elasticsearch.md.").default("timeseries"),
+        key("urls", Type::Texts, "Nodes, such as `https://es:9200`; a failing one is set aside for a while.")
+            .required(),
+        key("index", Type::Text, "Data stream or index; `%Y %y %m %d %H %V` are parts of the sample's time in UTC.")
+            .verbatim()
+            .default("metrics-promferry-default"),
+        key(
+            "action",
+            Type::Choice(&["create", "index"]),
+            "`create` never overwrites; data streams allow nothing else.",
+        )
+        .otherwise("`create`; `index` where `index` has a `%`"),
+        key(
+            "shape",
+            Type::Choice(&["timeseries", "telegraf", "telegraf_v1"]),
+            "What documents look like; see docs/elasticsearch.md.",
+        )
+        .default("timeseries"),
         key("tls_config", Type::Section(&TLS), "TLS towards the nodes."),
         key("basic_auth", Type::Section(&BASIC_AUTH), "User name and password."),
-        key("authorization", Type::Section(&AUTHORIZATION), "An `Authorization` header, for example with a bearer token."),
+        key(
+            "authorization",
+            Type::Section(&AUTHORIZATION),
+            "An `Authorization` header, for example with a bearer token.",
+        ),
         key("api_key", Type::Text, "API key, in the base64 form that Elasticsearch gives out.").secret(),
         key("api_key_file", Type::Path, "File that holds the API key; read again when it changes."),
         key("headers", Type::TextMap, "Headers for each request.").secret(),
-        key("timeout", Type::Duration, "From connecting to the last byte of the answer.").default("60s").within("1ms", "1h"),
+        key("timeout", Type::Duration, "From connecting to the last byte of the answer.")
+            .default("60s")
+            .within("1ms", "1h"),
         key("gzip", Type::Switch, "Whether bodies are compressed.").default("true"),
     ],
     foreign: &[
@@ -110,10 +127,7 @@ pub static SERVER_TLS: Section = Section {
     ],
     foreign: &[
         ("ca_file", "of a listener, the authorities of clients are called \"client_ca_file\""),
-        (
-            "client_auth_type",
-            "not supported: with \"client_ca_file\" clients must show a certificate, without it none is asked for",
-        ),
+        ("client_auth_type", "not supported: certificates are asked for where \"client_ca_file\" is given"),
         ("min_version", "not supported for listeners: they speak TLS 1.2 and 1.3"),
     ],
 };

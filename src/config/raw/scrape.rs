@@ -23,20 +23,12 @@ pub static SCRAPE: Section = Section {
         key("scrape_interval", Type::Duration, "Time between two scrapes of a target.")
             .otherwise("as in `global`")
             .within("1ms", "24h"),
-        key(
-            "scrape_timeout",
-            Type::Duration,
-            "Time that one scrape may take, connecting included. At most `scrape_interval`.",
-        )
-        .otherwise("as in `global`, lowered to `scrape_interval`")
-        .within("1ms", "24h"),
-        key(
-            "scrape_jitter",
-            Type::Duration,
-            "A random delay below this at each scrape, on top of the target's fixed offset.",
-        )
-        .otherwise("as in `global`")
-        .within("", "24h"),
+        key("scrape_timeout", Type::Duration, "Time that a scrape may take, at most `scrape_interval`.")
+            .otherwise("as in `global`, lowered to `scrape_interval`")
+            .within("1ms", "24h"),
+        key("scrape_jitter", Type::Duration, "A random delay below this at each scrape, on top of a fixed offset.")
+            .otherwise("as in `global`")
+            .within("", "24h"),
         key("tls_config", Type::Section(&TLS), "TLS towards targets."),
         key("basic_auth", Type::Section(&BASIC_AUTH), "User name and password."),
         key("authorization", Type::Section(&AUTHORIZATION), "An `Authorization` header; excludes `basic_auth`."),
@@ -60,7 +52,7 @@ pub static SCRAPE: Section = Section {
         key(
             "on_bad_line",
             Type::Choice(&["skip", "fail"]),
-            "What a line that cannot be read does: it is skipped and counted, or fails the scrape.",
+            "A line that cannot be read is skipped and counted, or fails the scrape.",
         )
         .default("skip"),
         key("scrape_metrics", Type::Switch, "Whether `up`, `scrape_duration_seconds` and their like are made.")
@@ -171,7 +163,8 @@ pub static FILE_SD: Section = Section {
     foreign: &[],
 };
 
-/// Where BOSH jobs announce their endpoints, as the original scraper has it: the default of `prom_scraper_sd_configs[].files`.
+/// Where BOSH jobs announce their endpoints, as the original scraper has it: the default of
+/// `prom_scraper_sd_configs[].files`.
 pub const PROM_SCRAPER_FILES: [&str; 2] =
     ["/var/vcap/jobs/*/config/prom_scraper_config.yml", "/var/vcap/jobs/*/config/metric_port.yml"];
 
