@@ -5,6 +5,8 @@ pub mod connect;
 pub mod connection;
 pub mod credentials;
 pub mod error;
+pub mod host;
+pub mod server;
 pub mod text;
 pub mod tls;
 mod url;
