@@ -14,4 +14,5 @@ pub mod net;
 pub mod pipeline;
 pub mod random;
 pub mod relabel;
+pub mod scrape;
 pub mod target;
