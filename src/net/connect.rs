@@ -90,7 +90,7 @@ pub struct TlsInfo {
 /// # Errors
 /// At the stages up to [`Stage::Handshake`].
 pub(super) async fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<(Stream, PeerInfo), NetError> {
-    let fail = |stage, cause| NetError { stage, address: endpoint.address(), cause, received: 0 };
+    let fail = |stage, cause| NetError { stage, address: endpoint.address(), cause, received: 0, is_reused: false };
     let name = endpoint.tls.is_some().then(|| endpoint.server_name()).transpose();
     let name = name.map_err(|cause| fail(Stage::Resolve, cause))?;
     let addresses = deadline.run(endpoint.resolve()).await.and_then(|found| found);

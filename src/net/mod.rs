@@ -6,6 +6,8 @@ pub mod connect;
 pub mod connection;
 pub mod credentials;
 pub mod error;
+pub mod http;
+pub mod server;
 pub mod text;
 pub mod tls;
 mod url;
