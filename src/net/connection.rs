@@ -67,6 +67,11 @@ impl HttpConnection {
         &self.peer
     }
 
+    /// `host:port`, escaped for people.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Whether the TLS configuration that it was made with is still this one.
     pub fn is_made_with(&self, tls: Option<&Arc<ClientTls>>) -> bool {
         match (&self.tls, tls) {
