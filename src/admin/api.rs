@@ -215,6 +215,9 @@ mod tests {
         assert_eq!(TargetQuery::parse("state=any&x=%zz&y").unwrap(), all);
         let read = TargetQuery::parse("state=active&scrapePool=a%20b%2B+c").unwrap();
         assert_eq!(read, TargetQuery { is_dropped_left_out: true, pool: Some("a b+ c".into()), ..all });
-        assert_eq!(TargetQuery::parse("state=Down").unwrap_err(), "state is \"Down\"; it can be active, dropped or any");
+        assert_eq!(
+            TargetQuery::parse("state=Down").unwrap_err(),
+            "state is \"Down\"; it can be active, dropped or any"
+        );
     }
 }

@@ -20,7 +20,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::config::checked;
 use crate::net::credentials::Credentials;
-use crate::net::server::{self, Content, Limits, Request, Response, text};
+use crate::net::server::{self, Limits, Request, Response, full, text};
 
 pub use snapshot::{
     DiscoveryProblem, DroppedTarget, Health, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts, ServedSnapshot,
@@ -103,7 +103,9 @@ fn route(snapshots: &dyn Snapshots, request: &Request) -> Response {
         "/-/healthy" => text(StatusCode::OK, "promferry is healthy\n"),
         "/-/ready" => match snapshots.readiness() {
             Readiness::Ready => text(StatusCode::OK, "promferry is ready\n"),
-            Readiness::Waiting(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("promferry is not ready: {why}\n")),
+            Readiness::Waiting(why) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, format!("promferry is not ready: {why}\n"))
+            }
         },
         "/api/v1/outputs" => typed(StatusCode::OK, JSON, api::outputs(&snapshots.outputs())),
         "/api/v1/targets" => match api::TargetQuery::parse(request.query.as_deref().unwrap_or_default()) {
@@ -115,7 +117,7 @@ fn route(snapshots: &dyn Snapshots, request: &Request) -> Response {
 }
 
 fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response {
-    let mut response = Response::new(Content::Full(body.into()));
+    let mut response = Response::new(full(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
@@ -151,7 +153,8 @@ mod tests {
         for host in ["127.0.0.1", "127.0.0.1:9698", "10.0.0.1:1", "[::1]", "[::1]:9698", "localhost", "LocalHost:80"] {
             assert!(is_address_or_localhost(host), "{host}");
         }
-        for host in ["", "evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", "[evil]:1", "[::1", "1"] {
+        for host in ["", "evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", "[evil]:1", "[::1", "1"]
+        {
             assert!(!is_address_or_localhost(host), "{host}");
         }
     }

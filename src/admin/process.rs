@@ -51,7 +51,10 @@ mod tests {
     #[test]
     fn a_command_with_blanks_and_parentheses_moves_no_field() {
         let stat = "7 (a ) (b) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0 12345 1000 10";
-        assert_eq!((stat_field(stat, 14), stat_field(stat, 15), stat_field(stat, 22)), (Some(250.0), Some(50.0), Some(12345.0)));
+        assert_eq!(
+            (stat_field(stat, 14), stat_field(stat, 15), stat_field(stat, 22)),
+            (Some(250.0), Some(50.0), Some(12345.0))
+        );
         assert_eq!(stat_field("", 14), None);
         assert_eq!(keyed("a 1\nVmRSS:\t  812 kB\n", "VmRSS:"), Some(812.0));
     }
