@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
-use hyper::body::{Frame, Incoming, SizeHint};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -46,60 +48,22 @@ pub struct Request {
 }
 
 /// An answer.
-pub type Response = http::Response<Content>;
+pub type Response = http::Response<Body>;
 
 /// Answers one request.
 pub type Handler = Arc<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Response> + Send>> + Send + Sync>;
 
-/// The body of an answer.
-#[derive(Default)]
-pub enum Content {
-    /// None.
-    #[default]
-    Empty,
-    /// All of it; its length is told.
-    Full(Bytes),
-    /// Made piece by piece, as fast as the client reads. Making a piece must not wait.
-    Chunks(Box<dyn Iterator<Item = Bytes> + Send>),
-}
+/// The body of an answer, in one piece or made as fast as the client reads. Making a piece must not wait.
+pub type Body = BoxBody<Bytes, Infallible>;
 
-impl hyper::body::Body for Content {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = match &mut *self {
-            Self::Empty => None,
-            Self::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                *self = Self::Empty;
-                Some(bytes)
-            }
-            Self::Chunks(chunks) => chunks.next(),
-        };
-        Poll::Ready(piece.map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Full(bytes) => bytes.is_empty(),
-            Self::Chunks(_) => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Chunks(_) => SizeHint::default(),
-        }
-    }
+/// A body in one piece.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).boxed()
 }
 
 /// An answer of plain text.
 pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Content::Full(text.into()));
+    let mut response = Response::new(full(text));
     *response.status_mut() = status;
     let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
@@ -228,11 +192,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: &Shared) -> Res
     serve(stream, peer, shared).await
 }
 
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: SocketAddr,
-    shared: &Shared,
-) -> Result<(), String> {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, shared: &Shared) -> Result<(), String> {
     let service = service_fn(|request: http::Request<Incoming>| {
         let (head, _) = request.into_parts();
         let answer = (shared.handler)(Request {
@@ -330,26 +290,12 @@ mod tests {
             Box::pin(async move {
                 match request.path.as_str() {
                     "/panic" => panic!("on purpose"),
-                    "/chunks" => {
-                        let pieces = ["a", "b", "c"].into_iter().map(Bytes::from_static_str);
-                        Response::new(Content::Chunks(Box::new(pieces)))
-                    }
                     path => text(StatusCode::OK, format!("{} {path}", request.method)),
                 }
             })
         });
         let listener = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         Server::start(listener, None, limits, handler).unwrap()
-    }
-
-    trait FromStaticStr {
-        fn from_static_str(text: &'static str) -> Self;
-    }
-
-    impl FromStaticStr for Bytes {
-        fn from_static_str(text: &'static str) -> Self {
-            Bytes::from_static(text.as_bytes())
-        }
     }
 
     /// Sends `request` and returns all that comes until the server closes.
@@ -362,13 +308,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_whole_and_in_pieces_and_survives_a_panic() {
+    async fn answers_and_survives_a_panic() {
         let server = start(Limits::default()).await;
         assert_eq!(ask(&server, "GET /panic HTTP/1.1\r\nhost: x\r\n\r\n").await, "");
         let whole = ask(&server, "GET /x?y=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
         assert!(whole.starts_with("HTTP/1.1 200 OK\r\n") && whole.ends_with("\r\n\r\nGET /x"), "{whole}");
-        let pieces = ask(&server, "GET /chunks HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-        assert!(pieces.ends_with("1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"), "{pieces}");
         let head = ask(&server, "HEAD /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
         assert!(head.contains("content-length: 7\r\n") && head.ends_with("\r\n\r\n"), "{head}");
         server.stop(Duration::from_secs(5)).await;
@@ -376,7 +320,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_connection_too_many_is_closed_and_a_silent_one_ends() {
-        let server = start(Limits { connections_max: 1, request_timeout: Duration::from_millis(50), ..Limits::default() }).await;
+        let server =
+            start(Limits { connections_max: 1, request_timeout: Duration::from_millis(50), ..Limits::default() }).await;
         let mut silent = TcpStream::connect(server.listens_on()).await.unwrap();
         // The silent one has the only slot once the server has accepted it, which it does before the next one.
         assert_eq!(ask(&server, "").await, "");

@@ -2,5 +2,6 @@
 
 mod certs_example;
 mod config;
+mod examples;
 mod exposition;
 mod structure;

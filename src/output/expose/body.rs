@@ -197,8 +197,8 @@ enum Encoding {
     Gzip(Box<GzEncoder<Vec<u8>>>),
 }
 
-/// The body of an exposition.
-pub struct Exposition {
+/// The body of an exposition, piece by piece.
+pub(super) struct Exposition {
     writer: Writer,
     encoding: Encoding,
     /// The text of a piece before it is compressed; kept for the next one.
