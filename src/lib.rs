@@ -11,6 +11,7 @@ pub mod config;
 pub mod exposition;
 pub mod model;
 pub mod net;
+pub mod output;
 pub mod pipeline;
 pub mod random;
 pub mod relabel;
