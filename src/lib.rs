@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod config;
+pub mod discovery;
 pub mod exposition;
 pub mod model;
 pub mod net;
@@ -16,3 +18,4 @@ pub mod pipeline;
 pub mod random;
 pub mod relabel;
 pub mod target;
+pub mod telemetry;

@@ -1,3 +1,7 @@
 //! All integration tests, in one binary.
 
+mod certs_example;
+mod config;
+mod examples;
 mod exposition;
+mod structure;
