@@ -8,6 +8,7 @@ mod context;
 mod intern;
 pub mod json;
 mod lines;
+mod samples;
 mod table;
 pub mod text;
 pub mod write;

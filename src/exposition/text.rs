@@ -85,7 +85,8 @@ impl LineError {
         let head = String::from_utf8_lossy(&rest[..rest.len().min(4 * FOUND_CHARS_MAX)]);
         let shown: String = head.chars().take(FOUND_CHARS_MAX).collect();
         let dots = if shown.len() < head.len() || head.len() < rest.len() { "…" } else { "" };
-        format!("\"{}{dots}\"", shown.escape_debug())
+        // In double quotes a single one is no trouble.
+        format!("\"{}{dots}\"", shown.escape_debug().to_string().replace("\\'", "'"))
     }
 }
 
@@ -140,8 +141,57 @@ fn value_line_slow(rest: &[u8], value: f64, used: usize) -> Option<(f64, Option<
 /// A number at the start of `bytes` and how long it is: decimal, `NaN`, or an infinity, in any case.
 #[inline]
 pub(super) fn number(bytes: &[u8]) -> Option<(f64, usize)> {
+    short_number(bytes).or_else(|| any_number(bytes))
+}
+
+fn any_number(bytes: &[u8]) -> Option<(f64, usize)> {
     let (value, used) = fast_float2::parse_partial::<f64, _>(bytes).ok()?;
     if value.is_finite() || is_word(&bytes[..used]) { Some((value, used)) } else { None }
+}
+
+/// Numbers as most lines have them: up to 16 digits, or up to 8 before and 8 behind a point, and then a line break or a
+/// blank. Eight digits at a time, so without a branch that depends on how many there are. `None` for all others.
+#[inline]
+fn short_number(bytes: &[u8]) -> Option<(f64, usize)> {
+    const POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+    let (mut whole, mut used) = leading_digits(bytes)?;
+    if used == 8 {
+        let (more, count) = leading_digits(&bytes[8..])?;
+        whole = whole * POWERS[count] + more;
+        used += count;
+    }
+    if used == 0 {
+        return None;
+    }
+    match bytes.get(used)? {
+        // A float rounds a whole number to the nearest, as it should.
+        b'\n' | b' ' => Some((whole as f64, used)),
+        b'.' if used <= 8 => {
+            let (fraction, count) = leading_digits(&bytes[used + 1..])?;
+            used += 1 + count;
+            let digits = whole * POWERS[count] + fraction;
+            // Both are exact, so one division rounds once.
+            let is_exact = digits < 1 << 53;
+            (is_exact && count > 0 && matches!(bytes.get(used)?, b'\n' | b' '))
+                .then(|| (digits as f64 / POWERS[count] as f64, used))
+        }
+        _ => None,
+    }
+}
+
+/// The digits at the start of `bytes`, at most eight, as a number, and how many they are; `None` near the end of `bytes`.
+#[inline]
+fn leading_digits(bytes: &[u8]) -> Option<(u64, usize)> {
+    let digits = u64::from_le_bytes(*bytes.first_chunk()?) ^ 0x3030_3030_3030_3030;
+    // The high bit of each byte that is above nine; a carry can only reach bytes behind the first such one.
+    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
+    let count = others.trailing_zeros() as usize / 8;
+    // Digits to the end of the word, zeroes before them. In two steps: a word cannot be shifted by all of its bits.
+    let digits = digits << (4 * (8 - count)) << (4 * (8 - count));
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let low = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
+    let high = (pairs >> 16 & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
+    Some((low.wrapping_add(high) >> 32 & 0xffff_ffff, count))
 }
 
 /// Whether a number that is not finite was written so: `+nan` and `1e999` were not.
@@ -455,4 +505,183 @@ pub fn parse_all(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The line as `{labels} value @time`, or the column and what was expected.
+    fn read(line: &str) -> Result<String, String> {
+        read_bytes(line.as_bytes())
+    }
+
+    fn read_bytes(line: &[u8]) -> Result<String, String> {
+        match parse_line(line) {
+            Ok(Line::Sample(sample)) => {
+                let time = sample.own_ms.map(|ms| format!(" @{ms}")).unwrap_or_default();
+                Ok(format!("{} {:?}{time}", sample.labels, sample.value))
+            }
+            Ok(other) => Ok(format!("{other:?}")),
+            Err(error) => Err(format!("{}: {}", error.column(), error.expected)),
+        }
+    }
+
+    #[test]
+    fn valid_lines_are_read() {
+        for (line, expected) in [
+            ("", "Blank"),
+            (" \t\r\n", "Blank"),
+            ("#", "Comment"),
+            ("# HELP", "Comment"),
+            ("# HELPER a b", "Comment"),
+            ("#HELP a b", "Comment"),
+            ("# \tTYPE\ta \t counter ", r#"Type { name: "a", kind: Counter }"#),
+            ("# TYPE a untyped", r#"Type { name: "a", kind: Unknown }"#),
+            ("# HELP a", r#"Help { name: "a", text: "" }"#),
+            (r#"# HELP "a.b" x\\y\nz\"#, r#"Help { name: "a.b", text: "x\\y\nz\\" }"#),
+            ("a 1", r#"{__name__="a"} 1.0"#),
+            ("a:b_c9 1e5", r#"{__name__="a:b_c9"} 100000.0"#),
+            ("a 1\r\n", r#"{__name__="a"} 1.0"#),
+            ("\ta{b=\"c\",}\t1 -7 ", r#"{__name__="a",b="c"} 1.0 @-7"#),
+            ("a { b = \"c\" , d=\"e\"} 1", r#"{__name__="a",b="c",d="e"} 1.0"#),
+            (r#"{"go.gc",quantile="0"} NaN"#, r#"{__name__="go.gc",quantile="0"} NaN"#),
+            (r#"{quantile="0","go.gc"} +Inf"#, r#"{__name__="go.gc",quantile="0"} inf"#),
+            (r#"a{"b c"="d"} -Inf"#, r#"{__name__="a",b c="d"} -inf"#),
+            (r#"a{b="\\\"\n\x"} 1"#, r#"{__name__="a",b="\\\"\n\\x"} 1.0"#),
+            ("a{b=\"\"} 1", r#"{__name__="a"} 1.0"#),
+            ("a{b=\"\0\"} 1", r#"{__name__="a",b="\0"} 1.0"#),
+            ("a{} 1", r#"{__name__="a"} 1.0"#),
+            ("a{}1", r#"{__name__="a"} 1.0"#),
+            ("a -0.0", r#"{__name__="a"} -0.0"#),
+        ] {
+            assert_eq!(read(line).as_deref(), Ok(expected), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn invalid_lines_say_where_and_what_was_expected() {
+        for (line, expected) in [
+            ("a", "2: a blank or \"{\" after the metric name"),
+            ("a ", "3: a number"),
+            ("9a 1", "1: a metric name, \"{\" or \"#\""),
+            ("a{b='c'} 1", "5: a value in double quotes"),
+            ("a{b=c} 1", "5: a value in double quotes"),
+            (r#"{"a", "b = "c"}"#, "7: a label that the line does not have yet"),
+            (r#"{"a"} "#, "7: a number"),
+            ("a true", "3: a number"),
+            (r#"{=""}"#, "2: a label name, a quoted name or \"}\""),
+            ("{A}0", "3: \"=\""),
+            ("{} 1", "2: a metric name in quotes before \"}\""),
+            (r#"{b="c"} 1"#, "7: a metric name in quotes before \"}\""),
+            (r#"{""} 1"#, "2: a name that is not empty"),
+            (r#"a{""="b"} 1"#, "3: a name that is not empty"),
+            (r#"a{"b"} 1"#, "3: a label that the line does not have yet"),
+            (r#"a{b="1",b="2"} 1"#, "9: a label that the line does not have yet"),
+            (r#"a{b="c" 1"#, "9: \",\" or \"}\""),
+            (r#"a{b="c"#, "7: a closing double quote"),
+            (r#"a{b="c\"#, "8: a closing double quote"),
+            (r#"a{b="c""#, "8: \",\" or \"}\""),
+            (r#"a{b:c="d"} 1"#, "4: \"=\""),
+            ("a 1_2", "4: a blank or the end of the line after the value"),
+            ("a 0x1p-3", "4: a blank or the end of the line after the value"),
+            ("a 1e5x", "6: a blank or the end of the line after the value"),
+            ("a 1e", "4: a blank or the end of the line after the value"),
+            ("a 1e999", "3: a number"),
+            ("a -nan", "3: a number"),
+            ("a 1 1.5", "5: a timestamp in whole milliseconds"),
+            ("a 1 9223372036854775808", "5: a timestamp in whole milliseconds"),
+            ("a 1 -9223372036854775808", "5: a timestamp in whole milliseconds"),
+            ("a 1 2 3", "7: the end of the line"),
+            ("a 1 # {} 1", "5: a timestamp in whole milliseconds"),
+            ("a\0 1", "2: a blank or \"{\" after the metric name"),
+            ("a 1\0", "4: a blank or the end of the line after the value"),
+            ("a 1\r\r\n", "4: a blank or the end of the line after the value"),
+            ("# TYPE a", "9: counter, gauge, histogram, summary or untyped"),
+            ("# TYPE a meter", "10: counter, gauge, histogram, summary or untyped"),
+            ("# TYPE a-b gauge", "9: a blank after the metric name"),
+            ("# HELP 1a b", "8: a metric name"),
+        ] {
+            assert_eq!(read(line).as_ref().map_err(String::as_str), Err(expected), "{line:?}");
+        }
+        for bytes in [&b"a{b=\"\xff\"} 1"[..], b"\xff 1", b"# HELP a \xff"] {
+            assert!(read_bytes(bytes).expect_err("not UTF-8").ends_with("text in UTF-8"));
+        }
+        assert_eq!(read_bytes(b"# any \xff\0").as_deref(), Ok("Comment"));
+    }
+
+    #[test]
+    fn an_error_repeats_what_it_found_cut_and_escaped() {
+        let error = parse_line(b"a \x1b[2J").expect_err("no number");
+        assert_eq!(error.found(b"a \x1b[2J\n"), r#""\u{1b}[2J""#);
+        let long = format!("a {}", "é".repeat(100));
+        let error = parse_line(long.as_bytes()).expect_err("no number");
+        assert_eq!(error.found(long.as_bytes()), format!("\"{}…\"", "é".repeat(40)));
+    }
+
+    #[test]
+    fn short_numbers_are_the_same_as_all_numbers() {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut next = |limit: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % limit
+        };
+        let mut short = 0;
+        for _ in 0..20_000 {
+            let digits = |count: u64, next: &mut dyn FnMut(u64) -> u64| -> String {
+                (0..count).map(|_| char::from(b'0' + next(10) as u8)).collect()
+            };
+            let mut text = digits(next(19), &mut next);
+            if next(2) == 0 {
+                text = format!("{text}.{}", digits(next(11), &mut next));
+            }
+            let line =
+                format!("{text}{}", ["\n-------", " 12345678", "e5\n------", "x\n------", "\n"][next(5) as usize]);
+            let expected = any_number(line.as_bytes());
+            if let Some((value, used)) = short_number(line.as_bytes()) {
+                short += 1;
+                assert_eq!(
+                    (value.to_bits(), used),
+                    expected.map(|(v, u)| (v.to_bits(), u)).expect("a number"),
+                    "{line}"
+                );
+            }
+        }
+        assert!(short > 3000, "{short}");
+    }
+
+    #[test]
+    fn the_value_starts_where_the_parser_finds_it() {
+        for line in ["a 1", " a\t 1 2", "a{b=\"}\"} 1", "a{b=\"c\"}1", "a{b=\"\\\"} 7\"}  1", "{\"a b\"}\t1"] {
+            let rest = &line[value_start(line.as_bytes())..];
+            let Ok(Line::Sample(sample)) = parse_line(line.as_bytes()) else { panic!("{line} is a sample") };
+            assert_eq!(
+                (number(rest.as_bytes()).map(|(value, _)| value), rest.starts_with('1')),
+                (Some(sample.value), true)
+            );
+        }
+    }
+
+    #[test]
+    fn all_of_a_text_is_read_with_its_families() {
+        let text = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\noops\nh_sum 2";
+        let mut read = Vec::new();
+        let each = |line: Result<(&Sample<'_>, FamilyRef<'_>), BadLine>| match line {
+            Ok((sample, family)) => read.push(format!("{:?} {} {}", family.kind, sample.labels, sample.value)),
+            Err(bad) => read.push(bad.to_string()),
+        };
+        parse_all(text.as_bytes(), 100, each).expect("a text in memory");
+        assert_eq!(
+            read,
+            [
+                r#"Histogram {__name__="h_bucket",le="1.0"} 1"#,
+                r#"line 3, column 5: the end of the line stands where a blank or "{" after the metric name was expected"#,
+                r#"Histogram {__name__="h_sum"} 2"#,
+            ]
+        );
+        let error = parse_all(text.as_bytes(), 10, |_| {}).expect_err("a long line");
+        assert_eq!(error.to_string(), "line 1 is longer than the 10 bytes that a line may have");
+    }
 }

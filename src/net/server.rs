@@ -1,438 +1,342 @@
-//! A small HTTP/1.1 server: for what we expose, the admin port, example targets, and tests.
+//! A small HTTP/1.1 server: the aggregate endpoint, the admin port, the demo's targets.
 //!
 //! Promises
-//! - Whoever reaches the port can hold a bounded number of connections, for a bounded time in each of its states: TLS
-//!   handshake, header, body, idle, an answer that is not read. All of it is in [`ServerLimits`].
-//! - A panic in a handler costs its connection and nothing else.
-//! - After the shutdown signal nothing is accepted any more, requests in flight end within `grace`, and then `serve` returns.
+//! - Whoever reaches the port can hold at most a slot, and that for a limited time: connections, handshakes, requests and
+//!   stalled answers all have limits.
+//! - A handler that panics costs its connection and nothing else.
+//! - Certificates are looked at for each connection, so a rotated one is shown at once.
 //!
-//! Left out on purpose: HTTP/2, routing, sessions. A handler is one function.
+//! Left out: request bodies (none is ever read), HTTP/2, upgrades.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Sleep;
 
-use super::certificate::Certificate;
 use super::credentials::ListenerCredentials;
-use super::text::io_words;
 
-/// What a listener allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerLimits {
-    /// Connections at once; more wait in the kernel's backlog. 256.
-    pub connections: usize,
-    /// For the TLS handshake, and for the header of a connection's first request; 10 s each.
-    pub handshake: Duration,
-    /// From the end of an answer to the end of the next request's header; 3 min, above anybody's scrape interval.
-    pub idle: Duration,
-    /// For the body of a request to arrive, and for a reader of an answer to take a piece of it; 30 s each.
-    pub stall: Duration,
-    /// Bytes of a request's header; 32 KiB.
-    pub header_bytes: usize,
-    /// Bytes of a request's body; 1 MiB.
-    pub body_bytes: usize,
-    /// For requests in flight at shutdown; 3 s.
-    pub grace: Duration,
-}
-
-impl Default for ServerLimits {
-    fn default() -> Self {
-        Self {
-            connections: 256,
-            handshake: Duration::from_secs(10),
-            idle: Duration::from_secs(180),
-            stall: Duration::from_secs(30),
-            header_bytes: 32 << 10,
-            body_bytes: 1 << 20,
-            grace: Duration::from_secs(3),
-        }
-    }
-}
-
-/// A request, its body read.
-#[derive(Debug)]
-pub struct ServerRequest {
-    /// GET, and so on.
+/// A request, without a body.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `GET`, `HEAD`, …
     pub method: Method,
-    /// The path, as it came.
+    /// The path, starting with `/`, as it came.
     pub path: String,
-    /// What follows `?`.
+    /// What follows the `?`.
     pub query: Option<String>,
-    /// Header fields.
+    /// All headers.
     pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
     /// Who asks.
     pub peer: SocketAddr,
-    /// The certificate that it showed, verified, where the listener asks for one.
-    pub client: Option<Arc<Certificate>>,
 }
 
-/// What answers requests.
-pub type Handler = Arc<dyn Fn(ServerRequest) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync>;
+/// An answer.
+pub type Response = http::Response<Body>;
 
-/// A [`Handler`] from an async function.
-pub fn handler<F>(answer: impl Fn(ServerRequest) -> F + Send + Sync + 'static) -> Handler
-where
-    F: Future<Output = Response<Body>> + Send + 'static,
-{
-    Arc::new(move |request| Box::pin(answer(request)))
-}
+/// Answers one request.
+pub type Handler = Arc<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Response> + Send>> + Send + Sync>;
 
-/// Serves until `shutdown` is over, and then until the requests in flight are, or the grace is.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<ListenerCredentials>,
-    limits: ServerLimits,
-    handler: Handler,
-    shutdown: impl Future<Output = ()>,
-) {
-    let permits = Arc::new(Semaphore::new(limits.connections));
-    let (ending, ends) = watch::channel(false);
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    let mut is_failing = false;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = &mut shutdown => break,
-            // Ended connections leave the set here; a panic in a handler ends here too.
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &permits) => accepted,
-        };
-        match accepted {
-            Ok((permit, stream, peer)) => {
-                is_failing = false;
-                let connection =
-                    Connection { peer, limits, handler: handler.clone(), ends: ends.clone(), _permit: permit };
-                connections.spawn(connection.run(stream, tls.clone()));
-            }
-            Err(error) => {
-                if !is_failing {
-                    tracing::warn!(error = io_words(&error), "a connection cannot be accepted; trying on");
-                }
-                is_failing = true;
-                // Out of file descriptors, mostly: the next attempt fails at once as well.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    drop(listener);
-    ending.send_replace(true);
-    let all = async { while connections.join_next().await.is_some() {} };
-    // Those that are left are ended by dropping the set.
-    let _ = timeout(limits.grace, all).await;
-}
+/// The body of an answer, in one piece or made as fast as the client reads. Making a piece must not wait.
+pub type Body = BoxBody<Bytes, Infallible>;
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((permit, stream, peer))
-}
-
-struct Connection {
-    peer: SocketAddr,
-    limits: ServerLimits,
-    handler: Handler,
-    ends: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    async fn run(self, tcp: TcpStream, tls: Option<ListenerCredentials>) {
-        // Costs a little time where it fails, and nothing else.
-        let _ = tcp.set_nodelay(true);
-        let Some(tls) = tls else { return self.serve(tcp, None).await };
-        let tls = match tls.current() {
-            Ok(tls) => tls,
-            // The credentials said so in the log, once.
-            Err(_) => return,
-        };
-        let handshake = TlsAcceptor::from(tls.config.clone()).accept(tcp);
-        match timeout(self.limits.handshake, handshake).await {
-            Ok(Ok(stream)) => {
-                let chain = stream.get_ref().1.peer_certificates();
-                let client = chain.and_then(|chain| Certificate::parse(chain.first()?)).map(Arc::new);
-                self.serve(stream, client).await;
-            }
-            Ok(Err(error)) => tracing::debug!(peer = %self.peer, error = io_words(&error), "tls handshake failed"),
-            Err(_) => tracing::debug!(peer = %self.peer, "tls handshake took too long"),
-        }
-    }
-
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin, client: Option<Arc<Certificate>>) {
-        let Self { peer, limits, handler, mut ends, _permit } = self;
-        let is_used = AtomicBool::new(false);
-        let service = service_fn(|request: Request<Incoming>| {
-            is_used.store(true, Ordering::Relaxed);
-            answer(request, limits, handler.clone(), peer, client.clone())
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.idle)
-            .max_buf_size(limits.header_bytes.max(8192))
-            .max_header_size(limits.header_bytes)
-            .max_headers(100)
-            .serve_connection(TokioIo::new(Unstalled::new(stream, limits.stall)), service);
-        let mut connection = pin!(connection);
-        let mut first_header = pin!(tokio::time::sleep(limits.handshake));
-        let mut is_first = true;
-        let mut is_ending = false;
-        loop {
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%peer, %error, "a connection failed");
-                    }
-                    return;
-                }
-                () = &mut first_header, if is_first => {
-                    if !is_used.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    is_first = false;
-                }
-                // A server that is gone ends its connections as well.
-                _ = ends.wait_for(|is_ending| *is_ending), if !is_ending => {
-                    is_ending = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-        }
-    }
-}
-
-async fn answer(
-    request: Request<Incoming>,
-    limits: ServerLimits,
-    handler: Handler,
-    peer: SocketAddr,
-    client: Option<Arc<Certificate>>,
-) -> Result<Response<Body>, Infallible> {
-    let (head, body) = request.into_parts();
-    let is_head = head.method == Method::HEAD;
-    let read = timeout(limits.stall, Limited::new(body, limits.body_bytes).collect()).await;
-    let body = match read {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body of the request is too large\n"));
-        }
-        Ok(Err(_)) => return Ok(refusal(StatusCode::BAD_REQUEST, "the body of the request cannot be read\n")),
-        Err(_) => return Ok(refusal(StatusCode::REQUEST_TIMEOUT, "the body of the request took too long\n")),
-    };
-    let request = ServerRequest {
-        method: head.method,
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().map(str::to_owned),
-        headers: head.headers,
-        body,
-        peer,
-        client,
-    };
-    let mut answer = handler(request).await;
-    if is_head {
-        // hyper sends no body to HEAD; one that streams need not be made.
-        *answer.body_mut() = Body::empty();
-    }
-    Ok(answer)
-}
-
-/// An answer of text, after which the connection is closed.
-fn refusal(status: StatusCode, text: &'static str) -> Response<Body> {
-    let mut refusal = text_answer(status, text);
-    refusal.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
-    refusal
+/// A body in one piece.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).boxed()
 }
 
 /// An answer of plain text.
-pub fn text_answer(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
-    let mut answer = Response::new(Body::full(text));
-    *answer.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    answer.headers_mut().insert(http::header::CONTENT_TYPE, plain);
-    answer
+pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(full(text));
+    *response.status_mut() = status;
+    let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
 }
 
-/// The body of an answer: at once, or piece by piece.
-#[derive(Debug)]
-pub struct Body(Kind);
-
-#[derive(Debug)]
-enum Kind {
-    Full(Bytes),
-    Pieces(mpsc::Receiver<Piece>),
-    Ended,
+/// What a client may hold, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time; one more is closed at once.
+    pub connections_max: usize,
+    /// From accepting to the end of the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From the end of the handshake, or of the answer before, to the end of a request's header: both an idle connection
+    /// and a slow request end with it.
+    pub request_timeout: Duration,
+    /// How long an answer may make no progress.
+    pub write_timeout: Duration,
+    /// Bytes of a request's header.
+    pub header_bytes_max: usize,
 }
 
-#[derive(Debug)]
-enum Piece {
-    Bytes(Bytes),
-    End,
-}
-
-/// Where the pieces of a [`Body`] come from. A body is whole only after [`BodySender::finish`]: where the sender is dropped before, whoever reads
-/// the body is told that it was cut short.
-#[derive(Debug)]
-pub struct BodySender(mpsc::Sender<Piece>);
-
-/// Nobody reads the body any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("nobody reads the body any more")]
-pub struct NobodyReads;
-
-impl Body {
-    /// No bytes.
-    pub fn empty() -> Self {
-        Self(Kind::Ended)
-    }
-
-    /// These bytes, with a `Content-Length`.
-    pub fn full(bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        Self(if bytes.is_empty() { Kind::Ended } else { Kind::Full(bytes) })
-    }
-
-    /// Pieces that are still being made; at most `pieces_max`, at least one, wait to be sent.
-    pub fn streaming(pieces_max: usize) -> (BodySender, Self) {
-        let (sender, receiver) = mpsc::channel(pieces_max.max(1));
-        (BodySender(sender), Self(Kind::Pieces(receiver)))
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 128,
+            handshake_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            header_bytes_max: 16 << 10,
+        }
     }
 }
 
-impl BodySender {
-    /// Waits until there is room.
+/// A listener at work.
+pub struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Opens a port.
     ///
     /// # Errors
-    /// When whoever asked is gone.
-    pub async fn send(&self, piece: impl Into<Bytes>) -> Result<(), NobodyReads> {
-        self.0.send(Piece::Bytes(piece.into())).await.map_err(|_| NobodyReads)
+    /// One sentence that names the address.
+    pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+        TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
     }
 
-    /// Ends the body.
-    ///
-    /// # Errors
-    /// When whoever asked is gone.
-    pub async fn finish(self) -> Result<(), NobodyReads> {
-        self.0.send(Piece::End).await.map_err(|_| NobodyReads)
+    /// Serves on it, over TLS where `tls` is given.
+    pub fn start(
+        listener: TcpListener,
+        tls: Option<ListenerCredentials>,
+        limits: Limits,
+        handler: Handler,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared { tls, limits, handler, stopped });
+        Ok(Self { address, stop, task: tokio::spawn(accept(listener, shared)) })
+    }
+
+    /// The address that it has, the port among it.
+    pub fn listens_on(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections, lets answers that were begun end within `grace`, and closes the rest.
+    pub async fn stop(self, grace: Duration) {
+        self.stop.send_replace(true);
+        let abort = self.task.abort_handle();
+        if tokio::time::timeout(grace, self.task).await.is_err() {
+            abort.abort();
+        }
     }
 }
 
-impl hyper::body::Body for Body {
-    type Data = Bytes;
-    type Error = io::Error;
+struct Shared {
+    tls: Option<ListenerCredentials>,
+    limits: Limits,
+    handler: Handler,
+    stopped: watch::Receiver<bool>,
+}
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let piece = match &mut self.0 {
-            Kind::Ended => return Poll::Ready(None),
-            Kind::Full(bytes) => Some(Piece::Bytes(std::mem::take(bytes))),
-            Kind::Pieces(pieces) => {
-                let piece = ready!(pieces.poll_recv(cx));
-                if let Some(Piece::Bytes(bytes)) = piece {
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                }
-                piece
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let slots = Arc::new(Semaphore::new(shared.limits.connections_max));
+    let mut stopped = shared.stopped.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = stopped.wait_for(|is_stopped| *is_stopped) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, mostly: connections that end make room.
+                tracing::debug!(%error, "accepting a connection failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
             }
         };
-        self.0 = Kind::Ended;
-        Poll::Ready(match piece {
-            Some(Piece::Bytes(bytes)) => Some(Ok(Frame::data(bytes))),
-            Some(Piece::End) => None,
-            None => Some(Err(io::Error::other("the body was given up"))),
-        })
+        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
+        let shared = shared.clone();
+        connections.spawn(async move {
+            let _slot = slot;
+            if let Err(error) = connection(stream, peer, &shared).await {
+                tracing::debug!(%peer, error, "a client's connection ended early");
+            }
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, shared: &Shared) -> Result<(), String> {
+    let _ = stream.set_nodelay(true);
+    let stream = Stalling::new(stream, shared.limits.write_timeout);
+    let Some(tls) = &shared.tls else { return serve(stream, peer, shared).await };
+    let config = tls.current().map_err(|error| error.to_string())?.config.clone();
+    let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
+    let stream = tokio::time::timeout(shared.limits.handshake_timeout, handshake).await;
+    let stream = stream.map_err(|_| "the handshake took too long")?.map_err(|error| error.to_string())?;
+    serve(stream, peer, shared).await
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, shared: &Shared) -> Result<(), String> {
+    let service = service_fn(|request: http::Request<Incoming>| {
+        let (head, _) = request.into_parts();
+        let answer = (shared.handler)(Request {
+            method: head.method,
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().map(str::to_owned),
+            headers: head.headers,
+            peer,
+        });
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(shared.limits.request_timeout)
+        .max_buf_size(shared.limits.header_bytes_max.max(8 << 10))
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut stopped = shared.stopped.clone();
+    tokio::select! {
+        ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
+        _ = stopped.wait_for(|is_stopped| *is_stopped) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await.map_err(|error| error.to_string())
+}
+
+/// A stream whose writes fail when they make no progress for a while.
+struct Stalling {
+    inner: TcpStream,
+    timeout: Duration,
+    since: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stalling {
+    fn new(inner: TcpStream, timeout: Duration) -> Self {
+        Self { inner, timeout, since: None }
     }
 
-    fn is_end_stream(&self) -> bool {
-        matches!(self.0, Kind::Ended)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Kind::Ended => SizeHint::with_exact(0),
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Pieces(_) => SizeHint::default(),
+    fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.since = None;
+            return polled;
+        }
+        let timeout = self.timeout;
+        let since = self.since.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        match since.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
         }
     }
 }
 
-/// A stream whose writes fail when the other side takes nothing for too long.
-struct Unstalled<S> {
-    stream: S,
-    limit: Duration,
-    /// Set while a write waits.
-    waiting: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Unstalled<S> {
-    fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, waiting: None }
-    }
-
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.waiting = None;
-            return written;
-        }
-        let limit = self.limit;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        ready!(waiting.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Unstalled<S> {
+impl AsyncRead for Stalling {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Unstalled<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch(cx, written)
+impl AsyncWrite for Stalling {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.watch(cx, polled)
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
+        pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch(cx, written)
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, pieces);
+        self.watch(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, flushed)
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch(cx, ended)
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn start(limits: Limits) -> Server {
+        let handler: Handler = Arc::new(|request| {
+            Box::pin(async move {
+                match request.path.as_str() {
+                    "/panic" => panic!("on purpose"),
+                    path => text(StatusCode::OK, format!("{} {path}", request.method)),
+                }
+            })
+        });
+        let listener = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        Server::start(listener, None, limits, handler).unwrap()
+    }
+
+    /// Sends `request` and returns all that comes until the server closes.
+    async fn ask(server: &Server, request: &str) -> String {
+        let mut stream = TcpStream::connect(server.listens_on()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn answers_and_survives_a_panic() {
+        let server = start(Limits::default()).await;
+        assert_eq!(ask(&server, "GET /panic HTTP/1.1\r\nhost: x\r\n\r\n").await, "");
+        let whole = ask(&server, "GET /x?y=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(whole.starts_with("HTTP/1.1 200 OK\r\n") && whole.ends_with("\r\n\r\nGET /x"), "{whole}");
+        let head = ask(&server, "HEAD /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(head.contains("content-length: 7\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        server.stop(Duration::from_secs(5)).await;
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_closed_and_a_silent_one_ends() {
+        let server =
+            start(Limits { connections_max: 1, request_timeout: Duration::from_millis(50), ..Limits::default() }).await;
+        let mut silent = TcpStream::connect(server.listens_on()).await.unwrap();
+        // The silent one has the only slot once the server has accepted it, which it does before the next one.
+        assert_eq!(ask(&server, "").await, "");
+        let mut answer = Vec::new();
+        silent.read_to_end(&mut answer).await.unwrap();
+        let after = ask(&server, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(after.starts_with("HTTP/1.1 200"), "{after}");
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_does_not_hold_the_end() {
+        let server = start(Limits::default()).await;
+        let _idle = TcpStream::connect(server.listens_on()).await.unwrap();
+        let address = server.listens_on();
+        server.stop(Duration::from_secs(60)).await;
+        assert!(TcpStream::connect(address).await.is_err());
     }
 }

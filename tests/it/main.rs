@@ -1,3 +1,6 @@
 //! All integration tests, in one binary.
 
+mod certs_example;
+mod config;
 mod exposition;
+mod structure;

@@ -1,0 +1,5 @@
+//! The admin port.
+
+mod snapshot;
+
+pub use snapshot::*;
