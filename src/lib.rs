@@ -17,5 +17,6 @@ pub mod output;
 pub mod pipeline;
 pub mod random;
 pub mod relabel;
+pub mod scrape;
 pub mod target;
 pub mod telemetry;

@@ -1,0 +1,4 @@
+//! Scraping: from a target to a scrape.
+
+pub mod client;
+mod redirect;
