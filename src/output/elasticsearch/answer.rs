@@ -3,6 +3,9 @@
 use memchr::memmem;
 use serde_json::Value as Json;
 
+/// Bytes of a receiver's sentence that are kept for each item.
+const REASON_BYTES_MAX: usize = 512;
+
 /// What became of one item, as the receiver says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ItemAnswer {
@@ -84,9 +87,14 @@ fn item_answer(item: &Json) -> ItemAnswer {
     let Some(result) = item.as_object().and_then(|item| item.values().next()) else { return ItemAnswer::default() };
     let status = result.get("status").and_then(Json::as_u64).and_then(|status| u16::try_from(status).ok());
     let error = result.get("error");
-    let text = |key: &str| error.and_then(|error| error.get(key)).and_then(Json::as_str).unwrap_or_default().to_owned();
-    let sentence = error.and_then(Json::as_str).map(str::to_owned);
-    ItemAnswer { status: status.unwrap_or(0), kind: text("type"), reason: sentence.unwrap_or_else(|| text("reason")) }
+    let part = |key: &str| error.and_then(|error| error.get(key)).and_then(Json::as_str).unwrap_or_default();
+    let kept = |text: &str| text[..text.floor_char_boundary(REASON_BYTES_MAX)].to_owned();
+    let sentence = error.and_then(Json::as_str);
+    ItemAnswer {
+        status: status.unwrap_or(0),
+        kind: kept(part("type")),
+        reason: kept(sentence.unwrap_or_else(|| part("reason"))),
+    }
 }
 
 /// The receiver's words in an answer that refuses the whole request: `error.reason`, or the text as it is.

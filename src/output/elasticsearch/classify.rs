@@ -18,7 +18,8 @@ use serde_json::Value as Json;
 use super::answer::{BulkAnswer, ItemAnswer, read, words};
 use super::encode::OWN_TIME;
 use crate::model::Labels;
-use crate::output::http::{excerpt, retry_after};
+use crate::net::text::excerpt;
+use crate::output::http::retry_after;
 use crate::pipeline::{Answer, Attempt, Encoded, Fate, Judgement, Verdict};
 
 /// Duplicate: an earlier attempt was received, though no answer said so.
