@@ -282,3 +282,6 @@ fn tell_edges(before: &TargetSet, now: &TargetSet) {
         info!(targets = now.targets.len(), not_scraped = now.dropped_total, "targets changed");
     }
 }
+
+#[cfg(test)]
+mod tests;
