@@ -1,38 +1,11 @@
 //! What an operator reads, and how often. Public behaviour on real files is in `tests/it/discovery.rs`.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::sync::Mutex;
 
 use super::*;
 use crate::config::{self, Source as ConfigSource};
-
-/// Everything that is logged while `run` runs, a line an event.
-fn logged(run: impl FnOnce()) -> Vec<String> {
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .without_time()
-        .with_target(false)
-        .with_ansi(false)
-        .with_max_level(tracing::Level::DEBUG)
-        .finish();
-    tracing::subscriber::with_default(subscriber, run);
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    text.lines().map(|line| line.trim().to_owned()).collect()
-}
+use crate::discovery::testing::logged;
 
 fn engine(folder: &Path, keys: &str) -> Engine {
     let file = folder.join("promferry.yml");
@@ -89,6 +62,37 @@ fn each_edge_is_told_once() {
         [
             format!("DEBUG unknown keys are left alone file={shown}/a/p.yml keys=unknown"),
             "INFO targets changed targets=2 not_scraped=0".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_looked_into_stays_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, shown) = (folder.path(), folder.path().display());
+    announce(root, "a", "port: 9100");
+    let mut engine = scraper(root);
+    engine.rescan(false);
+    let before = engine.set();
+    fs::remove_dir_all(root.join("a")).unwrap();
+    // A link that leads to itself is neither there nor gone.
+    std::os::unix::fs::symlink("a", root.join("a")).unwrap();
+    let problem = format!(
+        "{shown}/a: this folder cannot be looked into: Too many levels of symbolic links (os error 40); what was known in it stays"
+    );
+    let shown_problem = format!("problem={:?}", problem);
+    assert_eq!(
+        logged(|| (0..3).for_each(|_| assert!(!engine.rescan(false)))),
+        [format!("WARN discovery is incomplete {shown_problem}")]
+    );
+    assert_eq!(engine.set().problems, [problem]);
+    assert!(Arc::ptr_eq(&engine.set().targets[0], &before.targets[0]));
+    fs::remove_file(root.join("a")).unwrap();
+    assert_eq!(
+        logged(|| assert!(!engine.rescan(false))),
+        [
+            format!("INFO a problem of discovery is over {shown_problem}"),
+            "INFO targets changed targets=0 not_scraped=0".to_owned(),
         ]
     );
 }
