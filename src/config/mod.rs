@@ -16,6 +16,7 @@ pub mod values;
 mod variables;
 pub mod yaml;
 
+pub use fields::NamedFile;
 pub use load::{FILE_VARIABLE, Source, SourceError, YAML_VARIABLE, load, load_with_files};
 pub use problem::{Pos, Problem, Problems, quoted};
 pub use variables::Environment;

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::client::Client;
 use super::run::Scraper;
 use super::schedule::{Schedule, wall_ms};
-use super::status::{Health, Watched};
+use super::status::{Health, Status, Totals, Watched};
 use crate::model::Scrape;
 use crate::net::credentials::Credentials;
 use crate::target::Target;
@@ -30,12 +30,18 @@ pub struct Scrapes {
     watched: Mutex<Arc<[Arc<Watched>]>>,
     /// A first list of targets was there.
     has_targets: AtomicBool,
+    totals: Arc<Mutex<Totals>>,
 }
 
 impl Scrapes {
     /// All targets that are being scraped, ordered by job and instance.
     pub fn all(&self) -> Arc<[Arc<Watched>]> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counters since the start.
+    pub fn totals(&self) -> Totals {
+        *self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the first round is done: discovery has looked, and each target that it found was tried once.
@@ -104,7 +110,8 @@ impl Manager {
             match self.running.get_mut(&key) {
                 Some(running) if running.watched.target == *target => {}
                 Some(running) => {
-                    running.watched = Watched::new(target.clone(), running.watched.status());
+                    running.watched =
+                        Watched::new(target.clone(), running.watched.status(), self.scrapes.totals.clone());
                     running.order.send_replace(Order::Scrape(running.watched.clone()));
                 }
                 None => {
@@ -122,7 +129,7 @@ impl Manager {
     }
 
     fn start(&self, target: &Arc<Target>) -> Running {
-        let watched = Watched::new(target.clone(), Default::default());
+        let watched = Watched::new(target.clone(), Status::default(), self.scrapes.totals.clone());
         let (order, orders) = watch::channel(Order::Scrape(watched.clone()));
         let run = Loop {
             orders,

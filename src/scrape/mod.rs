@@ -12,5 +12,6 @@ mod schedule;
 mod status;
 
 pub use manager::{Emit, Manager, Scrapes};
+pub use run::{Probe, probe};
 pub use schedule::{Schedule, Tick, wall_ms};
-pub use status::{Health, Status, Watched};
+pub use status::{Health, Status, Totals, Watched};

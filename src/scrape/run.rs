@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::admit;
-use super::client::{Client, ScrapeError};
+use super::client::{Client, Head, ScrapeError};
 use super::status::{Edges, Watched};
 use crate::config::checked::OnBadLine;
 use crate::exposition::{Counts, Parsed, Refusal, Settings, Table};
 use crate::model::{ChunkBuilder, PointsBuilder, STALE_NAN, Scrape, SeriesSet};
+use crate::net::credentials::Credentials;
 use crate::target::Target;
 
 /// What a target keeps from scrape to scrape.
@@ -67,10 +68,10 @@ impl Scraper {
     pub(super) async fn scrape(&mut self, at_ms: i64) -> Vec<Arc<Scrape>> {
         let began = Instant::now();
         self.table.begin(at_ms);
-        let read = self.read(began + self.target.timeout).await;
+        let read = read(&self.target, &mut self.client, &mut self.table, began + self.target.timeout).await;
         let duration = began.elapsed();
         let (is_up, counts) = match read {
-            Ok(counts) => {
+            Ok((_, counts)) => {
                 self.table.accept();
                 self.edges.succeeded(&self.target, &counts);
                 self.watched.note(at_ms, duration, Ok(counts.clone()));
@@ -102,40 +103,11 @@ impl Scraper {
         parsed.map(|parsed| self.hand_on(parsed, at_ms, true))
     }
 
-    async fn read(&mut self, deadline: Instant) -> Result<Counts, Fault> {
-        let Self { client, table, .. } = self;
-        let mut refusal = None;
-        let fetched = client
-            .get(deadline, |bytes| {
-                table.feed(bytes).map_err(|refused| refusal = Some(refused)).is_ok()
-            })
-            .await;
-        if let Some(refusal) = refusal {
-            return Err(refusal.into());
-        }
-        fetched?;
-        let counts = table.finish_body()?;
-        if counts.has_no_valid_line() || (counts.bad_lines > 0 && self.target.config.on_bad_line == OnBadLine::Fail) {
-            let first = counts.first_bad_lines.first().map(ToString::to_string).unwrap_or_default();
-            let (kind, what) = if counts.has_no_valid_line() {
-                ("not_an_exposition", "the body is no exposition: none of its lines is a sample")
-            } else {
-                ("bad_line", "a line cannot be read (on_bad_line: fail)")
-            };
-            return Err(Fault { kind, error: format!("{what}; {first}") });
-        }
-        Ok(counts)
-    }
-
     fn report(&mut self, is_up: bool, duration: Duration, counts: &Counts) {
         let table = &mut self.table;
         table.report("up", "Whether the last scrape of this target succeeded.", f64::from(u8::from(is_up)));
         table.report("scrape_duration_seconds", "How long the last scrape took.", duration.as_secs_f64());
-        table.report(
-            "scrape_samples_scraped",
-            "Samples that the target exposed.",
-            counts.samples_scraped as f64,
-        );
+        table.report("scrape_samples_scraped", "Samples that the target exposed.", counts.samples_scraped as f64);
         table.report(
             "scrape_samples_post_metric_relabeling",
             "Samples that were left after metric_relabel_configs.",
@@ -170,6 +142,57 @@ impl Scraper {
         let series = Arc::new(SeriesSet::new(vec![chunk.finish()]));
         Some(self.hand_on(Parsed { points: points.finish(), series }, at_ms, false))
     }
+}
+
+/// Asks once and reads the body into a table whose scrape has begun.
+async fn read(
+    target: &Target,
+    client: &mut Client,
+    table: &mut Table,
+    deadline: Instant,
+) -> Result<(Head, Counts), Fault> {
+    let mut refusal = None;
+    let fetched =
+        client.get(deadline, |bytes| table.feed(bytes).map_err(|refused| refusal = Some(refused)).is_ok()).await;
+    if let Some(refusal) = refusal {
+        return Err(refusal.into());
+    }
+    let head = fetched?;
+    let counts = table.finish_body()?;
+    if counts.has_no_valid_line() || (counts.bad_lines > 0 && target.config.on_bad_line == OnBadLine::Fail) {
+        let first = counts.first_bad_lines.first().map(ToString::to_string).unwrap_or_default();
+        let (kind, what) = if counts.has_no_valid_line() {
+            ("not_an_exposition", "the body is no exposition: none of its lines is a sample")
+        } else {
+            ("bad_line", "a line cannot be read (on_bad_line: fail)")
+        };
+        return Err(Fault { kind, error: format!("{what}; {first}") });
+    }
+    Ok((head, counts))
+}
+
+/// One scrape, for a person to look at.
+#[derive(Debug)]
+pub struct Probe {
+    /// What the target answered.
+    pub head: Head,
+    /// What its body was made of.
+    pub counts: Counts,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Scrapes a target once, and hands nothing on.
+///
+/// # Errors
+/// One sentence: what happened, and what would help.
+pub async fn probe(target: &Arc<Target>, credentials: &Credentials) -> Result<Probe, String> {
+    let began = Instant::now();
+    let (mut client, mut table) = (Client::new(target.clone(), credentials), table(target));
+    table.begin(0);
+    let read = read(target, &mut client, &mut table, began + target.timeout).await;
+    let (head, counts) = read.map_err(|fault| fault.error)?;
+    Ok(Probe { head, counts, duration: began.elapsed() })
 }
 
 fn table(target: &Arc<Target>) -> Table {

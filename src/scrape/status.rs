@@ -31,7 +31,12 @@ pub struct Status {
     pub last_duration: Duration,
     /// What the last body was made of.
     pub last: Counts,
-    /// Scrapes begun and ended.
+}
+
+/// Counters over all targets since the start, those that are gone among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Scrapes ended.
     pub scrapes: u64,
     /// Those of them that failed.
     pub failures: u64,
@@ -51,11 +56,12 @@ pub struct Watched {
     /// The target.
     pub target: Arc<Target>,
     status: Mutex<Status>,
+    totals: Arc<Mutex<Totals>>,
 }
 
 impl Watched {
-    pub(super) fn new(target: Arc<Target>, status: Status) -> Arc<Self> {
-        Arc::new(Self { target, status: Mutex::new(status) })
+    pub(super) fn new(target: Arc<Target>, status: Status, totals: Arc<Mutex<Totals>>) -> Arc<Self> {
+        Arc::new(Self { target, status: Mutex::new(status), totals })
     }
 
     /// Its status now.
@@ -70,24 +76,26 @@ impl Watched {
     /// Notes the end of a scrape.
     pub(super) fn note(&self, at_ms: i64, duration: Duration, outcome: Result<Counts, (String, Counts)>) {
         let mut status = self.lock();
-        status.scrapes += 1;
         status.last_scrape_ms = Some(at_ms);
         status.last_duration = duration;
+        let is_failure = outcome.is_err();
         let counts = match outcome {
             Ok(counts) => {
                 (status.health, status.last_error) = (Health::Up, None);
                 counts
             }
             Err((error, counts)) => {
-                status.failures += 1;
                 (status.health, status.last_error) = (Health::Down, Some(error));
                 counts
             }
         };
-        status.samples += counts.samples_scraped;
-        status.bad_lines += counts.bad_lines;
-        status.duplicates += counts.duplicates;
-        status.body_bytes += counts.body_bytes;
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.scrapes += 1;
+        totals.failures += u64::from(is_failure);
+        totals.samples += counts.samples_scraped;
+        totals.bad_lines += counts.bad_lines;
+        totals.duplicates += counts.duplicates;
+        totals.body_bytes += counts.body_bytes;
         status.last = counts;
     }
 }
