@@ -2,6 +2,8 @@
 
 mod certs_example;
 mod config;
+mod discovery;
 mod examples;
 mod exposition;
+mod relabel;
 mod structure;
