@@ -82,15 +82,11 @@ fn check(labels: &Labels<'_>, limits: &Limits) -> Result<(), String> {
         let short = shortened(name);
         if exceeded(limits.label_name_bytes, name.len()) {
             let (is, limit) = (name.len(), limits.label_name_bytes);
-            return Err(format!(
-                "the label name \"{short}\" has {is} bytes, more than label_name_length_limit {limit} allows"
-            ));
+            return Err(format!("the label name \"{short}\" has {is} bytes, more than label_name_length_limit {limit} allows"));
         }
         if exceeded(limits.label_value_bytes, value.len()) {
             let (is, limit) = (value.len(), limits.label_value_bytes);
-            return Err(format!(
-                "the value of label \"{short}\" has {is} bytes, more than label_value_length_limit {limit} allows"
-            ));
+            return Err(format!("the value of label \"{short}\" has {is} bytes, more than label_value_length_limit {limit} allows"));
         }
     }
     Ok(())
@@ -99,9 +95,5 @@ fn check(labels: &Labels<'_>, limits: &Limits) -> Result<(), String> {
 fn shortened(text: &str) -> Cow<'_, str> {
     const CHARS_MAX: usize = 60;
     let escaped = text.escape_debug().take(CHARS_MAX + 1).collect::<String>();
-    if escaped.chars().count() > CHARS_MAX {
-        Cow::Owned(escaped.chars().take(CHARS_MAX).chain(['…']).collect())
-    } else {
-        Cow::Owned(escaped)
-    }
+    if escaped.chars().count() > CHARS_MAX { Cow::Owned(escaped.chars().take(CHARS_MAX).chain(['…']).collect()) } else { Cow::Owned(escaped) }
 }

@@ -105,8 +105,11 @@ impl Scraper {
     async fn read(&mut self, deadline: Instant) -> Result<Counts, Fault> {
         let Self { client, table, .. } = self;
         let mut refusal = None;
-        let fetched =
-            client.get(deadline, |bytes| table.feed(bytes).map_err(|refused| refusal = Some(refused)).is_ok()).await;
+        let fetched = client
+            .get(deadline, |bytes| {
+                table.feed(bytes).map_err(|refused| refusal = Some(refused)).is_ok()
+            })
+            .await;
         if let Some(refusal) = refusal {
             return Err(refusal.into());
         }
@@ -128,7 +131,11 @@ impl Scraper {
         let table = &mut self.table;
         table.report("up", "Whether the last scrape of this target succeeded.", f64::from(u8::from(is_up)));
         table.report("scrape_duration_seconds", "How long the last scrape took.", duration.as_secs_f64());
-        table.report("scrape_samples_scraped", "Samples that the target exposed.", counts.samples_scraped as f64);
+        table.report(
+            "scrape_samples_scraped",
+            "Samples that the target exposed.",
+            counts.samples_scraped as f64,
+        );
         table.report(
             "scrape_samples_post_metric_relabeling",
             "Samples that were left after metric_relabel_configs.",
