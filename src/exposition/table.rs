@@ -339,7 +339,12 @@ impl Table {
         while let Some(&Line { hash, len, known }) = self.lines.predicted() {
             let rest = &bytes[at..];
             let Some((head, tail)) = rest.split_at_checked(len as usize) else { break };
-            let seed = if matches!(known, Known::Comment(_)) { self.keys.seed() } else { self.scrape.context_seed };
+            let is_comment = matches!(known, Known::Comment(_));
+            // A comment that is not remembered needs no hash to be told from a sample.
+            if !is_comment && matches!(head.first(), Some(b'#' | b'\n')) {
+                break;
+            }
+            let seed = if is_comment { self.keys.seed() } else { self.scrape.context_seed };
             if self.keys.hash(seed, head) != hash {
                 break;
             }
@@ -381,9 +386,14 @@ impl Table {
             return Err(self.too_long());
         }
         self.scrape.line += 1;
-        if text::is_comment(bare) {
-            self.read_comment(bare);
-            return Ok(());
+        match text::kind_of(bare) {
+            // Not remembered: some programs write the time into their comments.
+            text::Kind::Nothing => return Ok(()),
+            text::Kind::Metadata => {
+                self.read_metadata(bare);
+                return Ok(());
+            }
+            text::Kind::Sample => {}
         }
         let start = text::value_start(bare);
         let hash = self.keys.hash(self.scrape.context_seed, &bare[..start]);
@@ -407,7 +417,7 @@ impl Table {
         Ok(())
     }
 
-    fn read_comment(&mut self, line: &[u8]) {
+    fn read_metadata(&mut self, line: &[u8]) {
         let hash = self.keys.hash(self.keys.seed(), line);
         if let Some(number) = self.lines.find(hash, line.len())
             && let Known::Comment(comment) = self.lines.get(number).known
@@ -419,7 +429,6 @@ impl Table {
         let effect = match text::parse_line(line) {
             Ok(text::Line::Help { name, text }) => Effect::Help { name: name.into(), text: text.into() },
             Ok(text::Line::Type { name, kind }) => Effect::Type { name: name.into(), kind },
-            // Comments without meaning are not remembered: some programs write the time into them.
             Ok(_) => return,
             Err(error) => return self.add_bad_line(line, error),
         };

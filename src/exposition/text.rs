@@ -242,9 +242,29 @@ pub(super) fn strip_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Whether the line is a comment or blank, that is, no sample.
-pub(super) fn is_comment(line: &[u8]) -> bool {
-    matches!(line.get(blanks(line)), None | Some(b'#' | b'\n' | b'\r'))
+/// What a line is at a first look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Blank, or a comment that means nothing.
+    Nothing,
+    /// A comment that starts as `# HELP` or `# TYPE` does.
+    Metadata,
+    /// Anything else.
+    Sample,
+}
+
+/// Sorts a line without its line break.
+pub(super) fn kind_of(line: &[u8]) -> Kind {
+    let start = blanks(line);
+    match line.get(start) {
+        None => Kind::Nothing,
+        Some(b'#') => {
+            let word = start + 1 + blanks(&line[start + 1..]);
+            let is_metadata = matches!(line.get(word..word + 4), Some(b"HELP" | b"TYPE"));
+            if is_metadata { Kind::Metadata } else { Kind::Nothing }
+        }
+        Some(_) => Kind::Sample,
+    }
 }
 
 fn comment(line: &[u8], after_hash: usize) -> Result<Line<'_>, LineError> {
