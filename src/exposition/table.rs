@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use super::context::{Contexts, Effect, Keys};
 use super::intern::Interner;
-use super::lines::{Known, Line, Lines};
+use super::lines::{Block, Known, Line, Lines};
 use super::samples::Samples;
 use super::text::{self, LineError};
 use crate::model::{Family, Labels, METRIC_NAME, MetricType, Points, STALE_NAN, SeriesRef, SeriesSet};
@@ -160,6 +160,17 @@ pub struct Table {
     /// Peaks of lines and series in use, which fade: what is much more is garbage.
     peak_lines: usize,
     peak_series: usize,
+}
+
+/// Comments that came one behind the other.
+struct Comments {
+    /// Where the first one starts.
+    at: usize,
+    /// Its line.
+    first: Option<u32>,
+    /// The seed of the context before it.
+    seed: u64,
+    lines: u32,
 }
 
 /// What is known of the current scrape only.
@@ -336,10 +347,16 @@ impl Table {
     /// Reads lines for as long as they come as predicted; gives how many bytes they were.
     fn read_predicted(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
+        let mut comments: Option<Comments> = None;
         while let Some(&Line { hash, len, known }) = self.lines.predicted() {
             let rest = &bytes[at..];
-            let Some((head, tail)) = rest.split_at_checked(len as usize) else { break };
             let is_comment = matches!(known, Known::Comment(_));
+            if is_comment && let Some(used) = self.read_block(rest) {
+                at += used;
+                comments = None;
+                continue;
+            }
+            let Some((head, tail)) = rest.split_at_checked(len as usize) else { break };
             // A comment that is not remembered needs no hash to be told from a sample.
             if !is_comment && matches!(head.first(), Some(b'#' | b'\n')) {
                 break;
@@ -348,35 +365,67 @@ impl Table {
             if self.keys.hash(seed, head) != hash {
                 break;
             }
-            let used = match known {
-                Known::Comment(comment) => {
-                    let used = match tail {
-                        [b'\n', ..] => 1,
-                        [b'\r', b'\n', ..] => 2,
-                        _ => break,
-                    };
-                    self.enter_after(comment);
-                    used
+            let used = if let Known::Comment(comment) = known {
+                let used = match tail {
+                    [b'\n', ..] => 1,
+                    [b'\r', b'\n', ..] => 2,
+                    _ => break,
+                };
+                let start =
+                    Comments { at, first: self.lines.predicted_number(), seed: self.scrape.context_seed, lines: 0 };
+                comments.get_or_insert(start).lines += 1;
+                self.enter_after(comment);
+                used
+            } else {
+                let Some(used) = self.read_value(known, len, tail) else { break };
+                if let Some(comments) = comments.take() {
+                    self.remember_block(&comments, &bytes[comments.at..at + head.len()]);
                 }
-                Known::Series { series, slot } => {
-                    let Some((value, own_ms, used)) = text::value_line(tail) else { break };
-                    if head.len() + used > self.settings.line_length_max {
-                        break;
-                    }
-                    self.samples.add(series, slot, value, own_ms);
-                    used
-                }
-                Known::Dropped => {
-                    let Some((_, _, used)) = text::value_line(tail) else { break };
-                    self.scrape.dropped += 1;
-                    used
-                }
+                used
             };
             at += head.len() + used;
             self.scrape.line += 1;
-            self.lines.came();
+            self.lines.came(1);
         }
         at
+    }
+
+    /// Reads the rest of a sample's line, from the value on; gives how many bytes it was, line break included.
+    #[inline(always)]
+    fn read_value(&mut self, known: Known, prefix: u32, rest: &[u8]) -> Option<usize> {
+        let (value, own_ms, used) = text::value_line(rest)?;
+        if prefix as usize + used > self.settings.line_length_max {
+            return None;
+        }
+        match known {
+            Known::Series { series, slot } => self.samples.add(series, slot, value, own_ms),
+            _ => self.scrape.dropped += 1,
+        }
+        Some(used)
+    }
+
+    /// Reads comments and the sample behind them in one go; gives how many bytes they were.
+    #[inline]
+    fn read_block(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (block, known) = self.lines.predicted_block()?;
+        let (head, tail) = bytes.split_at_checked(block.len as usize)?;
+        if self.keys.hash(self.scrape.context_seed, head) != block.hash {
+            return None;
+        }
+        let prefix = self.lines.get(block.sample).len;
+        let used = self.read_value(known, prefix, tail)?;
+        self.enter(block.context);
+        self.scrape.line += u64::from(block.lines);
+        self.lines.came(block.lines as usize);
+        Some(head.len() + used)
+    }
+
+    fn remember_block(&mut self, comments: &Comments, bytes: &[u8]) {
+        if let (Some(first), Some(sample)) = (comments.first, self.lines.predicted_number()) {
+            let hash = self.keys.hash(comments.seed, bytes);
+            let (len, lines, context) = (bytes.len() as u32, comments.lines + 1, self.scrape.context);
+            self.lines.set_block(first, Block { hash, len, lines, sample, context });
+        }
     }
 
     /// Reads one line, line break included, that did not come as predicted.

@@ -119,7 +119,7 @@ pub(super) fn value_start(line: &[u8]) -> usize {
 }
 
 /// Reads from the value to the end of the line, which must be there: value, time, and bytes up to and with the line break.
-#[inline]
+#[inline(always)]
 pub(super) fn value_line(rest: &[u8]) -> Option<(f64, Option<i64>, usize)> {
     let (value, used) = number(rest)?;
     if rest.get(used) == Some(&b'\n') {
@@ -130,6 +130,14 @@ pub(super) fn value_line(rest: &[u8]) -> Option<(f64, Option<i64>, usize)> {
 
 #[inline(never)]
 fn value_line_slow(rest: &[u8], value: f64, used: usize) -> Option<(f64, Option<i64>, usize)> {
+    // A time of this century: thirteen digits, a line break.
+    if let Some((b' ', time)) = rest.get(used..)?.split_first()
+        && let Some((high, 8)) = leading_digits(time)
+        && let Some((low, 5)) = leading_digits(&time[8..])
+        && time.get(13) == Some(&b'\n')
+    {
+        return Some((value, Some((high * 100_000 + low) as i64), used + 15));
+    }
     let (own_ms, used) = after_number(rest, used).ok()?;
     match rest.get(used..)? {
         [b'\n', ..] => Some((value, own_ms, used + 1)),
@@ -139,11 +147,15 @@ fn value_line_slow(rest: &[u8], value: f64, used: usize) -> Option<(f64, Option<
 }
 
 /// A number at the start of `bytes` and how long it is: decimal, `NaN`, or an infinity, in any case.
-#[inline]
+#[inline(always)]
 pub(super) fn number(bytes: &[u8]) -> Option<(f64, usize)> {
-    short_number(bytes).or_else(|| any_number(bytes))
+    match short_number(bytes) {
+        Some(found) => Some(found),
+        None => any_number(bytes),
+    }
 }
 
+#[inline(never)]
 fn any_number(bytes: &[u8]) -> Option<(f64, usize)> {
     let (value, used) = fast_float2::parse_partial::<f64, _>(bytes).ok()?;
     if value.is_finite() || is_word(&bytes[..used]) { Some((value, used)) } else { None }
@@ -151,7 +163,7 @@ fn any_number(bytes: &[u8]) -> Option<(f64, usize)> {
 
 /// Numbers as most lines have them: up to 16 digits, or up to 8 before and 8 behind a point, and then a line break or a
 /// blank. Eight digits at a time, so without a branch that depends on how many there are. `None` for all others.
-#[inline]
+#[inline(always)]
 fn short_number(bytes: &[u8]) -> Option<(f64, usize)> {
     const POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
     let (mut whole, mut used) = leading_digits(bytes)?;
@@ -180,7 +192,7 @@ fn short_number(bytes: &[u8]) -> Option<(f64, usize)> {
 }
 
 /// The digits at the start of `bytes`, at most eight, as a number, and how many they are; `None` near the end of `bytes`.
-#[inline]
+#[inline(always)]
 fn leading_digits(bytes: &[u8]) -> Option<(u64, usize)> {
     let digits = u64::from_le_bytes(*bytes.first_chunk()?) ^ 0x3030_3030_3030_3030;
     // The high bit of each byte that is above nine; a carry can only reach bytes behind the first such one.
