@@ -496,7 +496,7 @@ impl Table {
                 return Ok(());
             }
         };
-        let name = sample.name().to_owned();
+        let name = sample.name;
         let family = self.contexts.metadata(self.scrape.context).family_of(&name);
         text::normalise(&mut sample.labels, family.kind);
         let known = match self.admit.admit(&mut sample.labels) {

@@ -43,19 +43,14 @@ pub enum Line<'a> {
 /// A sample as its line has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample<'a> {
+    /// The metric's name.
+    pub name: Cow<'a, str>,
     /// The labels, the metric's name among them as [`METRIC_NAME`].
     pub labels: Labels<'a>,
     /// The value.
     pub value: f64,
     /// Its own timestamp in milliseconds since 1970.
     pub own_ms: Option<i64>,
-}
-
-impl Sample<'_> {
-    /// The metric's name.
-    pub fn name(&self) -> &str {
-        self.labels.get_or_empty(METRIC_NAME)
-    }
 }
 
 /// Where a line stops making sense.
@@ -176,8 +171,8 @@ fn short_number(bytes: &[u8]) -> Option<(f64, usize)> {
         return None;
     }
     match bytes.get(used)? {
-        // A float rounds a whole number to the nearest, as it should.
-        b'\n' | b' ' => Some((whole as f64, used)),
+        // A float rounds a whole number to the nearest, as it should; from a signed one that is a single instruction.
+        b'\n' | b' ' => Some((whole as i64 as f64, used)),
         b'.' if used <= 8 => {
             let (fraction, count) = leading_digits(&bytes[used + 1..])?;
             used += 1 + count;
@@ -185,7 +180,7 @@ fn short_number(bytes: &[u8]) -> Option<(f64, usize)> {
             // Both are exact, so one division rounds once.
             let is_exact = digits < 1 << 53;
             (is_exact && count > 0 && matches!(bytes.get(used)?, b'\n' | b' '))
-                .then(|| (digits as f64 / POWERS[count] as f64, used))
+                .then(|| (digits as i64 as f64 / POWERS[count] as i64 as f64, used))
         }
         _ => None,
     }
@@ -316,63 +311,68 @@ fn comment(line: &[u8], after_hash: usize) -> Result<Line<'_>, LineError> {
 fn sample(mut scan: Scanner<'_>) -> Result<Sample<'_>, LineError> {
     let mut labels = Labels::new();
     let bare = scan.name(true);
-    if let Some(name) = bare {
-        labels.set(METRIC_NAME, name);
-    }
+    let mut name = bare.map(Cow::Borrowed);
     let gap = scan.skip_blanks();
     if scan.peek() == Some(b'{') {
         scan.at += 1;
-        label_list(&mut scan, &mut labels)?;
-        scan.skip_blanks();
+        label_list(&mut scan, &mut name, &mut labels)?;
     } else if bare.is_none() {
         return Err(scan.error("a metric name, \"{\" or \"#\""));
     } else if gap == 0 {
         return Err(scan.error("a blank or \"{\" after the metric name"));
     }
+    let Some(name) = name else {
+        return Err(LineError { at: scan.at - 1, expected: "a metric name in quotes before \"}\"" });
+    };
+    labels.set(METRIC_NAME, name.clone());
+    scan.skip_blanks();
     let rest = &scan.text.as_bytes()[scan.at..];
     let (value, used) = number(rest).ok_or(scan.error("a number"))?;
     match after_number(rest, used) {
-        Ok((own_ms, _)) => Ok(Sample { labels, value, own_ms }),
+        Ok((own_ms, _)) => Ok(Sample { name, labels, value, own_ms }),
         Err(error) => Err(LineError { at: scan.at + error.at, ..error }),
     }
 }
 
 /// Reads labels up to and with the closing brace; the metric's name may be among them, in quotes.
-fn label_list<'a>(scan: &mut Scanner<'a>, labels: &mut Labels<'a>) -> Result<(), LineError> {
+fn label_list<'a>(
+    scan: &mut Scanner<'a>,
+    metric: &mut Option<Cow<'a, str>>,
+    labels: &mut Labels<'a>,
+) -> Result<(), LineError> {
     loop {
         scan.skip_blanks();
         let start = scan.at;
         if scan.eat(b'}') {
-            break;
+            return Ok(());
         }
         let (name, is_quoted) = match scan.peek() {
             Some(b'"') => (scan.quoted()?, true),
             _ => (Cow::Borrowed(scan.name(false).ok_or(scan.error("a label name, a quoted name or \"}\""))?), false),
         };
+        if name.is_empty() {
+            return Err(LineError { at: start, expected: "a name that is not empty" });
+        }
         scan.skip_blanks();
-        let (name, value) = if scan.eat(b'=') {
+        let is_new = if scan.eat(b'=') {
             scan.skip_blanks();
-            (name, scan.quoted()?)
+            let (value, count) = (scan.quoted()?, labels.len());
+            let is_metric = name == METRIC_NAME;
+            let count_after = count + usize::from(!value.is_empty());
+            labels.set(name, value);
+            !is_metric && labels.len() == count_after
         } else if is_quoted {
-            (Cow::Borrowed(METRIC_NAME), name)
+            metric.replace(name).is_none()
         } else {
             return Err(scan.error("\"=\""));
         };
-        if name.is_empty() || (name == METRIC_NAME && value.is_empty()) {
-            return Err(LineError { at: start, expected: "a name that is not empty" });
-        }
-        if labels.get(&name).is_some() {
+        if !is_new {
             return Err(LineError { at: start, expected: "a label that the line does not have yet" });
         }
-        labels.set(name, value);
         scan.skip_blanks();
         if !scan.eat(b',') && scan.peek() != Some(b'}') {
             return Err(scan.error("\",\" or \"}\""));
         }
-    }
-    match labels.get(METRIC_NAME) {
-        Some(_) => Ok(()),
-        None => Err(LineError { at: scan.at - 1, expected: "a metric name in quotes before \"}\"" }),
     }
 }
 
@@ -528,7 +528,7 @@ pub fn parse_all(
             Ok(Line::Help { name, text }) => metadata.set_help(&name, &text),
             Ok(Line::Type { name, kind }) => metadata.set_kind(&name, kind),
             Ok(Line::Sample(mut sample)) => {
-                let name = sample.name().to_owned();
+                let name = sample.name.clone();
                 let family = metadata.family_of(&name);
                 normalise(&mut sample.labels, family.kind);
                 each(Ok((&sample, family)));
@@ -610,6 +610,8 @@ mod tests {
             (r#"a{""="b"} 1"#, "3: a name that is not empty"),
             (r#"a{"b"} 1"#, "3: a label that the line does not have yet"),
             (r#"a{b="1",b="2"} 1"#, "9: a label that the line does not have yet"),
+            (r#"a{b="1",b=""} 1"#, "9: a label that the line does not have yet"),
+            (r#"a{__name__="b"} 1"#, "3: a label that the line does not have yet"),
             (r#"a{b="c" 1"#, "9: \",\" or \"}\""),
             (r#"a{b="c"#, "7: a closing double quote"),
             (r#"a{b="c\"#, "8: a closing double quote"),
