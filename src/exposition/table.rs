@@ -14,7 +14,8 @@
 //! - What a body means depends on that body alone: not on the chunks that it comes in, nor on the bodies before it.
 //! - At most one line of the body is held back, of at most [`Settings::line_length_max`] bytes.
 //! - A failed scrape leaves liveness as it was, and then every live series gets its marker.
-//! - Memory is bounded by a small multiple of the largest of the recent bodies, whatever the target alternates between.
+//! - Memory is bounded by a small multiple of the largest of the recent bodies, whatever the target alternates between: some
+//!   45 bytes a line and 30 a series, besides the chunks, which the scrapes share.
 //! - Two lines are taken for one another only when 64-bit keyed hashes collide (see [`super::context::Keys`]); two label sets
 //!   never are.
 //!
@@ -22,14 +23,14 @@
 
 use std::sync::Arc;
 
+use super::body::{BadLine, Counts, Refusal, Settings};
 use super::context::{Contexts, Effect, Keys};
 use super::intern::Interner;
 use super::lines::{Block, Known, Line, Lines};
 use super::samples::Samples;
 use super::text::{self, LineError};
+use super::value;
 use crate::model::{Family, Labels, METRIC_NAME, MetricType, Points, STALE_NAN, SeriesRef, SeriesSet};
-
-pub use super::text::BadLine;
 
 /// What becomes of a line that was not seen before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,81 +48,6 @@ pub trait Admit {
     /// Called once for each new line, with the labels as the target wrote them, the metric's name among them as
     /// [`METRIC_NAME`]; changes them to the final ones. Must give the same answer for the same labels.
     fn admit<'l>(&'l self, labels: &mut Labels<'l>) -> Admission;
-}
-
-/// What a table is told once.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The longest line, in bytes without the line break; a longer one fails the scrape.
-    pub line_length_max: usize,
-    /// The most samples after relabelling, 0 for no limit; more fail the scrape.
-    pub sample_limit: u64,
-    /// Whether timestamps in the body are taken over.
-    pub honor_timestamps: bool,
-    /// Whether a series with its own timestamps gets a stale marker too.
-    pub track_timestamps_staleness: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { line_length_max: 1 << 20, sample_limit: 0, honor_timestamps: true, track_timestamps_staleness: false }
-    }
-}
-
-/// Why a body is read no further; the scrape must [`fail`](Table::fail).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// A line is too long.
-    #[error("line {line} is longer than the {max} bytes that a line may have")]
-    LineTooLong {
-        /// The line, from 1.
-        line: u64,
-        /// The limit, in bytes.
-        max: usize,
-    },
-    /// There are too many samples.
-    #[error("more than {limit} samples after relabelling (sample_limit)")]
-    SampleLimit {
-        /// The limit.
-        limit: u64,
-    },
-    /// The labels of a line break a limit.
-    #[error("line {line}: {reason}")]
-    Labels {
-        /// The line, from 1.
-        line: u64,
-        /// What [`Admit`] said.
-        reason: String,
-    },
-}
-
-/// Bad lines of a body that are told in full; the rest are counted.
-const BAD_LINES_KEPT: usize = 5;
-
-/// What a body was made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Bytes of the body.
-    pub body_bytes: u64,
-    /// Samples, before relabelling dropped any (`scrape_samples_scraped`).
-    pub samples_scraped: u64,
-    /// Samples after relabelling (`scrape_samples_post_metric_relabeling`), repeated ones included.
-    pub samples_post_relabelling: u64,
-    /// Series that the last good scrape did not have (`scrape_series_added`).
-    pub series_added: u64,
-    /// Samples left out because the series has one of that time already (`duplicate_in_scrape`).
-    pub duplicates: u64,
-    /// Lines that could not be read, and were skipped.
-    pub bad_lines: u64,
-    /// The first of them.
-    pub first_bad_lines: Vec<BadLine>,
-}
-
-impl Counts {
-    /// Whether there was text, and none of it was a sample: not an exposition.
-    pub fn has_no_valid_line(&self) -> bool {
-        self.bad_lines > 0 && self.samples_scraped == 0
-    }
 }
 
 /// A scrape as it leaves the table.
@@ -393,7 +319,7 @@ impl Table {
     /// Reads the rest of a sample's line, from the value on; gives how many bytes it was, line break included.
     #[inline(always)]
     fn read_value(&mut self, known: Known, prefix: u32, rest: &[u8]) -> Option<usize> {
-        let (value, own_ms, used) = text::value_line(rest)?;
+        let (value, own_ms, used) = value::value_line(rest)?;
         if prefix as usize + used > self.settings.line_length_max {
             return None;
         }
@@ -448,7 +374,7 @@ impl Table {
         let hash = self.keys.hash(self.scrape.context_seed, &bare[..start]);
         let Some(number) = self.lines.find(hash, start) else { return self.read_new(bare, hash, start) };
         let known = self.lines.get(number).known;
-        let Some((value, own_ms, _)) = text::value_line(&line[start..]) else {
+        let Some((value, own_ms, _)) = value::value_line(&line[start..]) else {
             if let Known::Series { slot, .. } = known {
                 self.samples.hold(slot);
             }
@@ -520,7 +446,7 @@ impl Table {
 
     fn add_bad_line(&mut self, line: &[u8], error: LineError) {
         self.counts.bad_lines += 1;
-        if self.counts.first_bad_lines.len() < BAD_LINES_KEPT {
+        if self.counts.first_bad_lines.len() < Counts::BAD_LINES_KEPT {
             self.counts.first_bad_lines.push(BadLine::new(self.scrape.line, line, error));
         }
     }
