@@ -4,3 +4,19 @@
 //! `checked` is the result: it cannot be wrong. Nothing here acts.
 
 pub mod checked;
+mod common;
+pub mod fields;
+mod load;
+mod output;
+mod problem;
+pub mod raw;
+pub mod schema;
+mod scrape;
+pub mod values;
+mod variables;
+pub mod yaml;
+
+pub use fields::NamedFile;
+pub use load::{FILE_VARIABLE, Source, SourceError, YAML_VARIABLE, load, load_with_files};
+pub use problem::{Pos, Problem, Problems, quoted};
+pub use variables::Environment;

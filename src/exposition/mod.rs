@@ -7,6 +7,7 @@
 mod body;
 mod context;
 mod intern;
+pub mod json;
 mod lines;
 mod samples;
 mod table;

@@ -177,6 +177,11 @@ impl Table {
         Ok(self.counts.clone())
     }
 
+    /// What was read so far of the scrape that has begun.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
     /// The scrape is good: series that it no longer has get a stale marker.
     pub fn accept(&mut self) {
         self.samples.accept();

@@ -1,0 +1,125 @@
+//! From YAML to [`Config`]: where the text comes from, and the order in which its sections are read.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::checked::Config;
+use super::common::refuse_same;
+use super::fields::{Fields, NamedFile, Reader};
+use super::problem::{Pos, Problem, Problems};
+use super::raw::ROOT;
+use super::variables::Environment;
+use super::{output, scrape, yaml};
+use crate::net::text::io_words;
+
+/// Where the configuration is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In a file. It is read anew at each load.
+    File(PathBuf),
+    /// In the variable [`YAML_VARIABLE`].
+    Variable,
+}
+
+/// The variable that names the file, where `-c` does not.
+pub const FILE_VARIABLE: &str = "PROMFERRY_CONFIG";
+
+/// The variable that holds the whole YAML; for platforms where a file is hard to bring along.
+pub const YAML_VARIABLE: &str = "PROMFERRY_CONFIG_YAML";
+
+/// Nobody said where the configuration is, or two did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// Neither option nor variable.
+    #[error("no configuration: give -c FILE, or set {FILE_VARIABLE} to its path, or {YAML_VARIABLE} to its text")]
+    None,
+    /// Both variables, and no option to decide.
+    #[error("{FILE_VARIABLE} and {YAML_VARIABLE} are both set; unset one of them, or give -c FILE")]
+    Both,
+}
+
+impl Source {
+    /// `-c FILE` if given, else what the environment says. A variable that is set to nothing is not set.
+    pub fn find(option: Option<PathBuf>, environment: Environment<'_>) -> Result<Self, SourceError> {
+        let set = |name: &str| environment(name).filter(|value| !value.is_empty());
+        match (option, set(FILE_VARIABLE), set(YAML_VARIABLE)) {
+            (Some(path), _, _) => Ok(Self::File(path)),
+            (None, Some(_), Some(_)) => Err(SourceError::Both),
+            (None, Some(path), None) => Ok(Self::File(path.into())),
+            (None, None, Some(_)) => Ok(Self::Variable),
+            (None, None, None) => Err(SourceError::None),
+        }
+    }
+
+    /// How messages call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Variable => YAML_VARIABLE.to_owned(),
+        }
+    }
+
+    /// The folder that relative paths start from.
+    fn folder(&self) -> &Path {
+        match self {
+            Self::File(path) => path.parent().unwrap_or(Path::new("")),
+            Self::Variable => Path::new(""),
+        }
+    }
+
+    fn read(&self, environment: Environment<'_>) -> io::Result<Vec<u8>> {
+        match self {
+            Self::File(path) => {
+                let mut text = Vec::new();
+                let bytes_max = yaml::MAIN_FILE.input_bytes_max as u64;
+                File::open(path)?.take(bytes_max + 1).read_to_end(&mut text)?;
+                Ok(text)
+            }
+            Self::Variable => Ok(environment(YAML_VARIABLE).unwrap_or_default().into_bytes()),
+        }
+    }
+}
+
+/// Loads the configuration: complete and checked, or everything that is wrong with it.
+pub fn load(source: &Source, environment: Environment<'_>) -> Result<Config, Problems> {
+    load_with_files(source, environment).map(|(config, _)| config)
+}
+
+/// As [`load`], and which files it names. Those are not looked at: they may come later than the configuration.
+pub fn load_with_files(source: &Source, environment: Environment<'_>) -> Result<(Config, Vec<NamedFile>), Problems> {
+    let file: Arc<str> = source.name().into();
+    let problem = |message: String| Problem { file: file.clone(), at: Pos::default(), message };
+    let text = source.read(environment).map_err(|error| problem(format!("cannot be read: {}", io_words(&error))))?;
+    let tree = yaml::parse(&file, &text, &yaml::MAIN_FILE)?;
+    let tree = tree.ok_or_else(|| problem("the configuration is empty; at least \"outputs\" is needed".to_owned()))?;
+
+    let reader = Reader::new(file, source.folder().to_path_buf(), environment);
+    let config = root(&reader.open(&tree, &ROOT));
+    reader.finish(config)
+}
+
+/// Not to be used where a problem was noted.
+fn root(fields: &Fields<'_>) -> Config {
+    let (global, defaults) = scrape::global(&fields.section_or_defaults("global"));
+    let scrapes = fields.sections("scrape_configs");
+    let outputs = fields.sections("outputs");
+    fields.refuse_empty_list("outputs");
+    refuse_what_is_used_twice(fields, &scrapes, &outputs);
+    Config {
+        global,
+        scrapes: scrapes.iter().map(|scrape| Arc::new(scrape::scrape_config(scrape, &defaults))).collect(),
+        outputs: outputs.iter().filter_map(output::output).map(Arc::new).collect(),
+        admin: output::admin(fields),
+    }
+}
+
+/// Names, ports that are listened on, and files that are written belong to one entry each.
+fn refuse_what_is_used_twice(root: &Fields<'_>, scrapes: &[Fields<'_>], outputs: &[Fields<'_>]) {
+    let of_outputs = |kind: &'static str| outputs.iter().filter_map(move |output| output.section(kind));
+    refuse_same(scrapes, "job_name");
+    refuse_same(outputs, "name");
+    refuse_same(&of_outputs("expose").chain(root.section("admin")).collect::<Vec<_>>(), "listen");
+    refuse_same(&of_outputs("file").collect::<Vec<_>>(), "path");
+}

@@ -1,0 +1,164 @@
+//! What may be typed: every section and key of the main configuration, with its default, its bounds and a line of docs.
+//!
+//! These tables drive the reader and are the source of docs/config.md. The words are Prometheus' wherever it has one.
+//! Keys that are known elsewhere and not here are listed too: each gets a sentence of its own, not just "no such key".
+
+mod common;
+mod outputs;
+mod scrape;
+
+pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
+pub use outputs::{ADMIN, BATCH, ELASTICSEARCH, EXPOSE, FILE, OUTPUT, QUEUE, SERVER_TLS};
+pub use scrape::{FILE_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
+
+use super::schema::{Key, Section, Type};
+
+const fn key(name: &'static str, kind: Type, about: &'static str) -> Key {
+    Key::new(name, kind, about)
+}
+
+/// The whole file.
+pub static ROOT: Section = Section {
+    name: "configuration",
+    about: "The keys at the top.",
+    keys: &[
+        key(
+            "global",
+            Type::Section(&GLOBAL),
+            "What concerns the whole process, and defaults for every scrape configuration.",
+        ),
+        key("scrape_configs", Type::Sections(&SCRAPE), "What is scraped."),
+        key("outputs", Type::Sections(&OUTPUT), "Where it goes; at least one.").required(),
+        key("admin", Type::Section(&ADMIN), "The port for status page, self-metrics and API; `null` turns it off.")
+            .otherwise("on, with its defaults"),
+    ],
+    foreign: &[
+        ("rule_files", "not supported: promferry evaluates no rules; leave them to the server that stores the samples"),
+        ("alerting", "not supported: promferry evaluates no rules; leave alerts to the server that stores the samples"),
+        ("remote_write", "not supported yet; outputs are listed under \"outputs\": elasticsearch, expose and file"),
+        ("remote_read", "not supported: promferry stores no samples to be queried"),
+        ("storage", "not supported: promferry stores no samples to be queried"),
+        ("tracing", "not supported: promferry sends no traces"),
+        ("otlp", "not supported: promferry receives no OTLP"),
+        ("runtime", "not supported: these are settings of Go's runtime"),
+        ("scrape_config_files", "not supported yet; write the entries under \"scrape_configs\""),
+        ("agent", "a section of Telegraf's; intervals are under \"global\", batches and queues under each output"),
+        ("inputs", "a section of Telegraf's; write the endpoints under \"scrape_configs\""),
+        ("global_tags", "a section of Telegraf's; write \"external_labels\" under \"global\""),
+        ("receivers", "a section of the OpenTelemetry Collector's; write the endpoints under \"scrape_configs\""),
+        ("exporters", "a section of the OpenTelemetry Collector's; write them under \"outputs\""),
+    ],
+};
+
+/// `global`.
+pub static GLOBAL: Section = Section {
+    name: "global",
+    about: "What concerns the whole process, and defaults for every scrape configuration.",
+    keys: &[
+        key("scrape_interval", Type::Duration, "Time between two scrapes of a target.")
+            .default("15s")
+            .within("1ms", "24h"),
+        key(
+            "scrape_timeout",
+            Type::Duration,
+            "Time that a scrape may take, at most `scrape_interval`; the default is lowered to it.",
+        )
+        .default("10s")
+        .within("1ms", "24h"),
+        key("scrape_jitter", Type::Duration, "A random delay below this at each scrape, on top of a fixed offset.")
+            .default("0s")
+            .within("", "24h"),
+        key("external_labels", Type::TextMap, "Labels for every sample that does not have them."),
+        key(
+            "body_size_limit",
+            Type::Size,
+            "Bytes of an answer after inflating; beyond it the scrape fails. 0 is no limit.",
+        )
+        .default("64MiB"),
+        key(
+            "sample_limit",
+            Type::Count,
+            "Samples of a scrape after relabelling; beyond it the scrape fails. 0 is no limit.",
+        )
+        .default("0"),
+        key("label_limit", Type::Count, "Labels of a sample; beyond it the scrape fails. 0 is no limit.").default("0"),
+        key(
+            "label_name_length_limit",
+            Type::Count,
+            "Bytes of a label's name; beyond it the scrape fails. 0 is no limit.",
+        )
+        .default("0"),
+        key(
+            "label_value_length_limit",
+            Type::Count,
+            "Bytes of a label's value; beyond it the scrape fails. 0 is no limit.",
+        )
+        .default("0"),
+        TARGET_LIMIT.default("0"),
+        key(
+            "shutdown_timeout",
+            Type::Duration,
+            "From SIGTERM to the end of the process. Cloud Foundry kills after 10 s.",
+        )
+        .default("8s")
+        .within("0s", "1h"),
+    ],
+    foreign: &[
+        ("evaluation_interval", "not supported: promferry evaluates no rules"),
+        ("rule_query_offset", "not supported: promferry evaluates no rules"),
+        ("query_log_file", "not supported: promferry answers no queries"),
+        ("keep_dropped_targets", "not supported yet"),
+        ("scrape_failure_log_file", "not supported: a failing scrape is logged on stderr, once a cause"),
+        ("detect", "not supported yet; write the labels under \"external_labels\""),
+        ("memory_limit", "not supported yet; bound each output by \"queue\": {max_bytes: …}"),
+        ("scrape_protocols", NO_PROTOCOLS),
+        ("metric_name_validation_scheme", NO_VALIDATION),
+        ("metric_name_escaping_scheme", NO_VALIDATION),
+        ("always_scrape_classic_histograms", NO_NATIVE),
+        ("convert_classic_histograms_to_nhcb", NO_NATIVE),
+        ("scrape_native_histograms", NO_NATIVE),
+        ("extra_scrape_metrics", NO_EXTRA),
+        ("interval", "Telegraf's word; write \"scrape_interval\""),
+        ("collection_jitter", "Telegraf's word; write \"scrape_jitter\""),
+    ],
+};
+
+/// The words of a target limit, which stand in three sections.
+const TARGET_LIMIT: Key =
+    key("target_limit", Type::Count, "Targets at most; beyond it none of them is scraped. 0 is no limit.");
+
+const NO_PROTOCOLS: &str = "not supported yet; the content type of the answer decides how it is read";
+const NO_VALIDATION: &str = "not supported; metric names may hold any UTF-8";
+const NO_NATIVE: &str = "not supported yet; histograms are read as the text format has them";
+const NO_EXTRA: &str = "not supported yet; \"up\" and the other four series that Prometheus adds by default are made";
+const NO_OAUTH: &str = "not supported yet; use basic_auth or authorization";
+const NO_PROXY: &str = "not supported yet; targets and receivers are connected to directly";
+const NO_AZURE: &str = "not supported; use basic_auth or authorization";
+const NO_BEARER: &str = "Prometheus' old word; write authorization: {credentials: …}";
+const NO_BEARER_FILE: &str = "Prometheus' old word; write authorization: {credentials_file: …}";
+const NO_SD: &str = "not supported; have a tool write the targets to a file and name it under \"file_sd_configs\"";
+const NO_SD_YET: &str =
+    "not supported yet; have a tool write the targets to a file and name it under \"file_sd_configs\"";
+
+/// Every section, each once, in the order of the docs.
+pub static SECTIONS: &[&Section] = &[
+    &ROOT,
+    &GLOBAL,
+    &SCRAPE,
+    &STATIC,
+    &FILE_SD,
+    &PROM_SCRAPER_SD,
+    &TLS,
+    &BASIC_AUTH,
+    &AUTHORIZATION,
+    &HTTP_HEADER,
+    &RELABEL,
+    &OUTPUT,
+    &ELASTICSEARCH,
+    &EXPOSE,
+    &FILE,
+    &BATCH,
+    &QUEUE,
+    &ADMIN,
+    &SERVER_TLS,
+];

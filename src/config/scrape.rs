@@ -1,0 +1,190 @@
+//! `global` and `scrape_configs`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::checked::{Discovery, FileSd, Global, Limits, OnBadLine, PromScraperSd, ScrapeConfig, StaticGroup};
+use super::common::{auth, client_tls, host, http_headers, labels, name_text, rules, url_path};
+use super::fields::Fields;
+use super::problem::quoted;
+use super::raw::PROM_SCRAPER_FILES;
+use crate::model::Labels;
+use crate::net::Scheme;
+
+/// Bytes of one line of an exposition, at most.
+const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// What scrape configurations inherit from `global`.
+pub struct Defaults {
+    interval: Duration,
+    timeout: Duration,
+    jitter: Duration,
+    limits: Limits,
+    external_labels: Labels<'static>,
+}
+
+/// `global`: what concerns the process, and what scrape configurations inherit.
+pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
+    let interval = fields.duration("scrape_interval");
+    let timeout = fields.optional_duration("scrape_timeout");
+    if fields.has("scrape_timeout") {
+        refuse_timeout_above(fields, timeout, fields.optional_duration("scrape_interval"));
+    }
+    let limits = Limits {
+        body_bytes: body_limit(fields.size("body_size_limit")),
+        line_bytes: LINE_BYTES_MAX,
+        samples: fields.count("sample_limit"),
+        labels: fields.count("label_limit"),
+        label_name_bytes: fields.count("label_name_length_limit"),
+        label_value_bytes: fields.count("label_value_length_limit"),
+        targets: fields.count("target_limit"),
+    };
+    let defaults = Defaults {
+        interval,
+        timeout: timeout.unwrap_or_default().min(interval),
+        jitter: fields.duration("scrape_jitter"),
+        limits,
+        external_labels: labels(fields, "external_labels"),
+    };
+    (Global { shutdown_timeout: fields.duration("shutdown_timeout") }, defaults)
+}
+
+/// Either is `None` where it is wrong already.
+fn refuse_timeout_above(fields: &Fields<'_>, timeout: Option<Duration>, interval: Option<Duration>) {
+    if timeout.is_some_and(|timeout| interval.is_some_and(|interval| timeout > interval)) {
+        let typed = fields.optional_text("scrape_timeout").unwrap_or_default();
+        fields.note_value(
+            "scrape_timeout",
+            &typed,
+            "is above scrape_interval; a scrape must end before the next one begins",
+        );
+    }
+}
+
+/// In Prometheus 0 is no limit: then nothing is above it.
+fn body_limit(bytes: u64) -> u64 {
+    if bytes == 0 { u64::MAX } else { bytes }
+}
+
+/// One entry of `scrape_configs`.
+pub fn scrape_config(fields: &Fields<'_>, defaults: &Defaults) -> ScrapeConfig {
+    let own_interval = fields.optional_duration("scrape_interval");
+    let own_timeout = fields.optional_duration("scrape_timeout");
+    let scrape_interval = own_interval.unwrap_or(defaults.interval);
+    let is_interval_wrong = own_interval.is_none() && fields.has("scrape_interval");
+    refuse_timeout_above(fields, own_timeout, Some(scrape_interval).filter(|_| !is_interval_wrong));
+    fields.at_most_one_of(&["basic_auth", "authorization"]);
+    let schemes = [("http", Scheme::Http), ("https", Scheme::Https)];
+    let on_bad_line = [("skip", OnBadLine::Skip), ("fail", OnBadLine::Fail)];
+    ScrapeConfig {
+        job_name: fields.read_optional("job_name", name_text).unwrap_or_default(),
+        discovery: discovery(fields),
+        scheme: fields.choice("scheme", &schemes).unwrap_or_default(),
+        metrics_path: fields.read_optional("metrics_path", url_path).unwrap_or_default(),
+        params: params(fields),
+        scrape_interval,
+        scrape_timeout: own_timeout.unwrap_or(defaults.timeout).min(scrape_interval),
+        is_timeout_inherited: own_timeout.is_none(),
+        scrape_jitter: fields.optional_duration("scrape_jitter").unwrap_or(defaults.jitter),
+        tls: client_tls(fields),
+        auth: auth(fields),
+        http_headers: http_headers(fields),
+        follow_redirects: fields.optional_switch("follow_redirects"),
+        enable_compression: fields.switch("enable_compression"),
+        honor_labels: fields.switch("honor_labels"),
+        honor_timestamps: fields.switch("honor_timestamps"),
+        track_timestamps_staleness: fields.switch("track_timestamps_staleness"),
+        on_bad_line: fields.choice("on_bad_line", &on_bad_line).unwrap_or_default(),
+        scrape_metrics: fields.switch("scrape_metrics"),
+        limits: limits(fields, &defaults.limits),
+        relabel: rules(fields, "relabel_configs"),
+        metric_relabel: rules(fields, "metric_relabel_configs"),
+        external_labels: defaults.external_labels.clone(),
+    }
+}
+
+fn limits(fields: &Fields<'_>, inherited: &Limits) -> Limits {
+    let count = |name: &str, inherited: usize| fields.optional_count(name).unwrap_or(inherited);
+    Limits {
+        body_bytes: fields.optional_size("body_size_limit").map_or(inherited.body_bytes, body_limit),
+        line_bytes: inherited.line_bytes,
+        samples: count("sample_limit", inherited.samples),
+        labels: count("label_limit", inherited.labels),
+        label_name_bytes: count("label_name_length_limit", inherited.label_name_bytes),
+        label_value_bytes: count("label_value_length_limit", inherited.label_value_bytes),
+        targets: count("target_limit", inherited.targets),
+    }
+}
+
+fn params(fields: &Fields<'_>) -> BTreeMap<String, Vec<String>> {
+    let params = fields.texts_map("params").into_iter();
+    params.map(|(name, values)| (name, values.into_iter().map(|value| value.text).collect())).collect()
+}
+
+fn discovery(fields: &Fields<'_>) -> Discovery {
+    Discovery {
+        static_groups: fields.sections("static_configs").iter().map(static_group).collect(),
+        files: fields.sections("file_sd_configs").iter().map(file_sd).collect(),
+        prom_scraper: fields.sections("prom_scraper_sd_configs").iter().map(prom_scraper_sd).collect(),
+    }
+}
+
+fn static_group(fields: &Fields<'_>) -> StaticGroup {
+    let targets = fields.texts("targets").into_iter().filter_map(|target| {
+        let complaint = match target.text.as_str() {
+            "" => "is empty; write host:port",
+            text if text.contains("://") => {
+                // A URL may hold credentials: it is not repeated.
+                let message =
+                    "targets: expected host:port, found a URL; its scheme goes to scheme, its path to metrics_path";
+                fields.note_at(target.at, message);
+                return None;
+            }
+            text if text.contains(['/', '@', '?', '#']) || text.contains(char::is_whitespace) => "is not host:port",
+            _ => return Some(target.text),
+        };
+        let shown = if target.text.contains('@') { "a target (not shown)".to_owned() } else { quoted(&target.text) };
+        fields.note_at(target.at, format!("targets: {shown} {complaint}"));
+        None
+    });
+    StaticGroup { targets: targets.collect(), labels: labels(fields, "labels") }
+}
+
+fn file_sd(fields: &Fields<'_>) -> FileSd {
+    let endings = [".json", ".yml", ".yaml"];
+    for file in fields.texts("files") {
+        if !endings.iter().any(|ending| file.text.ends_with(ending)) {
+            fields.note_at(file.at, format!("files: {} does not end in .json, .yml or .yaml", quoted(&file.text)));
+        }
+    }
+    FileSd {
+        files: globs(fields),
+        refresh_interval: fields.duration("refresh_interval"),
+        target_limit: fields.count("target_limit"),
+    }
+}
+
+fn prom_scraper_sd(fields: &Fields<'_>) -> PromScraperSd {
+    let files = if fields.has("files") { globs(fields) } else { PROM_SCRAPER_FILES.map(str::to_owned).to_vec() };
+    PromScraperSd {
+        files,
+        host: fields.read_optional("host", host).unwrap_or_default(),
+        refresh_interval: fields.duration("refresh_interval"),
+        target_limit: fields.count("target_limit"),
+    }
+}
+
+fn globs(fields: &Fields<'_>) -> Vec<String> {
+    fields.refuse_empty_list("files");
+    let mut globs = Vec::new();
+    for file in fields.texts("files") {
+        if file.text.is_empty() {
+            fields.note_at(file.at, "files: an empty path");
+        } else if let Err(error) = globset::Glob::new(&file.text) {
+            fields.note_at(file.at, format!("files: {} is not a pattern: {}", quoted(&file.text), error.kind()));
+        } else {
+            globs.push(fields.join(&file.text).to_string_lossy().into_owned());
+        }
+    }
+    globs
+}
