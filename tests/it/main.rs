@@ -2,5 +2,6 @@
 
 mod certs_example;
 mod config;
+mod expose;
 mod exposition;
 mod structure;
