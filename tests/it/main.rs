@@ -2,6 +2,8 @@
 
 mod certs_example;
 mod config;
+mod elasticsearch_faults;
 mod examples;
 mod exposition;
 mod structure;
+mod support;
