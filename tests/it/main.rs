@@ -3,9 +3,10 @@
 mod certs_example;
 mod config;
 mod discovery;
-mod docs;
+mod elasticsearch_faults;
 mod examples;
-mod exposition;
 mod expose;
+mod exposition;
 mod relabel;
 mod structure;
+mod support;
