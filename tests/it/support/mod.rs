@@ -1,5 +1,8 @@
-//! What the tests share: targets, receivers, and senders between them.
+//! What integration tests share: certificates, targets and receivers that misbehave, and the plumbing between them.
 
 pub mod bulk_server;
+pub mod certificates;
 pub mod delivery;
+pub mod fake_target;
 pub mod logs;
+pub mod scraping;
