@@ -8,6 +8,7 @@ mod examples;
 mod expose;
 mod exposition;
 mod http_client;
+mod main_job;
 mod relabel;
 mod scrape_client;
 mod structure;

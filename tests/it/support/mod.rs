@@ -3,6 +3,9 @@
 pub mod bulk_server;
 pub mod certificates;
 pub mod delivery;
+pub mod exporter;
 pub mod fake_target;
 pub mod logs;
+pub mod samples;
 pub mod scraping;
+pub mod world;
