@@ -7,6 +7,7 @@ mod elasticsearch_faults;
 mod examples;
 mod expose;
 mod exposition;
+mod faults;
 mod http_client;
 mod main_job;
 mod relabel;
