@@ -10,6 +10,7 @@ mod exposition;
 mod faults;
 mod http_client;
 mod main_job;
+mod receiver_faults;
 mod relabel;
 mod scrape_client;
 mod structure;

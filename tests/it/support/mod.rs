@@ -1,5 +1,6 @@
 //! What integration tests share: certificates, targets and receivers that misbehave, and the plumbing between them.
 
+pub mod bench;
 pub mod bulk_server;
 pub mod certificates;
 pub mod delivery;
