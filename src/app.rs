@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::admin;
-use crate::config::checked::{Config, OutputConfig};
+use crate::config::checked::{Config, OutputConfig, OutputKind};
 use crate::discovery::{Discovery, Noticing, TargetSet};
 use crate::net::credentials::Credentials;
 use crate::output::{Running, State};
@@ -128,6 +128,8 @@ impl App {
     pub async fn reload(&mut self, config: Config) {
         let deadline = Instant::now() + config.global.shutdown_timeout;
         let gone = self.outputs.take_unless(|running| config.outputs.contains(&running.config));
+        // One switch from the old to the new: no scrape passes between the two, and none goes to both.
+        self.start_new(&config.outputs, |output| !is_listener(output)).await;
         self.fanout.replace(self.outputs.intakes());
         for running in gone {
             if running.listens_on.is_some() {
@@ -137,21 +139,23 @@ impl App {
                 self.draining.spawn(running.shutdown(deadline));
             }
         }
-        for output in &config.outputs {
-            if self.outputs.has(output) {
-                continue;
-            }
-            match Running::start(output.clone(), &self.credentials, self.is_ready.clone()).await {
-                Ok(running) => self.outputs.add(running),
-                Err(error) => tracing::error!(output = output.name, error, "an output cannot start, and is left out"),
-            }
-        }
+        self.start_new(&config.outputs, is_listener).await;
         self.fanout.replace(self.outputs.intakes());
         self.discovery.reload(config.scrapes.clone());
         let is_admin_same = self.config.admin == config.admin;
         self.config = config;
         if !is_admin_same && let Err(error) = self.start_admin().await {
             tracing::error!(error, "the admin port cannot be had, and is off");
+        }
+    }
+
+    /// Starts those of the outputs that do not run yet.
+    async fn start_new(&self, outputs: &[Arc<OutputConfig>], is_meant: impl Fn(&OutputConfig) -> bool) {
+        for output in outputs.iter().filter(|output| is_meant(output) && !self.outputs.has(output)) {
+            match Running::start(output.clone(), &self.credentials, self.is_ready.clone()).await {
+                Ok(running) => self.outputs.add(running),
+                Err(error) => tracing::error!(output = output.name, error, "an output cannot start, and is left out"),
+            }
         }
     }
 
@@ -184,6 +188,10 @@ impl App {
         }
         Ok(())
     }
+}
+
+fn is_listener(output: &OutputConfig) -> bool {
+    matches!(output.kind, OutputKind::Expose(_))
 }
 
 /// Says when the first round of scrapes is done.
