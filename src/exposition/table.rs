@@ -228,9 +228,11 @@ impl Table {
         if self.samples.points().is_empty() { None } else { Some(self.take()) }
     }
 
-    /// The series that the last scrape had, if it was good: for comparing final labels after a reload.
+    /// The series that the last scrape had, if it was good, and the target's own: for comparing final labels after a
+    /// reload. One that is both comes twice. To be asked after [`take`](Self::take), when the set has them all.
     pub fn live_series(&self) -> impl Iterator<Item = SeriesRef<'_>> {
-        self.samples.live().map(|series| self.interner.set().get(series))
+        let own = self.reports.iter().map(|report| report.series);
+        self.samples.live().chain(own).map(|series| self.interner.set().get(series))
     }
 
     fn hold_back(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
