@@ -12,6 +12,8 @@ mod http_client;
 mod main_job;
 mod receiver_faults;
 mod relabel;
+mod reload;
+mod rotation;
 mod scrape_client;
 mod structure;
 mod support;
