@@ -2,6 +2,7 @@
 
 mod certs_example;
 mod config;
+mod elasticsearch;
 mod elasticsearch_faults;
 mod examples;
 mod exposition;

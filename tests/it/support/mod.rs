@@ -2,4 +2,5 @@
 
 pub mod bulk_server;
 pub mod delivery;
+pub mod elasticsearch;
 pub mod logs;
