@@ -2,9 +2,12 @@
 
 mod certs_example;
 mod config;
+mod discovery;
 mod elasticsearch;
 mod elasticsearch_faults;
 mod examples;
+mod expose;
 mod exposition;
+mod relabel;
 mod structure;
 mod support;
