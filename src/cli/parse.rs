@@ -55,7 +55,7 @@ fn read(input: impl io::BufRead, output: &mut impl Write, is_json: bool) -> io::
             if is_json && written.is_ok() {
                 line.clear();
                 let labels = sample.labels.iter().filter(|(name, _)| *name != crate::model::METRIC_NAME);
-                json::line(&mut line, sample.name(), labels, sample.value, sample.own_ms);
+                json::line(&mut line, &sample.name, labels, sample.value, sample.own_ms);
                 written = output.write_all(&line);
             }
         }

@@ -4,9 +4,12 @@ use super::checked::{
     Admin, Auth, Batch, BulkAction, DocumentShape, Elasticsearch, Expose, FileFormat, FileOutput, HttpOutput, OnFull,
     OutputConfig, OutputKind, Queue,
 };
-use super::common::{auth, client_tls, listener, name_text, plain_headers, rules, secret, token, url, url_path};
+use super::common::{name_text, rules};
 use super::fields::Fields;
+use super::http::{auth, plain_headers, secret, token, url, url_path};
 use super::schema::listed;
+use super::tls::client_tls;
+use super::tls::listener;
 
 /// One entry of `outputs`; `None` where it cannot be told which kind it is. Then a problem was noted.
 pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {

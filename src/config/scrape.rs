@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::checked::{Discovery, FileSd, Global, Limits, OnBadLine, PromScraperSd, ScrapeConfig, StaticGroup};
-use super::common::{auth, client_tls, host, http_headers, labels, name_text, rules, url_path};
+use super::common::{labels, name_text, rules};
 use super::fields::Fields;
+use super::http::{auth, host, http_headers, url_path};
 use super::problem::quoted;
 use super::raw::PROM_SCRAPER_FILES;
+use super::tls::client_tls;
 use crate::model::Labels;
 use crate::net::Scheme;
 

@@ -280,3 +280,15 @@ impl Body for Exposition {
         self.is_done
     }
 }
+
+/// No body, of unknown length: what HEAD is answered with where GET brings an [`Exposition`].
+pub(super) struct Unsaid;
+
+impl Body for Unsaid {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+}

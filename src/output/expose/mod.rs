@@ -28,11 +28,11 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::checked;
 use crate::exposition::write::Format;
 use crate::model::{Scrape, Value};
-use crate::net::server::{Response, full, text};
+use crate::net::server::{Response, text};
 use crate::pipeline::{Intake, Ledger, Reasons, SenderStatus, Settlement, reason};
 use crate::telemetry::Edge;
 use accept::Accepted;
-use body::{Exposition, Outcome, Style};
+use body::{Exposition, Outcome, Style, Unsaid};
 use index::Index;
 use plan::Plan;
 
@@ -159,7 +159,7 @@ impl Expose {
 
     async fn expose(&self, is_head: bool, accepted: Accepted) -> Response {
         lock(&self.shared.status).requests += u64::from(!is_head);
-        let mut response = Response::new(full(""));
+        let mut response = Response::new(Unsaid.boxed());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(accepted.content_type()));
         headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
