@@ -45,20 +45,14 @@ pub enum Line<'a> {
 /// A sample as its line has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample<'a> {
-    pub(super) name: Cow<'a, str>,
+    /// The metric's name.
+    pub name: Cow<'a, str>,
     /// The labels, the metric's name among them as [`METRIC_NAME`].
     pub labels: Labels<'a>,
     /// The value.
     pub value: f64,
     /// Its own timestamp in milliseconds since 1970.
     pub own_ms: Option<i64>,
-}
-
-impl Sample<'_> {
-    /// The metric's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
 }
 
 /// Where a line stops making sense.
