@@ -4,4 +4,5 @@ mod certs_example;
 mod config;
 mod expose;
 mod exposition;
+mod file;
 mod structure;
