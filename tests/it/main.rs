@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod admin;
 mod certs_example;
 mod config;
 mod expose;

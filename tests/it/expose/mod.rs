@@ -1,7 +1,7 @@
 //! The aggregate endpoint from outside: what clients read, for what targets had.
 
 pub mod client;
-mod strict;
+pub mod strict;
 
 use std::io::Read;
 use std::sync::{Arc, Mutex};
