@@ -44,6 +44,7 @@ pub async fn read_body(
         address: connection.address().to_owned(),
         cause,
         received,
+        is_reused: false,
     };
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > limit) {

@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::certificate::Certificate;
 use super::error::{Cause, Circumstances, NetError, Stage};
+use super::host::is_own_address;
 use super::text::{escaped, io_words};
 use super::tls::ClientTls;
 use super::url::authority;
@@ -66,7 +67,7 @@ pub struct Endpoint {
 pub struct PeerInfo {
     /// The address that answered.
     pub address: SocketAddr,
-    /// It is this machine: a loopback address, or the one that we connect from.
+    /// It is this machine.
     pub is_local: bool,
     /// What TLS says, where it is spoken.
     pub tls: Option<TlsInfo>,
@@ -90,14 +91,13 @@ pub struct TlsInfo {
 /// # Errors
 /// At the stages up to [`Stage::Handshake`].
 pub(super) async fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<(Stream, PeerInfo), NetError> {
-    let fail = |stage, cause| NetError { stage, address: endpoint.address(), cause, received: 0 };
+    let fail = |stage, cause| NetError { stage, address: endpoint.address(), cause, received: 0, is_reused: false };
     let name = endpoint.tls.is_some().then(|| endpoint.server_name()).transpose();
     let name = name.map_err(|cause| fail(Stage::Resolve, cause))?;
     let addresses = deadline.run(endpoint.resolve()).await.and_then(|found| found);
     let addresses = addresses.map_err(|cause| fail(Stage::Resolve, cause))?;
     let (tcp, address) = dial(&addresses, deadline).await.map_err(|cause| fail(Stage::Connect, cause))?;
-    let own = tcp.local_addr().map(|own| own.ip());
-    let is_local = address.ip().is_loopback() || own.is_ok_and(|own| own == address.ip());
+    let is_local = is_own_address(address.ip());
     let wire = Wire { tcp, seen: Arc::default() };
     let (Some(tls), Some(name)) = (&endpoint.tls, name) else {
         let seen = wire.seen.clone();

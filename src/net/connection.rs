@@ -57,6 +57,7 @@ impl HttpConnection {
             address: address.clone(),
             cause: Circumstances::default().of_hyper(&error, HEADER_BYTES_MAX as u64),
             received: 0,
+            is_reused: false,
         })?;
         let tls = endpoint.tls.clone();
         Ok(Self { sender, driver: Some(Box::pin(driver)), seen, before_request: 0, address, tls, peer })
@@ -119,7 +120,7 @@ impl HttpConnection {
             _ => Stage::Header,
         };
         let received = self.seen.bytes() - self.before_request;
-        Err(NetError { stage, address: self.address.clone(), cause, received })
+        Err(NetError { stage, address: self.address.clone(), cause, received, is_reused: false })
     }
 
     /// The next piece of the answer's body; `None` at its end. `received` are the body's bytes before it, for the error.
@@ -147,7 +148,13 @@ impl HttpConnection {
                 },
                 Err(timeout) => timeout,
             };
-            return Err(NetError { stage: Stage::Body, address: self.address.clone(), cause, received });
+            return Err(NetError {
+                stage: Stage::Body,
+                address: self.address.clone(),
+                cause,
+                received,
+                is_reused: false,
+            });
         }
     }
 

@@ -147,7 +147,8 @@ impl Credentials {
 
     /// TLS towards servers. Reads nothing yet.
     pub fn client(&self, settings: &TlsSettings) -> ClientCredentials {
-        // The name is the connection's, not the configuration's.
+        let server_name = settings.server_name.as_deref().map(Arc::from);
+        // The name is the connection's: what is shared does not hold it.
         let settings = TlsSettings { server_name: None, ..settings.clone() };
         let files =
             [("ca_file", &settings.ca_file), ("cert_file", &settings.cert_file), ("key_file", &settings.key_file)];
@@ -160,7 +161,8 @@ impl Credentials {
             .collect();
         let made_from = settings.clone();
         let build = move |files: &Files| ClientTls::build(&made_from, files);
-        ClientCredentials(share(&self.clients, settings, || Watched::new(files, self.recheck_after, build)))
+        let shared = share(&self.clients, settings, || Watched::new(files, self.recheck_after, build));
+        ClientCredentials { shared, server_name }
     }
 
     /// TLS of a listener. Reads nothing yet.
@@ -188,7 +190,10 @@ impl Credentials {
 
 /// TLS towards a server, as it is now.
 #[derive(Clone, Debug)]
-pub struct ClientCredentials(Handle<ClientTls>);
+pub struct ClientCredentials {
+    shared: Handle<ClientTls>,
+    server_name: Option<Arc<str>>,
+}
 
 impl ClientCredentials {
     /// The current configuration. It is a new `Arc` whenever it changed.
@@ -196,7 +201,12 @@ impl ClientCredentials {
     /// # Errors
     /// Only while no version of the files could be used yet.
     pub fn current(&self) -> Result<Arc<ClientTls>, CredentialError> {
-        lock(&self.0).current()
+        lock(&self.shared).current()
+    }
+
+    /// The name to send and to verify, where it is not the host that is connected to.
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
     }
 }
 

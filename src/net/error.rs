@@ -41,6 +41,8 @@ pub struct NetError {
     /// Bytes of the answer that came: of all of it, or at the stage [`Stage::Body`] of the body. While it is 0, the server may not
     /// have seen the request, or may have and said nothing.
     pub received: u64,
+    /// The connection was kept alive from an earlier request.
+    pub is_reused: bool,
 }
 
 /// Why a request failed.
@@ -54,6 +56,8 @@ pub enum Cause {
     NoAddress(String),
     /// The name for TLS is neither a DNS name nor an address.
     BadServerName(String),
+    /// The path or host cannot stand in a request.
+    BadUrl(String),
     /// Nobody listens there.
     Refused,
     /// The server's certificate is refused.
@@ -153,6 +157,7 @@ impl fmt::Display for NetError {
             Cause::BadServerName(name) => {
                 write!(f, "\"{name}\" is no name that TLS can verify; set server_name to a DNS name or an address")
             }
+            Cause::BadUrl(part) => write!(f, "\"{part}\" cannot be asked of {address}"),
             Cause::Refused => write!(f, "nothing listens on {address} (connection refused)"),
             Cause::Untrusted(untrusted) => write!(f, "TLS with {address}: {untrusted}"),
             Cause::WantsClientCertificate { .. }

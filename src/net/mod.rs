@@ -7,6 +7,7 @@ pub mod connection;
 pub mod credentials;
 pub mod error;
 pub mod host;
+pub mod http;
 pub mod server;
 pub mod text;
 pub mod tls;

@@ -26,6 +26,7 @@ use crate::net::connect::{Deadline, Endpoint, PeerInfo};
 use crate::net::connection::HttpConnection;
 use crate::net::credentials::{ClientCredentials, CredentialError, Credentials, SecretHandle};
 use crate::net::error::{Cause, NetError, Stage};
+use crate::net::http::USER_AGENT_VALUE;
 use crate::net::text::{escaped, excerpt};
 use crate::net::tls::TlsSettings;
 use crate::net::{Scheme, Url};
@@ -290,8 +291,7 @@ impl Client {
             .body(Bytes::new())
             .map_err(|_| path())?;
         let headers = request.headers_mut();
-        let agent = concat!("promferry/", env!("CARGO_PKG_VERSION"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
         headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_FORMATS));
         // Inflating costs more than a copy within the machine.
         if self.target.config.enable_compression && !peer.is_local {
@@ -302,10 +302,7 @@ impl Client {
         if is_own {
             self.add_own(url, headers)?;
         }
-        let is_default_port = url.port == url.scheme.default_port();
-        let host = url.authority();
-        let host = if is_default_port { host.rsplit_once(':').map_or(host.as_str(), |(host, _)| host) } else { &host };
-        let host = HeaderValue::from_str(host).map_err(|_| path())?;
+        let host = HeaderValue::from_str(&url.host_header()).map_err(|_| path())?;
         headers.insert(HOST, host);
         Ok(request)
     }
@@ -391,7 +388,13 @@ impl Client {
 
 fn unusable(url: &Url, error: CredentialError) -> ScrapeError {
     let address = escaped(&url.authority());
-    ScrapeError::Net(NetError { stage: Stage::Resolve, address, cause: Cause::Credentials(error), received: 0 })
+    ScrapeError::Net(NetError {
+        stage: Stage::Resolve,
+        address,
+        cause: Cause::Credentials(error),
+        received: 0,
+        is_reused: false,
+    })
 }
 
 fn is_html(content_type: &str) -> bool {

@@ -3,7 +3,12 @@
 mod admin;
 mod certs_example;
 mod config;
+mod discovery;
+mod elasticsearch_faults;
+mod examples;
 mod expose;
 mod exposition;
 mod file;
+mod relabel;
 mod structure;
+mod support;

@@ -138,7 +138,7 @@ impl Reader {
             Ok(promferry::exposition::text::Line::Sample(sample)) => sample,
             _ => return self.problem(line, "no sample"),
         };
-        let name = parsed.name().to_owned();
+        let name = parsed.name.clone().into_owned();
         let labels: BTreeMap<String, String> =
             parsed.labels.iter().filter(|(key, _)| *key != "__name__").map(|(k, v)| (k.into(), v.into())).collect();
         if !self.series.insert((name.clone(), labels.clone())) {
