@@ -1,7 +1,6 @@
 //! The file output from outside: what stands in files, and what became of each sample.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,34 +15,9 @@ use promferry::pipeline::{Counts, Ledger, Overflow, Queue, QueueLimits, SenderSt
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Level;
 
-/// Log lines of this thread, while it is held.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn lines_with(&self, text: &str) -> Vec<String> {
-        let all = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
-    }
-}
+use crate::support::logs::Logs;
 
 /// Two families: `requests_total{code="200"} value` and `temperature value`.
 fn scrape(value: f64) -> Arc<Scrape> {
@@ -138,6 +112,8 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
     PathBuf::from(format!("{}.{number}", path.display()))
 }
 
+const CANNOT_BE_WRITTEN: &str = "the file cannot be written; samples wait in the queue, and it is tried again";
+
 const JSON: &str = "{\"name\":\"requests_total\",\"labels\":{\"code\":\"200\"},\"value\":\"1.5\",\"timestamp_ms\":1000}\n\
     {\"name\":\"temperature\",\"labels\":{},\"value\":\"-1.5\",\"timestamp_ms\":7}\n\
     {\"name\":\"requests_total\",\"labels\":{\"code\":\"5\\\"0\\n0\"},\"value\":\"NaN\",\"timestamp_ms\":1000}\n";
@@ -200,7 +176,7 @@ async fn a_scrape_larger_than_a_file_goes_to_several_and_heads_each() {
 
 #[tokio::test(start_paused = true)]
 async fn samples_wait_for_a_missing_folder_and_one_line_says_so() {
-    let (log, _guard) = Log::begin();
+    let logs = Logs::listen();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("later/samples.json");
     let output = Output::start(to(&path, FileFormat::Json));
@@ -218,24 +194,23 @@ async fn samples_wait_for_a_missing_folder_and_one_line_says_so() {
     assert!(counts.settled.dropped.is_empty());
     let lines = fs::read_to_string(&path).unwrap().lines().count() as u64;
     assert_eq!(lines, counts.settled.delivered);
-    let warned = log.lines_with("the file cannot be written");
-    assert_eq!(warned.len(), 1, "{warned:?}");
-    assert!(warned[0].contains(&failing), "{warned:?}");
-    assert_eq!(log.lines_with("the file can be written again").len(), 1);
+    assert_eq!(logs.at(Level::WARN), [(CANNOT_BE_WRITTEN.to_owned(), failing)]);
+    assert_eq!(logs.at(Level::INFO), [("the file can be written again".to_owned(), String::new())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_drops_what_still_waits_at_the_deadline() {
-    let (log, _guard) = Log::begin();
+    let logs = Logs::listen();
     let output = Output::start(to(Path::new("/dev/full"), FileFormat::Json));
     output.queue.push(&scrape(1.5));
     output.queue.push(&scrape(2.5));
-    assert_eq!(output.failing().await, "cannot write to /dev/full: No space left on device (os error 28)");
+    let failing = output.failing().await;
+    assert_eq!(failing, "cannot write to /dev/full: No space left on device (os error 28)");
     let begun = Instant::now();
     let counts = output.end().await;
     assert_eq!(begun.elapsed(), Duration::from_secs(30), "it ends at the deadline");
     assert_eq!(counts.settled.dropped, [("shutdown", 10)].into());
-    assert_eq!(log.lines_with("the file cannot be written").len(), 1);
+    assert_eq!(logs.at(Level::WARN), [(CANNOT_BE_WRITTEN.to_owned(), failing)]);
 }
 
 #[tokio::test]
