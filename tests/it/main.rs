@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod admin;
 mod certs_example;
 mod config;
 mod discovery;
@@ -7,6 +8,7 @@ mod elasticsearch_faults;
 mod examples;
 mod expose;
 mod exposition;
+mod file;
 mod relabel;
 mod structure;
 mod support;
