@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod admin;
 mod certs_example;
 mod config;
 mod discovery;
@@ -8,6 +9,10 @@ mod elasticsearch_faults;
 mod examples;
 mod expose;
 mod exposition;
+mod file;
+mod http_client;
 mod relabel;
+mod scrape_client;
 mod structure;
 mod support;
+mod tls;

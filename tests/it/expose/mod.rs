@@ -1,7 +1,7 @@
 //! The aggregate endpoint from outside: what clients read, for what targets had.
 
 pub mod client;
-mod strict;
+pub mod strict;
 
 use std::io::Read;
 use std::sync::{Arc, Mutex};
@@ -19,6 +19,9 @@ use promferry::output::expose::{EXPOSITIONS_MAX, Expose};
 use promferry::pipeline::{Counts, Intake, Ledger, SenderStatus};
 use strict::Sample;
 use tokio::sync::watch;
+use tracing::Level;
+
+use crate::support::logs::Logs;
 
 const OPENMETRICS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8";
 const TEXT: &str = "text/plain;version=0.0.4;escaping=allow-utf-8";
@@ -246,6 +249,26 @@ async fn the_same_series_of_two_targets_is_served_once() {
     assert_eq!(endpoint.expose.served().duplicates_last, 6);
     endpoint.read().await;
     assert_eq!(endpoint.expose.served().duplicates, 18);
+}
+
+#[tokio::test]
+async fn each_flaw_is_logged_once() {
+    let logs = Logs::listen();
+    let endpoint = Endpoint::new();
+    let (mut a, mut b) = (Target::new(1, ""), Target::new(2, ""));
+    for _ in 0..3 {
+        endpoint.offer(a.scrape("# TYPE x gauge\nx 1\n"));
+        endpoint.offer(b.scrape("# TYPE x counter\nx 2\n"));
+        endpoint.read().await;
+    }
+    let warned: Vec<String> = logs.at(Level::WARN).into_iter().map(|(message, _)| message).collect();
+    assert_eq!(
+        warned,
+        [
+            "the same series comes more than once; the aggregate endpoint serves the first",
+            "targets disagree about a metric's type; the aggregate endpoint serves it as untyped",
+        ]
+    );
 }
 
 #[tokio::test]
