@@ -440,7 +440,7 @@ fn every_sample_of_any_scrape_is_in_one_document_or_skipped() {
     let mut caches: [Cache; 3] = Default::default();
     let shapes = [DocumentShape::TimeSeries, DocumentShape::Telegraf, DocumentShape::TelegrafV1];
     let mut chunks = Vec::new();
-    for round in 0..600 {
+    for round in 0..250 {
         if random.below(8) == 0 {
             chunks.clear();
         }
