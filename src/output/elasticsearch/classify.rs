@@ -36,6 +36,8 @@ const TIMESTAMP: &str = "timestamp";
 const FIELD_LIMIT: &str = "field_limit";
 /// Rejected: no such index, and none may be made.
 const INDEX_MISSING: &str = "index_missing";
+/// Rejected: the receiver keeps it as a failure, beside the stream.
+const FAILURE_STORE: &str = "failure_store";
 /// Rejected: the receiver fails on this document each time.
 const SERVER_ERROR: &str = "server_error";
 /// Rejected: for another reason of the document's.
@@ -130,6 +132,7 @@ fn judge_items(encoded: &Encoded, attempt: Attempt, answer: &Answer) -> Judgemen
 
 fn judge_item(mark: u32, answer: &ItemAnswer, attempt: Attempt) -> Fate {
     match answer.status {
+        200..=299 if answer.is_in_failure_store => Fate::Rejected(FAILURE_STORE),
         200..=299 => Fate::Delivered,
         409 if attempt.is_maybe_resend => Fate::Duplicate(RESEND),
         409 if mark == OWN_TIME => Fate::Duplicate(SAME_TIMESTAMP),
@@ -178,9 +181,10 @@ fn problem(encoded: &Encoded, items: &[ItemAnswer], fates: &[Fate]) -> Option<(&
         if *reason == CONFLICT {
             let _ = write!(sentences, ", first with the labels {}", labels(encoded.item(*first)));
         }
-        let ItemAnswer { status, kind, reason: said } = &items[*first];
-        let said = excerpt(format!("{kind}: {said}").as_bytes(), QUOTED_CHARS_MAX);
-        let _ = write!(sentences, " ({status} {said})");
+        let ItemAnswer { status, kind, reason: said, .. } = &items[*first];
+        let words =
+            [kind.as_str(), said].iter().filter(|text| !text.is_empty()).copied().collect::<Vec<_>>().join(": ");
+        let _ = write!(sentences, " ({})", excerpt(format!("{status} {words}").as_bytes(), QUOTED_CHARS_MAX));
     }
     // The first one that is to be sent again names the trouble that the output is in.
     let retried = fates.iter().position(|fate| *fate == Fate::Retry).map(|at| retry_kind(&items[at]));
@@ -209,6 +213,7 @@ fn explain(reason: &str) -> &'static str {
             "the index has as many fields as it may; raise index.mapping.total_fields.limit, or send fewer metrics"
         }
         INDEX_MISSING => "the index or data stream does not exist and is not made by itself; install its template",
+        FAILURE_STORE => "the receiver put them into the failure store of the data stream; the reasons are there",
         SERVER_ERROR => "the receiver failed on them each time",
         DOCUMENT => "the receiver does not take them",
         "forbidden" => {
@@ -329,6 +334,16 @@ mod tests {
         // Documents that were refused as too many were not stored: they meet another document.
         let busy_before = Attempt { number: 3, is_maybe_resend: false };
         assert_eq!(judge(&[0, 0], busy_before, &conflict).verdict, Verdict::Each(vec![Fate::Rejected(CONFLICT); 2]));
+    }
+
+    #[test]
+    fn a_document_in_the_failure_store_is_not_in_the_stream() {
+        let body = r#"{"errors":false,"items":[{"create":{"status":201,"failure_store":"used"}}]}"#;
+        let judgement = judge(&[0], FIRST, &answer(200, body));
+        assert_eq!(judgement.verdict, Verdict::Each(vec![Fate::Rejected(FAILURE_STORE)]));
+        let expected = "1 of 1 documents: the receiver put them into the failure store of the data stream; the reasons are \
+                        there (201)";
+        assert_eq!(sentence(&judgement), expected);
     }
 
     #[test]
