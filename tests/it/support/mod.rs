@@ -4,5 +4,6 @@ pub mod bulk_server;
 pub mod certificates;
 pub mod delivery;
 pub mod fake_target;
+pub mod elasticsearch;
 pub mod logs;
 pub mod scraping;
