@@ -7,13 +7,18 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod discovery;
 pub mod exposition;
 pub mod model;
 pub mod net;
+pub mod output;
 pub mod pipeline;
 pub mod random;
 pub mod relabel;
+pub mod scrape;
 pub mod target;
 pub mod telemetry;

@@ -24,7 +24,7 @@ use tracing_subscriber::registry::LookupSpan;
 const FIELD_BYTES_MAX: usize = 4096;
 
 /// How log lines look: `--log-format`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// [`Human`](Self::Human) when stderr is a terminal, [`Json`](Self::Json) otherwise.
     #[default]

@@ -19,17 +19,6 @@ use crate::model::{Chunk, ChunkBuilder, Family, Labels, METRIC_NAME, MetricType,
 /// No slot, no series.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// A label set and when it was seen.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    /// The series that its last sample was given to.
-    pub(super) series: u32,
-    /// The stamp of the scrape that it was last seen in.
-    pub(super) seen: u32,
-    /// The stamp before that one.
-    pub(super) before: u32,
-}
-
 /// A label set as bytes: name, then label names and values in order, each ended by a byte that UTF-8 does not have.
 fn encode<'l>(out: &mut Vec<u8>, name: &str, labels: impl Iterator<Item = (&'l str, &'l str)>) {
     out.extend_from_slice(name.as_bytes());
@@ -140,7 +129,8 @@ impl Pending {
 /// The series of one target.
 pub(super) struct Interner {
     keys: Keys,
-    pub(super) slots: Vec<Slot>,
+    /// For each slot a series of its label set: the latest that was made.
+    slots: Vec<u32>,
     hashes: Vec<u64>,
     index: HashTable<u32>,
     set: Arc<SeriesSet>,
@@ -180,7 +170,7 @@ impl Interner {
         let hash = self.keys.hash(self.keys.seed(), &self.scratch);
         let found = self.index.find(hash, |&slot| self.hashes[slot as usize] == hash && self.is_slot(slot)).copied();
         if let Some(slot) = found {
-            let series = self.slots[slot as usize].series;
+            let series = self.slots[slot as usize];
             if self.family_of(series) == family {
                 return (series, slot);
             }
@@ -189,19 +179,20 @@ impl Interner {
         self.pending.starts.push(self.pending.labels.len() as u32);
         self.pending.labels.extend_from_slice(&self.scratch);
         self.pending.push(&self.keys, family, name, others);
-        let slot = found.unwrap_or_else(|| {
-            let slot = self.slots.len() as u32;
-            self.slots.push(Slot { series, seen: 0, before: 0 });
-            self.hashes.push(hash);
-            self.index.insert_unique(hash, slot, |&held| self.hashes[held as usize]);
-            slot
-        });
+        if let Some(slot) = found {
+            self.slots[slot as usize] = series;
+            return (series, slot);
+        }
+        let slot = self.slots.len() as u32;
+        self.slots.push(series);
+        self.hashes.push(hash);
+        self.index.insert_unique(hash, slot, |&held| self.hashes[held as usize]);
         (series, slot)
     }
 
     /// Whether `scratch` holds the label set of `slot`.
     fn is_slot(&self, slot: u32) -> bool {
-        let series = self.slots[slot as usize].series as usize;
+        let series = self.slots[slot as usize] as usize;
         if let Some(at) = series.checked_sub(self.set.len()) {
             return self.pending.get(at).0 == self.scratch;
         }
@@ -234,23 +225,21 @@ impl Interner {
         Arc::clone(&self.set)
     }
 
-    /// Makes the table anew with the slots for which `keep` holds, under new numbers; gives the new number of each slot.
-    pub(super) fn compact(&mut self, keep: impl Fn(u32, &Slot) -> bool) -> Vec<u32> {
+    /// Makes the table anew with the slots for which `keep` gives the series to keep, each under one new number, its slot's and
+    /// its series'; gives that number of each old slot.
+    pub(super) fn compact(&mut self, keep: impl Fn(u32) -> Option<u32>) -> Vec<u32> {
         let old = self.flush();
-        let mut numbers = vec![NONE; self.slots.len()];
         let mut made = Self::new(self.keys);
-        for (at, slot) in self.slots.iter().enumerate() {
-            if !keep(at as u32, slot) {
-                continue;
-            }
-            let series = old.get(slot.series);
-            numbers[at] = made.slots.len() as u32;
-            let hash = self.hashes[at];
+        let renumber = |(slot, &hash): (usize, &u64)| {
+            let Some(series) = keep(slot as u32) else { return NONE };
+            let (series, number) = (old.get(series), made.slots.len() as u32);
             made.hashes.push(hash);
-            made.slots.push(Slot { series: made.slots.len() as u32, ..*slot });
-            made.index.insert_unique(hash, numbers[at], |&held| made.hashes[held as usize]);
+            made.slots.push(number);
+            made.index.insert_unique(hash, number, |&held| made.hashes[held as usize]);
             made.pending.push(&self.keys, series.family(), series.name(), series.labels());
-        }
+            number
+        };
+        let numbers = self.hashes.iter().enumerate().map(renumber).collect();
         // Nothing asks for the label sets of these before they are in a chunk.
         made.flush();
         *self = made;

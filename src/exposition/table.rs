@@ -14,7 +14,8 @@
 //! - What a body means depends on that body alone: not on the chunks that it comes in, nor on the bodies before it.
 //! - At most one line of the body is held back, of at most [`Settings::line_length_max`] bytes.
 //! - A failed scrape leaves liveness as it was, and then every live series gets its marker.
-//! - Memory is bounded by a small multiple of the largest of the recent bodies, whatever the target alternates between.
+//! - Memory is bounded by a small multiple of the largest of the recent bodies, whatever the target alternates between: some
+//!   45 bytes a line and 30 a series, besides the chunks, which the scrapes share.
 //! - Two lines are taken for one another only when 64-bit keyed hashes collide (see [`super::context::Keys`]); two label sets
 //!   never are.
 //!
@@ -22,13 +23,14 @@
 
 use std::sync::Arc;
 
+use super::body::{BadLine, Counts, Refusal, Settings};
 use super::context::{Contexts, Effect, Keys};
-use super::intern::{Interner, NONE, Slot};
-use super::lines::{Known, Line, Lines};
+use super::intern::Interner;
+use super::lines::{Block, Known, Line, Lines};
+use super::samples::Samples;
 use super::text::{self, LineError};
-use crate::model::{Family, Labels, METRIC_NAME, MetricType, Points, PointsBuilder, STALE_NAN, SeriesRef, SeriesSet};
-
-pub use super::text::BadLine;
+use super::value;
+use crate::model::{Family, Labels, METRIC_NAME, MetricType, Points, STALE_NAN, SeriesRef, SeriesSet};
 
 /// What becomes of a line that was not seen before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,81 +50,6 @@ pub trait Admit {
     fn admit<'l>(&'l self, labels: &mut Labels<'l>) -> Admission;
 }
 
-/// What a table is told once.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The longest line, in bytes without the line break; a longer one fails the scrape.
-    pub line_length_max: usize,
-    /// The most samples after relabelling, 0 for no limit; more fail the scrape.
-    pub sample_limit: u64,
-    /// Whether timestamps in the body are taken over.
-    pub honor_timestamps: bool,
-    /// Whether a series with its own timestamps gets a stale marker too.
-    pub track_timestamps_staleness: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { line_length_max: 1 << 20, sample_limit: 0, honor_timestamps: true, track_timestamps_staleness: false }
-    }
-}
-
-/// Why a body is read no further; the scrape must [`fail`](Table::fail).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// A line is too long.
-    #[error("line {line} is longer than the {max} bytes that a line may have")]
-    LineTooLong {
-        /// The line, from 1.
-        line: u64,
-        /// The limit, in bytes.
-        max: usize,
-    },
-    /// There are too many samples.
-    #[error("more than {limit} samples after relabelling (sample_limit)")]
-    SampleLimit {
-        /// The limit.
-        limit: u64,
-    },
-    /// The labels of a line break a limit.
-    #[error("line {line}: {reason}")]
-    Labels {
-        /// The line, from 1.
-        line: u64,
-        /// What [`Admit`] said.
-        reason: String,
-    },
-}
-
-/// Bad lines of a body that are told in full; the rest are counted.
-const BAD_LINES_KEPT: usize = 5;
-
-/// What a body was made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Bytes of the body.
-    pub body_bytes: u64,
-    /// Samples, before relabelling dropped any (`scrape_samples_scraped`).
-    pub samples_scraped: u64,
-    /// Samples after relabelling (`scrape_samples_post_metric_relabeling`), repeated ones included.
-    pub samples_post_relabelling: u64,
-    /// Series that the last good scrape did not have (`scrape_series_added`).
-    pub series_added: u64,
-    /// Samples left out because the series has one of that time already (`duplicate_in_scrape`).
-    pub duplicates: u64,
-    /// Lines that could not be read, and were skipped.
-    pub bad_lines: u64,
-    /// The first of them.
-    pub first_bad_lines: Vec<BadLine>,
-}
-
-impl Counts {
-    /// Whether there was text, and none of it was a sample: not an exposition.
-    pub fn has_no_valid_line(&self) -> bool {
-        self.bad_lines > 0 && self.samples_scraped == 0
-    }
-}
-
 /// A scrape as it leaves the table.
 #[derive(Debug)]
 pub struct Parsed {
@@ -138,10 +65,6 @@ struct Report {
     slot: u32,
 }
 
-/// No scrape: nothing is live.
-const NEVER: u32 = u32::MAX;
-/// Stamps are even; the last bit marks a sample that does not count for staleness.
-const STAMP_STEP: u32 = 2;
 /// Lines or series that may be garbage before a table is made anew, beyond as many as are in use.
 const GARBAGE_MIN: usize = 1024;
 
@@ -155,24 +78,25 @@ pub struct Table {
     lines: Lines,
     interner: Interner,
     reports: Vec<Report>,
-    points: PointsBuilder,
+    samples: Samples,
     /// The line whose end has not come yet.
     partial: Vec<u8>,
     counts: Counts,
     scrape: Progress,
-    at_ms: i64,
-    /// Whether a scrape has begun and was neither accepted nor failed.
-    is_open: bool,
-    /// The stamp of this scrape, or of the last one.
-    now: u32,
-    /// The last good scrape: what is younger is no added series.
-    last_good: u32,
-    /// The scrape whose series are live, or [`NEVER`]; how many they are.
-    live: u32,
-    live_count: u32,
     /// Peaks of lines and series in use, which fade: what is much more is garbage.
     peak_lines: usize,
     peak_series: usize,
+}
+
+/// Comments that came one behind the other.
+struct Comments {
+    /// Where the first one starts.
+    at: usize,
+    /// Its line.
+    first: Option<u32>,
+    /// The seed of the context before it.
+    seed: u64,
+    lines: u32,
 }
 
 /// What is known of the current scrape only.
@@ -181,22 +105,16 @@ struct Progress {
     context: u32,
     context_seed: u64,
     line: u64,
-    /// Series seen in this scrape that were live before it, and all that are live after it.
-    carried: u32,
-    live: u32,
-    /// Some series has more than one point.
-    repeats: bool,
-    /// Slots whose line was bad.
-    held: Vec<u32>,
+    /// Samples that relabelling dropped.
+    dropped: u64,
     next_report: usize,
-    /// Series of the body that the target's own series replace.
-    replaced: Vec<u32>,
 }
 
 impl Table {
     /// A table that knows nothing yet. `own_labels` are those of the target's own series (`up` and its like).
     pub fn new(settings: Settings, admit: Box<dyn Admit + Send>, own_labels: Labels<'static>) -> Self {
         let keys = Keys::new();
+        let samples = Samples::new(settings.honor_timestamps, settings.track_timestamps_staleness);
         Self {
             settings,
             admit,
@@ -206,16 +124,10 @@ impl Table {
             lines: Lines::default(),
             interner: Interner::new(keys),
             reports: Vec::new(),
-            points: PointsBuilder::default(),
+            samples,
             partial: Vec::new(),
             counts: Counts::default(),
             scrape: Progress::default(),
-            at_ms: 0,
-            is_open: false,
-            now: STAMP_STEP,
-            last_good: STAMP_STEP,
-            live: NEVER,
-            live_count: 0,
             peak_lines: 0,
             peak_series: 0,
         }
@@ -224,17 +136,13 @@ impl Table {
     /// Starts a scrape, whose samples without a time of their own are of `at_ms`.
     /// A scrape that was begun and came to no end is as if it had not been.
     pub fn begin(&mut self, at_ms: i64) {
-        self.abandon();
+        self.samples.abandon();
         self.compact_if_due();
-        self.next_stamp();
-        self.is_open = true;
-        self.at_ms = at_ms;
+        self.samples.begin(at_ms);
         self.counts = Counts::default();
-        self.points.clear();
         self.partial.clear();
         self.lines.restart();
-        self.scrape = Progress { held: std::mem::take(&mut self.scrape.held), ..Progress::default() };
-        self.scrape.held.clear();
+        self.scrape = Progress::default();
         self.enter(Contexts::START);
     }
 
@@ -260,40 +168,31 @@ impl Table {
             self.partial.push(b'\n');
             self.read_partial()?;
         }
-        if self.scrape.repeats {
-            self.settle_repeats();
+        let tally = self.samples.tally();
+        if tally.repeats {
+            self.counts.duplicates = self.samples.settle_repeats();
         }
+        (self.counts.samples_post_relabelling, self.counts.series_added) = (tally.samples, tally.added);
+        self.counts.samples_scraped = tally.samples + self.scrape.dropped;
         Ok(self.counts.clone())
+    }
+
+    /// What was read so far of the scrape that has begun.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// The scrape is good: series that it no longer has get a stale marker.
     pub fn accept(&mut self) {
-        for at in 0..self.scrape.held.len() {
-            let slot = self.scrape.held[at];
-            let seen = self.interner.slots[slot as usize].seen;
-            if seen == self.live {
-                self.see(slot, false);
-            }
-        }
-        if self.scrape.carried != self.live_count {
-            // This scrape's stamps are younger, so whoever still bears the old one did not come.
-            for slot in self.interner.slots.iter().filter(|slot| slot.seen == self.live) {
-                self.points.push_float(slot.series, STALE_NAN, None);
-            }
-        }
-        (self.live, self.live_count, self.last_good) = (self.now, self.scrape.live, self.now);
+        self.samples.accept();
         self.lines.accept();
-        self.is_open = false;
     }
 
     /// The scrape has failed: what was read of it is forgotten, and every live series gets a stale marker.
     pub fn fail(&mut self) {
-        self.points.clear();
-        self.abandon();
-        for slot in self.interner.slots.iter().filter(|slot| slot.seen == self.live) {
-            self.points.push_float(slot.series, STALE_NAN, None);
-        }
-        (self.live, self.live_count) = (NEVER, 0);
+        self.samples.fail();
+        self.lines.restart();
+        self.partial.clear();
     }
 
     /// Adds one of the target's own series, such as `up`: a gauge with the target's labels, untouched by relabelling. A
@@ -305,44 +204,33 @@ impl Table {
             labels.set(METRIC_NAME, name.to_owned());
             let family = Family { name, help, kind: MetricType::Gauge, unit: "" };
             let (series, slot) = self.interner.intern(&labels, family);
+            self.samples.know(slot, series);
             self.reports.truncate(at);
             self.reports.push(Report { name: name.to_owned(), series, slot });
         }
         self.scrape.next_report += 1;
         let Report { series, slot, .. } = self.reports[at];
-        let slot = &mut self.interner.slots[slot as usize];
-        if slot.seen >= self.now {
-            self.scrape.replaced.push(slot.series);
-        }
-        // Own series are never live as the body's are: they end with the target alone.
-        *slot = Slot { series, seen: self.now + 1, before: slot.seen };
-        self.points.push_float(series, value, None);
+        self.samples.report(series, slot, value);
     }
 
     /// The scrape as it is handed on.
     pub fn take(&mut self) -> Parsed {
-        if !self.scrape.replaced.is_empty() {
-            self.leave_out_replaced();
-        }
-        Parsed { points: self.points.finish(), series: self.interner.flush() }
+        self.samples.leave_out_replaced();
+        Parsed { points: self.samples.points().finish(), series: self.interner.flush() }
     }
 
     /// The markers of a target that goes away: for every live series, and for the target's own. `None` when there is none.
     pub fn end(&mut self) -> Option<Parsed> {
         self.fail();
-        self.next_stamp();
-        self.scrape = Progress::default();
-        for report in &self.reports {
-            self.points.push_float(report.series, STALE_NAN, None);
+        for report in self.reports.drain(..) {
+            self.samples.points().push_float(report.series, STALE_NAN, None);
         }
-        self.reports.clear();
-        if self.points.is_empty() { None } else { Some(self.take()) }
+        if self.samples.points().is_empty() { None } else { Some(self.take()) }
     }
 
     /// The series that the last scrape had, if it was good: for comparing final labels after a reload.
     pub fn live_series(&self) -> impl Iterator<Item = SeriesRef<'_>> {
-        let live = self.interner.slots.iter().filter(|slot| slot.seen == self.live);
-        live.map(|slot| self.interner.set().get(slot.series))
+        self.samples.live().map(|series| self.interner.set().get(series))
     }
 
     fn hold_back(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
@@ -382,7 +270,7 @@ impl Table {
 
     fn check_sample_limit(&self) -> Result<(), Refusal> {
         match self.settings.sample_limit {
-            limit if limit > 0 && self.counts.samples_post_relabelling > limit => Err(Refusal::SampleLimit { limit }),
+            limit if limit > 0 && self.samples.tally().samples > limit => Err(Refusal::SampleLimit { limit }),
             _ => Ok(()),
         }
     }
@@ -390,42 +278,85 @@ impl Table {
     /// Reads lines for as long as they come as predicted; gives how many bytes they were.
     fn read_predicted(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
+        let mut comments: Option<Comments> = None;
         while let Some(&Line { hash, len, known }) = self.lines.predicted() {
             let rest = &bytes[at..];
+            let is_comment = matches!(known, Known::Comment(_));
+            if is_comment && let Some(used) = self.read_block(rest) {
+                at += used;
+                comments = None;
+                continue;
+            }
             let Some((head, tail)) = rest.split_at_checked(len as usize) else { break };
-            let seed = if matches!(known, Known::Comment(_)) { self.keys.seed() } else { self.scrape.context_seed };
+            // A comment that is not remembered needs no hash to be told from a sample.
+            if !is_comment && matches!(head.first(), Some(b'#' | b'\n')) {
+                break;
+            }
+            let seed = if is_comment { self.keys.seed() } else { self.scrape.context_seed };
             if self.keys.hash(seed, head) != hash {
                 break;
             }
-            let used = match known {
-                Known::Comment(comment) => {
-                    let used = match tail {
-                        [b'\n', ..] => 1,
-                        [b'\r', b'\n', ..] => 2,
-                        _ => break,
-                    };
-                    self.enter_after(comment);
-                    used
+            let used = if let Known::Comment(comment) = known {
+                let used = match tail {
+                    [b'\n', ..] => 1,
+                    [b'\r', b'\n', ..] => 2,
+                    _ => break,
+                };
+                let start =
+                    Comments { at, first: self.lines.predicted_number(), seed: self.scrape.context_seed, lines: 0 };
+                comments.get_or_insert(start).lines += 1;
+                self.enter_after(comment);
+                used
+            } else {
+                let Some(used) = self.read_value(known, len, tail) else { break };
+                if let Some(comments) = comments.take() {
+                    self.remember_block(&comments, &bytes[comments.at..at + head.len()]);
                 }
-                Known::Series { series, slot } => {
-                    let Some((value, own_ms, used)) = text::value_line(tail) else { break };
-                    if head.len() + used > self.settings.line_length_max {
-                        break;
-                    }
-                    self.add_sample(series, slot, value, own_ms);
-                    used
-                }
-                Known::Dropped => {
-                    let Some((_, _, used)) = text::value_line(tail) else { break };
-                    self.counts.samples_scraped += 1;
-                    used
-                }
+                used
             };
             at += head.len() + used;
             self.scrape.line += 1;
-            self.lines.came();
+            self.lines.came(1);
         }
         at
+    }
+
+    /// Reads the rest of a sample's line, from the value on; gives how many bytes it was, line break included.
+    #[inline(always)]
+    fn read_value(&mut self, known: Known, prefix: u32, rest: &[u8]) -> Option<usize> {
+        let (value, own_ms, used) = value::value_line(rest)?;
+        if prefix as usize + used > self.settings.line_length_max {
+            return None;
+        }
+        match known {
+            Known::Series { series, slot } => self.samples.add(series, slot, value, own_ms),
+            _ => self.scrape.dropped += 1,
+        }
+        Some(used)
+    }
+
+    /// Reads comments and the sample behind them in one go; gives how many bytes they were.
+    #[inline]
+    fn read_block(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (block, known) = self.lines.predicted_block()?;
+        let (head, tail) = bytes.split_at_checked(block.len as usize)?;
+        if self.keys.hash(self.scrape.context_seed, head) != block.hash {
+            return None;
+        }
+        let prefix = self.lines.get(block.sample).len;
+        let used = self.read_value(known, prefix, tail)?;
+        self.enter(block.context);
+        self.scrape.line += u64::from(block.lines);
+        self.lines.came(block.lines as usize);
+        Some(head.len() + used)
+    }
+
+    fn remember_block(&mut self, comments: &Comments, bytes: &[u8]) {
+        if let (Some(first), Some(sample)) = (comments.first, self.lines.predicted_number()) {
+            let hash = self.keys.hash(comments.seed, bytes);
+            let (len, lines, context) = (bytes.len() as u32, comments.lines + 1, self.scrape.context);
+            self.lines.set_block(first, Block { hash, len, lines, sample, context });
+        }
     }
 
     /// Reads one line, line break included, that did not come as predicted.
@@ -435,17 +366,22 @@ impl Table {
             return Err(self.too_long());
         }
         self.scrape.line += 1;
-        if text::is_comment(bare) {
-            self.read_comment(bare);
-            return Ok(());
+        match text::kind_of(bare) {
+            // Not remembered: some programs write the time into their comments.
+            text::Kind::Nothing => return Ok(()),
+            text::Kind::Metadata => {
+                self.read_metadata(bare);
+                return Ok(());
+            }
+            text::Kind::Sample => {}
         }
         let start = text::value_start(bare);
         let hash = self.keys.hash(self.scrape.context_seed, &bare[..start]);
         let Some(number) = self.lines.find(hash, start) else { return self.read_new(bare, hash, start) };
         let known = self.lines.get(number).known;
-        let Some((value, own_ms, _)) = text::value_line(&line[start..]) else {
+        let Some((value, own_ms, _)) = value::value_line(&line[start..]) else {
             if let Known::Series { slot, .. } = known {
-                self.scrape.held.push(slot);
+                self.samples.hold(slot);
             }
             // The full parser knows what is wrong with it.
             let error = text::parse_line(bare).err().unwrap_or(LineError { at: start, expected: "a number" });
@@ -453,15 +389,15 @@ impl Table {
             return Ok(());
         };
         match known {
-            Known::Series { series, slot } => self.add_sample(series, slot, value, own_ms),
-            Known::Dropped => self.counts.samples_scraped += 1,
+            Known::Series { series, slot } => self.samples.add(series, slot, value, own_ms),
+            Known::Dropped => self.scrape.dropped += 1,
             Known::Comment(_) => {}
         }
         self.lines.came_instead(number);
         Ok(())
     }
 
-    fn read_comment(&mut self, line: &[u8]) {
+    fn read_metadata(&mut self, line: &[u8]) {
         let hash = self.keys.hash(self.keys.seed(), line);
         if let Some(number) = self.lines.find(hash, line.len())
             && let Known::Comment(comment) = self.lines.get(number).known
@@ -473,7 +409,6 @@ impl Table {
         let effect = match text::parse_line(line) {
             Ok(text::Line::Help { name, text }) => Effect::Help { name: name.into(), text: text.into() },
             Ok(text::Line::Type { name, kind }) => Effect::Type { name: name.into(), kind },
-            // Comments without meaning are not remembered: some programs write the time into them.
             Ok(_) => return,
             Err(error) => return self.add_bad_line(line, error),
         };
@@ -492,7 +427,7 @@ impl Table {
                 return Ok(());
             }
         };
-        let name = sample.name().to_owned();
+        let name = sample.name;
         let family = self.contexts.metadata(self.scrape.context).family_of(&name);
         text::normalise(&mut sample.labels, family.kind);
         let known = match self.admit.admit(&mut sample.labels) {
@@ -500,14 +435,15 @@ impl Table {
                 let final_name = sample.labels.get_or_empty(METRIC_NAME);
                 let family = if final_name == name { family } else { renamed(family, &name, final_name) };
                 let (series, slot) = self.interner.intern(&sample.labels, family);
+                self.samples.know(slot, series);
                 Known::Series { series, slot }
             }
             Admission::Drop => Known::Dropped,
             Admission::Refuse(reason) => return Err(Refusal::Labels { line: self.scrape.line, reason }),
         };
         match known {
-            Known::Series { series, slot } => self.add_sample(series, slot, sample.value, sample.own_ms),
-            _ => self.counts.samples_scraped += 1,
+            Known::Series { series, slot } => self.samples.add(series, slot, sample.value, sample.own_ms),
+            _ => self.scrape.dropped += 1,
         }
         self.lines.add(Line { hash, len: start as u32, known });
         self.check_sample_limit()
@@ -515,7 +451,7 @@ impl Table {
 
     fn add_bad_line(&mut self, line: &[u8], error: LineError) {
         self.counts.bad_lines += 1;
-        if self.counts.first_bad_lines.len() < BAD_LINES_KEPT {
+        if self.counts.first_bad_lines.len() < Counts::BAD_LINES_KEPT {
             self.counts.first_bad_lines.push(BadLine::new(self.scrape.line, line, error));
         }
     }
@@ -532,95 +468,10 @@ impl Table {
         self.scrape.context_seed = self.contexts.seed(context);
     }
 
-    #[inline]
-    fn add_sample(&mut self, series: u32, slot: u32, value: f64, own_ms: Option<i64>) {
-        let own_ms = if self.settings.honor_timestamps { own_ms } else { None };
-        let is_timed = own_ms.is_some() && !self.settings.track_timestamps_staleness;
-        self.counts.samples_scraped += 1;
-        self.counts.samples_post_relabelling += 1;
-        if self.interner.slots[slot as usize].seen >= self.now {
-            // Which of them stay is decided when all are known.
-            self.scrape.repeats = true;
-            self.points.push_float(self.interner.slots[slot as usize].series, value, own_ms);
-            return;
-        }
-        self.see(slot, is_timed);
-        self.interner.slots[slot as usize].series = series;
-        self.points.push_float(series, value, own_ms);
-    }
-
-    /// Stamps a slot that this scrape has not seen yet.
-    #[inline]
-    fn see(&mut self, slot: u32, is_timed: bool) {
-        let slot = &mut self.interner.slots[slot as usize];
-        self.scrape.carried += u32::from(slot.seen == self.live);
-        self.scrape.live += u32::from(!is_timed);
-        self.counts.series_added += u64::from(slot.seen < self.last_good);
-        slot.before = slot.seen;
-        slot.seen = self.now + u32::from(is_timed);
-    }
-
-    /// Where a series has several points: leaves out those of a time that it has already, and puts the rest into the order
-    /// of time, in the places that they have.
-    fn settle_repeats(&mut self) {
-        let keys: Vec<(u32, i64)> =
-            self.points.keys().map(|(series, own_ms)| (series, own_ms.unwrap_or(self.at_ms))).collect();
-        let mut by_series: Vec<u32> = (0..keys.len() as u32).collect();
-        by_series.sort_by_key(|&at| keys[at as usize].0);
-        let mut order: Vec<u32> = (0..keys.len() as u32).collect();
-        for group in by_series.chunk_by(|&a, &b| keys[a as usize].0 == keys[b as usize].0).filter(|g| g.len() > 1) {
-            let mut by_time = group.to_vec();
-            by_time.sort_by_key(|&at| keys[at as usize].1);
-            by_time.dedup_by_key(|at| keys[*at as usize].1);
-            for (nth, &place) in group.iter().enumerate() {
-                order[place as usize] = by_time.get(nth).copied().unwrap_or(NONE);
-            }
-        }
-        order.retain(|&at| at != NONE);
-        self.counts.duplicates += (keys.len() - order.len()) as u64;
-        self.points.reorder(&order);
-    }
-
-    fn leave_out_replaced(&mut self) {
-        let replaced = &self.scrape.replaced;
-        let reports = self.points.len() - self.scrape.next_report.min(self.points.len());
-        let keys = self.points.keys().enumerate();
-        let order: Vec<u32> = keys
-            .filter(|(at, (series, _))| *at >= reports || !replaced.contains(series))
-            .map(|(at, _)| at as u32)
-            .collect();
-        self.points.reorder(&order);
-    }
-
-    /// Takes back what an unfinished scrape did to liveness.
-    fn abandon(&mut self) {
-        if !self.is_open {
-            return;
-        }
-        for slot in self.interner.slots.iter_mut().filter(|slot| slot.seen >= self.now) {
-            // A stamp that is younger than the last good scrape and not its own: known, and not live.
-            slot.seen = if slot.before == self.live { slot.before } else { slot.before.max(self.last_good + 1) };
-        }
-        self.lines.restart();
-        self.partial.clear();
-        self.is_open = false;
-    }
-
-    fn next_stamp(&mut self) {
-        if self.now > NEVER - 2 * STAMP_STEP {
-            for slot in &mut self.interner.slots {
-                *slot = Slot { seen: if slot.seen == self.live { STAMP_STEP } else { 0 }, before: 0, ..*slot };
-            }
-            self.live = if self.live == NEVER { NEVER } else { STAMP_STEP };
-            (self.now, self.last_good) = (STAMP_STEP, STAMP_STEP);
-        }
-        self.now += STAMP_STEP;
-    }
-
     /// Makes the table anew when most of it is garbage.
     fn compact_if_due(&mut self) {
         let fade = |peak: usize, now: usize| now.max(peak - peak / 8);
-        let used_series = self.live_count as usize + self.reports.len();
+        let used_series = self.samples.live_count() + self.reports.len();
         self.peak_lines = fade(self.peak_lines, self.lines.order_len());
         self.peak_series = fade(self.peak_series, used_series.max(self.lines.order_len()));
         let lines_due = self.lines.len() > 2 * self.peak_lines + GARBAGE_MIN;
@@ -632,7 +483,7 @@ impl Table {
     }
 
     fn compact(&mut self) {
-        let mut is_kept = vec![false; self.interner.slots.len()];
+        let mut is_kept = vec![false; self.samples.slots_len()];
         let mut is_comment_kept = vec![false; self.contexts.len()];
         for line in self.lines.last() {
             match line.known {
@@ -644,14 +495,16 @@ impl Table {
         for report in &self.reports {
             is_kept[report.slot as usize] = true;
         }
-        let latest: Vec<u32> = self.interner.slots.iter().map(|slot| slot.series).collect();
-        let live = self.live;
-        let slots = self.interner.compact(|at, slot| is_kept[at as usize] || slot.seen == live);
+        let samples = &self.samples;
+        let slots = self.interner.compact(|slot| {
+            let keep = is_kept[slot as usize] || samples.is_live(slot);
+            keep.then(|| samples.series_of(slot))
+        });
         let comments = self.contexts.compact(|comment| is_comment_kept[comment as usize]);
         self.lines.compact(|line| {
             let known = match line.known {
                 // A line that stands for a series' former metadata goes with them.
-                Known::Series { series, slot } if latest[slot as usize] != series => return None,
+                Known::Series { series, slot } if samples.series_of(slot) != series => return None,
                 Known::Series { slot, .. } => {
                     let slot = slots[slot as usize];
                     Known::Series { series: slot, slot }
@@ -661,6 +514,7 @@ impl Table {
             };
             Some(Line { known, ..*line })
         });
+        self.samples.compact(&slots);
         for report in &mut self.reports {
             report.slot = slots[report.slot as usize];
             report.series = report.slot;

@@ -11,7 +11,9 @@
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 
+use super::body::BadLine;
 use super::context::Metadata;
+use super::value::{after_number, number};
 use super::write;
 use crate::model::{FamilyRef, Labels, METRIC_NAME, MetricType};
 
@@ -43,19 +45,14 @@ pub enum Line<'a> {
 /// A sample as its line has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample<'a> {
+    /// The metric's name.
+    pub name: Cow<'a, str>,
     /// The labels, the metric's name among them as [`METRIC_NAME`].
     pub labels: Labels<'a>,
     /// The value.
     pub value: f64,
     /// Its own timestamp in milliseconds since 1970.
     pub own_ms: Option<i64>,
-}
-
-impl Sample<'_> {
-    /// The metric's name.
-    pub fn name(&self) -> &str {
-        self.labels.get_or_empty(METRIC_NAME)
-    }
 }
 
 /// Where a line stops making sense.
@@ -118,70 +115,8 @@ pub(super) fn value_start(line: &[u8]) -> usize {
     end + blanks(&line[end..])
 }
 
-/// Reads from the value to the end of the line, which must be there: value, time, and bytes up to and with the line break.
-#[inline]
-pub(super) fn value_line(rest: &[u8]) -> Option<(f64, Option<i64>, usize)> {
-    let (value, used) = number(rest)?;
-    if rest.get(used) == Some(&b'\n') {
-        return Some((value, None, used + 1));
-    }
-    value_line_slow(rest, value, used)
-}
-
-#[inline(never)]
-fn value_line_slow(rest: &[u8], value: f64, used: usize) -> Option<(f64, Option<i64>, usize)> {
-    let (own_ms, used) = after_number(rest, used).ok()?;
-    match rest.get(used..)? {
-        [b'\n', ..] => Some((value, own_ms, used + 1)),
-        [b'\r', b'\n', ..] => Some((value, own_ms, used + 2)),
-        _ => None,
-    }
-}
-
-/// A number at the start of `bytes` and how long it is: decimal, `NaN`, or an infinity, in any case.
-#[inline]
-pub(super) fn number(bytes: &[u8]) -> Option<(f64, usize)> {
-    let (value, used) = fast_float2::parse_partial::<f64, _>(bytes).ok()?;
-    if value.is_finite() || is_word(&bytes[..used]) { Some((value, used)) } else { None }
-}
-
-/// Whether a number that is not finite was written so: `+nan` and `1e999` were not.
-#[cold]
-fn is_word(written: &[u8]) -> bool {
-    let (word, signed) = match written {
-        [b'+' | b'-', word @ ..] => (word, true),
-        word => (word, false),
-    };
-    match word.first() {
-        Some(b'i' | b'I') => true,
-        Some(b'n' | b'N') => !signed,
-        _ => false,
-    }
-}
-
-/// What may follow a value: blanks, a timestamp, blanks. Gives the timestamp and where the line should end.
-fn after_number(rest: &[u8], used: usize) -> Result<(Option<i64>, usize), LineError> {
-    let at = used + blanks(&rest[used..]);
-    let ended = |at: usize| matches!(rest[at..], [] | [b'\n', ..] | [b'\r', b'\n', ..]);
-    if ended(at) {
-        return Ok((None, at));
-    }
-    if at == used {
-        return Err(LineError { at, expected: "a blank or the end of the line after the value" });
-    }
-    let digits = rest[at..].iter().skip(usize::from(rest[at] == b'-')).take_while(|byte| byte.is_ascii_digit()).count();
-    let end = at + usize::from(rest[at] == b'-') + digits;
-    let own_ms: Option<i64> = std::str::from_utf8(&rest[at..end]).ok().and_then(|text| text.parse().ok());
-    let after = end + blanks(&rest[end..]);
-    // The smallest number stands for "none" in the packed column of points.
-    match own_ms.filter(|&ms| ms != i64::MIN) {
-        Some(own_ms) if ended(after) => Ok((Some(own_ms), after)),
-        Some(_) if after > end => Err(LineError { at: after, expected: "the end of the line" }),
-        _ => Err(LineError { at, expected: "a timestamp in whole milliseconds" }),
-    }
-}
-
-fn blanks(bytes: &[u8]) -> usize {
+/// How many blanks and tabs `bytes` starts with.
+pub(super) fn blanks(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
 }
 
@@ -193,9 +128,29 @@ pub(super) fn strip_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Whether the line is a comment or blank, that is, no sample.
-pub(super) fn is_comment(line: &[u8]) -> bool {
-    matches!(line.get(blanks(line)), None | Some(b'#' | b'\n' | b'\r'))
+/// What a line is at a first look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Blank, or a comment that means nothing.
+    Nothing,
+    /// A comment that starts as `# HELP` or `# TYPE` does.
+    Metadata,
+    /// Anything else.
+    Sample,
+}
+
+/// Sorts a line without its line break.
+pub(super) fn kind_of(line: &[u8]) -> Kind {
+    let start = blanks(line);
+    match line.get(start) {
+        None => Kind::Nothing,
+        Some(b'#') => {
+            let word = start + 1 + blanks(&line[start + 1..]);
+            let is_metadata = matches!(line.get(word..word + 4), Some(b"HELP" | b"TYPE"));
+            if is_metadata { Kind::Metadata } else { Kind::Nothing }
+        }
+        Some(_) => Kind::Sample,
+    }
 }
 
 fn comment(line: &[u8], after_hash: usize) -> Result<Line<'_>, LineError> {
@@ -235,63 +190,68 @@ fn comment(line: &[u8], after_hash: usize) -> Result<Line<'_>, LineError> {
 fn sample(mut scan: Scanner<'_>) -> Result<Sample<'_>, LineError> {
     let mut labels = Labels::new();
     let bare = scan.name(true);
-    if let Some(name) = bare {
-        labels.set(METRIC_NAME, name);
-    }
+    let mut name = bare.map(Cow::Borrowed);
     let gap = scan.skip_blanks();
     if scan.peek() == Some(b'{') {
         scan.at += 1;
-        label_list(&mut scan, &mut labels)?;
-        scan.skip_blanks();
+        label_list(&mut scan, &mut name, &mut labels)?;
     } else if bare.is_none() {
         return Err(scan.error("a metric name, \"{\" or \"#\""));
     } else if gap == 0 {
         return Err(scan.error("a blank or \"{\" after the metric name"));
     }
+    let Some(name) = name else {
+        return Err(LineError { at: scan.at - 1, expected: "a metric name in quotes before \"}\"" });
+    };
+    labels.set(METRIC_NAME, name.clone());
+    scan.skip_blanks();
     let rest = &scan.text.as_bytes()[scan.at..];
     let (value, used) = number(rest).ok_or(scan.error("a number"))?;
     match after_number(rest, used) {
-        Ok((own_ms, _)) => Ok(Sample { labels, value, own_ms }),
+        Ok((own_ms, _)) => Ok(Sample { name, labels, value, own_ms }),
         Err(error) => Err(LineError { at: scan.at + error.at, ..error }),
     }
 }
 
 /// Reads labels up to and with the closing brace; the metric's name may be among them, in quotes.
-fn label_list<'a>(scan: &mut Scanner<'a>, labels: &mut Labels<'a>) -> Result<(), LineError> {
+fn label_list<'a>(
+    scan: &mut Scanner<'a>,
+    metric: &mut Option<Cow<'a, str>>,
+    labels: &mut Labels<'a>,
+) -> Result<(), LineError> {
     loop {
         scan.skip_blanks();
         let start = scan.at;
         if scan.eat(b'}') {
-            break;
+            return Ok(());
         }
         let (name, is_quoted) = match scan.peek() {
             Some(b'"') => (scan.quoted()?, true),
             _ => (Cow::Borrowed(scan.name(false).ok_or(scan.error("a label name, a quoted name or \"}\""))?), false),
         };
+        if name.is_empty() {
+            return Err(LineError { at: start, expected: "a name that is not empty" });
+        }
         scan.skip_blanks();
-        let (name, value) = if scan.eat(b'=') {
+        let is_new = if scan.eat(b'=') {
             scan.skip_blanks();
-            (name, scan.quoted()?)
+            let (value, count) = (scan.quoted()?, labels.len());
+            let is_metric = name == METRIC_NAME;
+            let count_after = count + usize::from(!value.is_empty());
+            labels.set(name, value);
+            !is_metric && labels.len() == count_after
         } else if is_quoted {
-            (Cow::Borrowed(METRIC_NAME), name)
+            metric.replace(name).is_none()
         } else {
             return Err(scan.error("\"=\""));
         };
-        if name.is_empty() || (name == METRIC_NAME && value.is_empty()) {
-            return Err(LineError { at: start, expected: "a name that is not empty" });
-        }
-        if labels.get(&name).is_some() {
+        if !is_new {
             return Err(LineError { at: start, expected: "a label that the line does not have yet" });
         }
-        labels.set(name, value);
         scan.skip_blanks();
         if !scan.eat(b',') && scan.peek() != Some(b'}') {
             return Err(scan.error("\",\" or \"}\""));
         }
-    }
-    match labels.get(METRIC_NAME) {
-        Some(_) => Ok(()),
-        None => Err(LineError { at: scan.at - 1, expected: "a metric name in quotes before \"}\"" }),
     }
 }
 
@@ -402,26 +362,6 @@ pub(super) fn normalise(labels: &mut Labels<'_>, kind: MetricType) {
     }
 }
 
-/// A line that was skipped, for a person to read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {found} stands where {expected} was expected")]
-pub struct BadLine {
-    /// The line, from 1.
-    pub line: u64,
-    /// The column, in bytes from 1.
-    pub column: usize,
-    /// What stands there, escaped and cut.
-    pub found: String,
-    /// What could have stood there.
-    pub expected: &'static str,
-}
-
-impl BadLine {
-    pub(super) fn new(number: u64, line: &[u8], error: LineError) -> Self {
-        Self { line: number, column: error.column(), found: error.found(line), expected: error.expected }
-    }
-}
-
 /// Reads an exposition line by line and gives each sample with its family, or the line that is no sample, to `each`.
 ///
 /// This is for one look at a text. What is scraped again and again goes through a [`Table`](super::Table). A line of more
@@ -447,7 +387,7 @@ pub fn parse_all(
             Ok(Line::Help { name, text }) => metadata.set_help(&name, &text),
             Ok(Line::Type { name, kind }) => metadata.set_kind(&name, kind),
             Ok(Line::Sample(mut sample)) => {
-                let name = sample.name().to_owned();
+                let name = sample.name.clone();
                 let family = metadata.family_of(&name);
                 normalise(&mut sample.labels, family.kind);
                 each(Ok((&sample, family)));
@@ -456,4 +396,152 @@ pub fn parse_all(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The line as `{labels} value @time`, or the column and what was expected.
+    fn read(line: &str) -> Result<String, String> {
+        read_bytes(line.as_bytes())
+    }
+
+    fn read_bytes(line: &[u8]) -> Result<String, String> {
+        match parse_line(line) {
+            Ok(Line::Sample(sample)) => {
+                let time = sample.own_ms.map(|ms| format!(" @{ms}")).unwrap_or_default();
+                Ok(format!("{} {:?}{time}", sample.labels, sample.value))
+            }
+            Ok(other) => Ok(format!("{other:?}")),
+            Err(error) => Err(format!("{}: {}", error.column(), error.expected)),
+        }
+    }
+
+    #[test]
+    fn valid_lines_are_read() {
+        for (line, expected) in [
+            ("", "Blank"),
+            (" \t\r\n", "Blank"),
+            ("#", "Comment"),
+            ("# HELP", "Comment"),
+            ("# HELPER a b", "Comment"),
+            ("#HELP a b", "Comment"),
+            ("# \tTYPE\ta \t counter ", r#"Type { name: "a", kind: Counter }"#),
+            ("# TYPE a untyped", r#"Type { name: "a", kind: Unknown }"#),
+            ("# HELP a", r#"Help { name: "a", text: "" }"#),
+            (r#"# HELP "a.b" x\\y\nz\"#, r#"Help { name: "a.b", text: "x\\y\nz\\" }"#),
+            ("a 1", r#"{__name__="a"} 1.0"#),
+            ("a:b_c9 1e5", r#"{__name__="a:b_c9"} 100000.0"#),
+            ("a 1\r\n", r#"{__name__="a"} 1.0"#),
+            ("\ta{b=\"c\",}\t1 -7 ", r#"{__name__="a",b="c"} 1.0 @-7"#),
+            ("a { b = \"c\" , d=\"e\"} 1", r#"{__name__="a",b="c",d="e"} 1.0"#),
+            (r#"{"go.gc",quantile="0"} NaN"#, r#"{__name__="go.gc",quantile="0"} NaN"#),
+            (r#"{quantile="0","go.gc"} +Inf"#, r#"{__name__="go.gc",quantile="0"} inf"#),
+            (r#"a{"b c"="d"} -Inf"#, r#"{__name__="a",b c="d"} -inf"#),
+            (r#"a{b="\\\"\n\x"} 1"#, r#"{__name__="a",b="\\\"\n\\x"} 1.0"#),
+            ("a{b=\"\"} 1", r#"{__name__="a"} 1.0"#),
+            ("a{b=\"\0\"} 1", r#"{__name__="a",b="\0"} 1.0"#),
+            ("a{} 1", r#"{__name__="a"} 1.0"#),
+            ("a{}1", r#"{__name__="a"} 1.0"#),
+            ("a -0.0", r#"{__name__="a"} -0.0"#),
+        ] {
+            assert_eq!(read(line).as_deref(), Ok(expected), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn invalid_lines_say_where_and_what_was_expected() {
+        for (line, expected) in [
+            ("a", "2: a blank or \"{\" after the metric name"),
+            ("a ", "3: a number"),
+            ("9a 1", "1: a metric name, \"{\" or \"#\""),
+            ("a{b='c'} 1", "5: a value in double quotes"),
+            ("a{b=c} 1", "5: a value in double quotes"),
+            (r#"{"a", "b = "c"}"#, "7: a label that the line does not have yet"),
+            (r#"{"a"} "#, "7: a number"),
+            ("a true", "3: a number"),
+            (r#"{=""}"#, "2: a label name, a quoted name or \"}\""),
+            ("{A}0", "3: \"=\""),
+            ("{} 1", "2: a metric name in quotes before \"}\""),
+            (r#"{b="c"} 1"#, "7: a metric name in quotes before \"}\""),
+            (r#"{""} 1"#, "2: a name that is not empty"),
+            (r#"a{""="b"} 1"#, "3: a name that is not empty"),
+            (r#"a{"b"} 1"#, "3: a label that the line does not have yet"),
+            (r#"a{b="1",b="2"} 1"#, "9: a label that the line does not have yet"),
+            (r#"a{b="1",b=""} 1"#, "9: a label that the line does not have yet"),
+            (r#"a{__name__="b"} 1"#, "3: a label that the line does not have yet"),
+            (r#"a{b="c" 1"#, "9: \",\" or \"}\""),
+            (r#"a{b="c"#, "7: a closing double quote"),
+            (r#"a{b="c\"#, "8: a closing double quote"),
+            (r#"a{b="c""#, "8: \",\" or \"}\""),
+            (r#"a{b:c="d"} 1"#, "4: \"=\""),
+            ("a 1_2", "4: a blank or the end of the line after the value"),
+            ("a 0x1p-3", "4: a blank or the end of the line after the value"),
+            ("a 1e5x", "6: a blank or the end of the line after the value"),
+            ("a 1e", "4: a blank or the end of the line after the value"),
+            ("a 1e999", "3: a number"),
+            ("a -nan", "3: a number"),
+            ("a 1 1.5", "5: a timestamp in whole milliseconds"),
+            ("a 1 9223372036854775808", "5: a timestamp in whole milliseconds"),
+            ("a 1 -9223372036854775808", "5: a timestamp in whole milliseconds"),
+            ("a 1 2 3", "7: the end of the line"),
+            ("a 1 # {} 1", "5: a timestamp in whole milliseconds"),
+            ("a\0 1", "2: a blank or \"{\" after the metric name"),
+            ("a 1\0", "4: a blank or the end of the line after the value"),
+            ("a 1\r\r\n", "4: a blank or the end of the line after the value"),
+            ("# TYPE a", "9: counter, gauge, histogram, summary or untyped"),
+            ("# TYPE a meter", "10: counter, gauge, histogram, summary or untyped"),
+            ("# TYPE a-b gauge", "9: a blank after the metric name"),
+            ("# HELP 1a b", "8: a metric name"),
+        ] {
+            assert_eq!(read(line).as_ref().map_err(String::as_str), Err(expected), "{line:?}");
+        }
+        for bytes in [&b"a{b=\"\xff\"} 1"[..], b"\xff 1", b"# HELP a \xff"] {
+            assert!(read_bytes(bytes).expect_err("not UTF-8").ends_with("text in UTF-8"));
+        }
+        assert_eq!(read_bytes(b"# any \xff\0").as_deref(), Ok("Comment"));
+    }
+
+    #[test]
+    fn an_error_repeats_what_it_found_cut_and_escaped() {
+        let error = parse_line(b"a \x1b[2J").expect_err("no number");
+        assert_eq!(error.found(b"a \x1b[2J\n"), r#""\u{1b}[2J""#);
+        let long = format!("a {}", "é".repeat(100));
+        let error = parse_line(long.as_bytes()).expect_err("no number");
+        assert_eq!(error.found(long.as_bytes()), format!("\"{}…\"", "é".repeat(40)));
+    }
+
+    #[test]
+    fn the_value_starts_where_the_parser_finds_it() {
+        for line in ["a 1", " a\t 1 2", "a{b=\"}\"} 1", "a{b=\"c\"}1", "a{b=\"\\\"} 7\"}  1", "{\"a b\"}\t1"] {
+            let rest = &line[value_start(line.as_bytes())..];
+            let Ok(Line::Sample(sample)) = parse_line(line.as_bytes()) else { panic!("{line} is a sample") };
+            assert_eq!(
+                (number(rest.as_bytes()).map(|(value, _)| value), rest.starts_with('1')),
+                (Some(sample.value), true)
+            );
+        }
+    }
+
+    #[test]
+    fn all_of_a_text_is_read_with_its_families() {
+        let text = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\noops\nh_sum 2";
+        let mut read = Vec::new();
+        let each = |line: Result<(&Sample<'_>, FamilyRef<'_>), BadLine>| match line {
+            Ok((sample, family)) => read.push(format!("{:?} {} {}", family.kind, sample.labels, sample.value)),
+            Err(bad) => read.push(bad.to_string()),
+        };
+        parse_all(text.as_bytes(), 100, each).expect("a text in memory");
+        assert_eq!(
+            read,
+            [
+                r#"Histogram {__name__="h_bucket",le="1.0"} 1"#,
+                r#"line 3, column 5: the end of the line stands where a blank or "{" after the metric name was expected"#,
+                r#"Histogram {__name__="h_sum"} 2"#,
+            ]
+        );
+        let error = parse_all(text.as_bytes(), 10, |_| {}).expect_err("a long line");
+        assert_eq!(error.to_string(), "line 1 is longer than the 10 bytes that a line may have");
+    }
 }

@@ -242,8 +242,106 @@ fn seconds(out: &mut Vec<u8>, ms: i64) {
     }
     let ms = ms.unsigned_abs();
     out.extend_from_slice(itoa::Buffer::new().format(ms / 1000).as_bytes());
-    if ms % 1000 != 0 {
+    if !ms.is_multiple_of(1000) {
         out.push(b'.');
         out.extend([100, 10, 1].map(|unit| b'0' + (ms % 1000 / unit % 10) as u8));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::text::{Line, parse_line};
+    use super::*;
+    use crate::model::METRIC_NAME;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn floats_are_written_as_go_writes_them() {
+        // From Go's strconv.FormatFloat(v, 'g', -1, 64), as Prometheus' expfmt calls it.
+        for (value, expected) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (-17.0, "-17"),
+            (999_999.0, "999999"),
+            (1e6, "1e+06"),
+            (1_234_567.5, "1.2345675e+06"),
+            (123_456.789, "123456.789"),
+            (1_795_245_135.052_745, "1.795245135052745e+09"),
+            (0.5, "0.5"),
+            (0.0001, "0.0001"),
+            (0.000_012_5, "1.25e-05"),
+            (-4.2e-7, "-4.2e-07"),
+            (1e21, "1e+21"),
+            (1e100, "1e+100"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(text(|out| float(out, value)), expected);
+        }
+        for (value, expected) in [(1.0, "1.0"), (2.5, "2.5"), (1e6, "1e+06"), (0.0, "0.0"), (f64::INFINITY, "+Inf")] {
+            assert_eq!(text(|out| openmetrics_float(out, value)), expected);
+        }
+    }
+
+    #[test]
+    fn floats_read_back_to_the_same_bits() {
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        for _ in 0..20_000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            for value in [f64::from_bits(state), (state >> 40) as f64 / 64.0, (state >> 20) as f64] {
+                let written = text(|out| float(out, value));
+                let read: f64 = written.parse().expect("a number");
+                assert!(read.to_bits() == value.to_bits() || (read.is_nan() && value.is_nan()), "{written}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let labels = [("a", "x"), ("b c", "\\ \" \n é"), ("le", "+Inf")];
+        for name in ["plain:name", "with.dots and blanks", "0", "quo\"te"] {
+            let line = text(|out| {
+                series(out, name, labels.into_iter());
+                value(out, Format::Text, 1.5, Some(-7));
+            });
+            let Ok(Line::Sample(sample)) = parse_line(line.as_bytes()) else { panic!("{line}") };
+            let expected = labels.into_iter().chain([(METRIC_NAME, name)]).collect();
+            assert_eq!((sample.labels, sample.value, sample.own_ms), (expected, 1.5, Some(-7)));
+        }
+        let line = text(|out| help(out, Format::Text, "a.b", "x\\y\n\"z\""));
+        assert_eq!(line, "# HELP \"a.b\" x\\\\y\\n\"z\"\n");
+        let Ok(Line::Help { name, text: help }) = parse_line(line.as_bytes()) else { panic!("{line}") };
+        assert_eq!((&*name, &*help), ("a.b", "x\\y\n\"z\""));
+    }
+
+    #[test]
+    fn each_format_has_its_words() {
+        let openmetrics = text(|out| {
+            kind(out, Format::OpenMetrics, "a", MetricType::Unknown);
+            unit(out, "a", "seconds");
+            help(out, Format::OpenMetrics, "a", "say \"hi\"");
+            series(out, "a", std::iter::empty());
+            value(out, Format::OpenMetrics, 1.0, Some(1_700_000_000_050));
+            value(out, Format::OpenMetrics, 1.0, Some(-1_000));
+            out.extend_from_slice(EOF);
+        });
+        assert_eq!(
+            openmetrics,
+            "# TYPE a unknown\n# UNIT a seconds\n# HELP a say \\\"hi\\\"\na 1 1700000000.050\n1 -1\n# EOF\n"
+        );
+        assert_eq!(text(|out| kind(out, Format::Text, "a", MetricType::StateSet)), "# TYPE a gauge\n");
+        assert_eq!(text(|out| series(out, "a", [("b", "c")].into_iter())), "a{b=\"c\"} ");
     }
 }

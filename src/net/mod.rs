@@ -1,7 +1,18 @@
 //! What scrapes, outputs and servers share of the network: addresses, TLS, credentials, connections, servers.
 
+pub mod body;
+pub mod certificate;
+pub mod connect;
+pub mod connection;
 pub mod credentials;
+pub mod error;
+pub mod host;
+pub mod http;
+pub mod server;
+pub mod text;
 pub mod tls;
 mod url;
+pub mod verify;
+mod watched;
 
 pub use url::{Scheme, Url};

@@ -48,6 +48,15 @@ impl Url {
     pub fn authority(&self) -> String {
         authority(&self.host, self.port)
     }
+
+    /// The value of `Host`: without the port where it is the scheme's.
+    pub fn host_header(&self) -> String {
+        match (self.port == self.scheme.default_port(), self.host.contains(':')) {
+            (false, _) => self.authority(),
+            (true, false) => self.host.clone(),
+            (true, true) => format!("[{}]", self.host),
+        }
+    }
 }
 
 /// `host:port`, an IPv6 address in brackets.

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use promferry::exposition::{Admission, Admit, Counts, Parsed, Refusal, Settings, Table};
 use promferry::model::{Labels, METRIC_NAME, Value};
@@ -325,6 +326,39 @@ fn check_staleness(live: &[String], parsed: &Parsed, text: &str) -> Vec<String> 
         assert!(is_there || text.contains(&name(series)), "{series} vanished without a marker: {text}");
     }
     now.into_iter().filter(|(_, is_timed)| !is_timed).map(|(series, _)| series).collect()
+}
+
+/// Counts the lines that it is shown.
+#[derive(Default)]
+struct Counting(Arc<AtomicUsize>);
+
+impl Admit for Counting {
+    fn admit<'l>(&'l self, _: &mut Labels<'l>) -> Admission {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Admission::Keep
+    }
+}
+
+#[test]
+fn only_new_lines_are_shown_to_admission() {
+    let shown = Arc::new(AtomicUsize::new(0));
+    let mut table = Table::new(Settings::default(), Box::new(Counting(Arc::clone(&shown))), Labels::new());
+    let mut scrape_shows = |text: &str| {
+        let before = shown.load(Ordering::Relaxed);
+        scrape(&mut table, text);
+        shown.load(Ordering::Relaxed) - before
+    };
+    let family =
+        |name: &str| format!("# HELP {name} Help.\n# TYPE {name} gauge\n{name}{{x=\"1\"}} 1\n{name}{{x=\"2\"}} 2\n");
+    let [a, b, c] = [family("a"), family("b"), family("c")];
+    assert_eq!(scrape_shows(&format!("{a}{b}")), 4);
+    assert_eq!(scrape_shows(&format!("{a}{b}")), 0);
+    assert_eq!(scrape_shows(&format!("{b}{a}").replace(" 1\n", " 17.5\n")), 0, "the order does not matter");
+    assert_eq!(scrape_shows(&format!("{a}{c}{b}")), 2);
+    assert_eq!(scrape_shows(&format!("{a}{c}{b}").replace('\n', "\r\n")), 0, "nor do line breaks");
+    assert_eq!(scrape_shows(&b), 0);
+    assert_eq!(scrape_shows(&format!("{a}{b}{c}")), 0, "what was away for a while is still known");
+    assert_eq!(scrape_shows(&format!("{a}{b}").replace("Help.", "Other.")), 4, "comments are a part of the key");
 }
 
 #[test]

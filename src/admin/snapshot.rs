@@ -1,0 +1,187 @@
+//! What the admin port shows, as the program hands it over.
+//!
+//! Snapshots are taken when somebody asks. They hold no secrets: URLs come without credentials and queries that carry them,
+//! headers do not come at all.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::Labels;
+use crate::pipeline::{Counts, QueueLimits, SenderStatus};
+
+/// Where the admin port asks; `app` implements it. Each call is one consistent look, and must not wait.
+pub trait Snapshots: Send + Sync + 'static {
+    /// All targets now.
+    fn targets(&self) -> Targets;
+
+    /// All outputs now, in the order of the configuration.
+    fn outputs(&self) -> Vec<OutputSnapshot>;
+
+    /// Counters over all scrapes since the start.
+    fn scrapes(&self) -> ScrapeCounts;
+
+    /// Whether the first round of scrapes is done.
+    fn readiness(&self) -> Readiness;
+}
+
+/// Whether the program is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Every target that was found at the start has been scraped, well or not.
+    Ready,
+    /// Not yet; a sentence says what is awaited.
+    Waiting(String),
+}
+
+/// Targets and what discovery could not use.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    /// What is scraped.
+    pub active: Vec<TargetSnapshot>,
+    /// What relabelling or a limit dropped. The list may be cut; the counts are not.
+    pub dropped: Vec<DroppedTarget>,
+    /// How many were dropped, by job.
+    pub dropped_counts: BTreeMap<String, usize>,
+    /// Files and answers that cannot be read now; what they last said goes on.
+    pub problems: Vec<DiscoveryProblem>,
+}
+
+/// One target that is scraped.
+#[derive(Clone, Debug)]
+pub struct TargetSnapshot {
+    /// The `job_name` of its scrape configuration (Prometheus' "scrape pool").
+    pub job: String,
+    /// Before relabelling.
+    pub discovered: Labels<'static>,
+    /// After it.
+    pub labels: Labels<'static>,
+    /// What is asked for, without credentials.
+    pub url: String,
+    /// How its last scrape went.
+    pub health: Health,
+    /// Why the last scrape failed, as a sentence; empty where it did not.
+    pub error: String,
+    /// When the last scrape began, milliseconds since 1970; `None` before the first.
+    pub scraped_ms: Option<i64>,
+    /// How long it took.
+    pub duration: Duration,
+    /// Samples after relabelling in it.
+    pub samples: u64,
+    /// Time between scrapes.
+    pub interval: Duration,
+    /// Time that one may take.
+    pub timeout: Duration,
+    /// The file that announced it.
+    pub file: Option<PathBuf>,
+}
+
+/// How a target's last scrape went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Health {
+    /// It failed.
+    Down,
+    /// There was none yet.
+    Unknown,
+    /// It went well.
+    Up,
+}
+
+impl Health {
+    /// Prometheus' word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+        }
+    }
+}
+
+/// A target that is not scraped.
+#[derive(Clone, Debug)]
+pub struct DroppedTarget {
+    /// The `job_name` of its scrape configuration.
+    pub job: String,
+    /// Before relabelling.
+    pub discovered: Labels<'static>,
+    /// Why it was dropped, as a sentence.
+    pub reason: String,
+}
+
+/// Something that discovery cannot use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoveryProblem {
+    /// The file or URL, with line and column where they are known.
+    pub source: String,
+    /// What is wrong and what happens now.
+    pub message: String,
+}
+
+/// Counters over all scrapes since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrapeCounts {
+    /// Scrapes begun.
+    pub scrapes: u64,
+    /// Scrapes that failed.
+    pub failures: u64,
+    /// Samples scraped, before relabelling.
+    pub samples: u64,
+    /// Bytes of bodies, after inflating.
+    pub body_bytes: u64,
+    /// Lines that could not be read.
+    pub bad_lines: u64,
+    /// Samples left out because the scrape had that series and time already.
+    pub duplicates: u64,
+}
+
+/// One output.
+#[derive(Clone, Debug)]
+pub struct OutputSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Its kind, as the configuration has it: `elasticsearch`, `expose`, `file`, …
+    pub kind: &'static str,
+    /// Where it delivers to, without credentials; an address it listens on, or a path.
+    pub urls: Vec<String>,
+    /// Its account of every sample.
+    pub counts: Counts,
+    /// Its queue; `None` for an output that has none (`expose`).
+    pub queue: Option<QueueSnapshot>,
+    /// How delivery goes.
+    pub status: SenderStatus,
+    /// Counters of the aggregate endpoint; `None` for other outputs.
+    pub served: Option<ServedSnapshot>,
+}
+
+/// A queue and its limits.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueSnapshot {
+    /// Samples in it.
+    pub samples: u64,
+    /// Bytes in it.
+    pub bytes: usize,
+    /// What it may hold.
+    pub limits: QueueLimits,
+}
+
+/// What the aggregate endpoint has served. Those of the last exposition may fall, the rest only rise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServedSnapshot {
+    /// Targets in its table now.
+    pub targets: u64,
+    /// Expositions that were sent to their end.
+    pub expositions: u64,
+    /// Requests refused because too many were under way.
+    pub refused: u64,
+    /// Samples served, over all expositions.
+    pub samples: u64,
+    /// Samples left out because another has the same name and labels, over all expositions.
+    pub duplicates: u64,
+    /// The same, in the last exposition.
+    pub duplicates_last: u64,
+    /// Families served as untyped because targets disagree about their type, in the last exposition.
+    pub type_clashes_last: u64,
+    /// Samples left out because their names need quotes, which the client did not say it reads; in the last exposition.
+    pub quoted_names_last: u64,
+}

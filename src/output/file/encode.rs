@@ -1,0 +1,106 @@
+//! Scrapes as lines: JSON, or exposition text with times.
+
+use std::collections::HashSet;
+
+use crate::config::checked::FileFormat;
+use crate::exposition::json;
+use crate::exposition::write::{self, Format};
+use crate::model::{SeriesRef, Value};
+use crate::pipeline::{Reasons, Slice, reason};
+
+/// Writes the scrapes of a batch, a piece at a time.
+pub(super) struct Encoder {
+    format: FileFormat,
+    slice: usize,
+    point: usize,
+    /// The families of this scrape that have their HELP and TYPE in this file.
+    headed: HashSet<Box<str>>,
+    last_family: Box<str>,
+}
+
+/// What a piece holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) samples: u64,
+    pub(super) skipped: Reasons,
+}
+
+impl Encoder {
+    pub(super) fn new(format: FileFormat) -> Self {
+        Self { format, slice: 0, point: 0, headed: HashSet::new(), last_family: Box::default() }
+    }
+
+    /// The next batch begins.
+    pub(super) fn begin(&mut self) {
+        self.slice = 0;
+        self.begin_scrape();
+    }
+
+    /// What follows goes to another file: families need their HELP and TYPE again.
+    pub(super) fn begin_file(&mut self) {
+        self.headed.clear();
+        self.last_family = Box::default();
+    }
+
+    fn begin_scrape(&mut self) {
+        self.point = 0;
+        self.begin_file();
+    }
+
+    /// Writes whole lines until `out` has `bytes` of them; `None` when nothing was left.
+    pub(super) fn write(&mut self, slices: &[Slice], out: &mut Vec<u8>, bytes: usize) -> Option<Piece> {
+        let mut piece = Piece::default();
+        let mut is_any = false;
+        while let Some(slice) = slices.get(self.slice) {
+            let scrape = &slice.scrape;
+            while self.point < scrape.points.len() {
+                if out.len() >= bytes {
+                    return Some(piece);
+                }
+                let point = scrape.points.get(self.point);
+                self.point += 1;
+                let series = scrape.series.get(point.series);
+                if !slice.holds(series.group()) {
+                    continue;
+                }
+                is_any = true;
+                match point.value {
+                    value if value.is_stale() => *piece.skipped.entry(reason::STALE_MARKER).or_default() += 1,
+                    Value::Histogram(_) => *piece.skipped.entry(reason::UNSUPPORTED_TYPE).or_default() += 1,
+                    Value::Float(value) => {
+                        self.line(out, &series, value, scrape.time_ms(&point));
+                        piece.samples += 1;
+                    }
+                }
+            }
+            self.slice += 1;
+            self.begin_scrape();
+        }
+        is_any.then_some(piece)
+    }
+
+    fn line(&mut self, out: &mut Vec<u8>, series: &SeriesRef<'_>, value: f64, at_ms: i64) {
+        match self.format {
+            FileFormat::Json => json::line(out, series.name(), series.labels(), value, Some(at_ms)),
+            FileFormat::Text => {
+                self.header(out, series);
+                write::series(out, series.name(), series.labels());
+                write::value(out, Format::Text, value, Some(at_ms));
+            }
+        }
+    }
+
+    fn header(&mut self, out: &mut Vec<u8>, series: &SeriesRef<'_>) {
+        let family = series.family();
+        if family.name == &*self.last_family {
+            return;
+        }
+        self.last_family = family.name.into();
+        if self.headed.insert(family.name.into()) {
+            if !family.help.is_empty() {
+                write::help(out, Format::Text, family.name, family.help);
+            }
+            write::kind(out, Format::Text, family.name, family.kind);
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! One scrape's request: a GET whose body is handed on as it arrives.
+//!
+//! Owns a target's kept-alive connection, what is sent with a request, and who gets to see it. What the bytes mean is not
+//! its business.
+//!
+//! Promises
+//! - Everything, redirects included, happens before the deadline, and within the limits on header and body.
+//! - Credentials, headers of the configuration or the target, and the client certificate go to the target's own scheme,
+//!   host and port and nowhere else, whatever a redirect says.
+//! - A body is either handed on whole, or the error says that it was not.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::redirect::{self, REDIRECTS_MAX};
+use crate::config::checked::Auth;
+use crate::net::body::{Received, read_body};
+use crate::net::connect::{Deadline, Endpoint, PeerInfo};
+use crate::net::connection::HttpConnection;
+use crate::net::credentials::{ClientCredentials, CredentialError, Credentials, SecretHandle};
+use crate::net::error::{Cause, NetError, Stage};
+use crate::net::http::USER_AGENT_VALUE;
+use crate::net::text::{escaped, excerpt};
+use crate::net::tls::TlsSettings;
+use crate::net::{Scheme, Url};
+use crate::target::Target;
+
+/// What we can read, best first.
+const ACCEPT_FORMATS: &str = "text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+/// Characters of a refusal's body that are shown.
+const EXCERPT_CHARS_MAX: usize = 200;
+/// Bytes of a refusal's body that are read, so that its connection can be used again.
+const REFUSAL_BYTES_MAX: u64 = 64 << 10;
+/// Headers that only the connection itself may set.
+const RESERVED_HEADERS: [&str; 8] =
+    ["host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade"];
+
+/// What a target answered, beside its body.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Always 200 where a scrape succeeded.
+    pub status: StatusCode,
+    /// The `Content-Type`, escaped.
+    pub content_type: Option<String>,
+    /// Who answered.
+    pub peer: PeerInfo,
+    /// Whether the connection was there from an earlier scrape.
+    pub is_reused: bool,
+    /// How much it was.
+    pub received: Received,
+    /// Where a redirect led, when there was one.
+    pub redirected_to: Option<Url>,
+}
+
+/// Why a scrape failed. Its `Display` is one sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ScrapeError {
+    /// Between us and the target.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// A header of the configuration or of the target cannot be sent.
+    #[error("the header \"{name}\" cannot be sent: {reason}")]
+    Header {
+        /// Its name, escaped.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The path cannot stand in a request.
+    #[error("\"{0}\" is no path that can be asked for")]
+    Path(String),
+    /// Another status than 200.
+    #[error("{url} answered {status}{}", quoted(body))]
+    Status {
+        /// What was asked.
+        url: String,
+        /// The status.
+        status: StatusCode,
+        /// How its body begins, escaped.
+        body: String,
+    },
+    /// An HTML page: a login, a proxy's error, a wrong path.
+    #[error("{url} answered with an HTML page (text/html), which is no exposition{}", quoted(body))]
+    Html {
+        /// What was asked.
+        url: String,
+        /// How it begins, escaped.
+        body: String,
+    },
+    /// A redirect that is not followed.
+    #[error("{url} redirects to {location}, which is not followed: {reason}")]
+    Redirect {
+        /// What was asked.
+        url: String,
+        /// Where to, escaped.
+        location: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The caller wanted no more.
+    #[error("the body was read no further")]
+    Stopped,
+}
+
+impl ScrapeError {
+    /// A stable word for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Net(error) => error.kind(),
+            Self::Header { .. } | Self::Path(_) => "request",
+            Self::Status { .. } => "status",
+            Self::Html { .. } => "html",
+            Self::Redirect { .. } => "redirect",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+fn quoted(body: &str) -> String {
+    if body.is_empty() { String::new() } else { format!(": \"{body}\"") }
+}
+
+/// A target's connection and credentials.
+pub struct Client {
+    target: Arc<Target>,
+    tls: Option<ClientCredentials>,
+    /// TLS without the target's names and certificates, for where a redirect leads.
+    foreign_tls: ClientCredentials,
+    auth: Authorization,
+    headers: Vec<(String, SecretHandle)>,
+    connection: Option<HttpConnection>,
+}
+
+enum Authorization {
+    None,
+    Basic { username: String, password: SecretHandle },
+    Header { scheme: String, credentials: SecretHandle },
+}
+
+impl Client {
+    /// Not connected yet; reads no file yet.
+    pub fn new(target: Arc<Target>, credentials: &Credentials) -> Self {
+        let config = &target.config;
+        let auth = match &config.auth {
+            Auth::None => Authorization::None,
+            Auth::Basic { username, password } => {
+                Authorization::Basic { username: username.clone(), password: credentials.secret(password) }
+            }
+            Auth::Header { scheme, credentials: secret } => {
+                Authorization::Header { scheme: scheme.clone(), credentials: credentials.secret(secret) }
+            }
+        };
+        let foreign =
+            TlsSettings { cert_file: None, key_file: None, server_name: None, pin_sha256: None, ..target.tls.clone() };
+        Self {
+            tls: (target.scheme == Scheme::Https).then(|| credentials.client(&target.tls)),
+            foreign_tls: credentials.client(&foreign),
+            headers: config
+                .http_headers
+                .iter()
+                .map(|(name, secret)| (name.clone(), credentials.secret(secret)))
+                .collect(),
+            auth,
+            connection: None,
+            target,
+        }
+    }
+
+    /// Scrapes. Pieces of the body go to `on_bytes` as they arrive, until it returns false.
+    ///
+    /// # Errors
+    /// When the scrape failed; what `on_bytes` got until then is not a whole body.
+    pub async fn get(&mut self, deadline: Instant, on_bytes: impl FnMut(&[u8]) -> bool) -> Result<Head, ScrapeError> {
+        let deadline = Deadline::new(deadline, self.target.timeout);
+        let own = self.own_url();
+        let mut url = own.clone();
+        let mut redirects = 0;
+        loop {
+            let is_own = redirect::is_same_origin(&url, &own);
+            let (mut connection, is_reused, answer) =
+                if is_own { self.ask_own(&url, deadline).await? } else { self.ask_foreign(&url, deadline).await? };
+            let (head, body) = answer.into_parts();
+            if head.status.is_redirection()
+                && let Some(location) = head.headers.get(http::header::LOCATION)
+            {
+                let next = self.follow(&url, location, redirects)?;
+                if read_body(&mut connection, &head.headers, body, REFUSAL_BYTES_MAX, deadline, |_| true).await.is_ok()
+                {
+                    self.keep(connection, is_own);
+                }
+                url = next;
+                redirects += 1;
+                continue;
+            }
+            let content_type = head.headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+            let is_html = content_type.as_ref().is_some_and(|value| is_html(value));
+            if head.status != StatusCode::OK || is_html {
+                let body = self.refusal(connection, is_own, &head.headers, body, deadline).await;
+                let url = escaped(&url.to_string());
+                return Err(match head.status {
+                    StatusCode::OK => ScrapeError::Html { url, body },
+                    status => ScrapeError::Status { url, status, body },
+                });
+            }
+            let limit = match self.target.config.limits.body_bytes {
+                0 => u64::MAX,
+                limit => limit,
+            };
+            let received = read_body(&mut connection, &head.headers, body, limit, deadline, on_bytes).await?;
+            if !received.is_whole {
+                return Err(ScrapeError::Stopped);
+            }
+            let head = Head {
+                status: head.status,
+                content_type: content_type.map(|value| escaped(&value)),
+                peer: connection.peer().clone(),
+                is_reused,
+                received,
+                redirected_to: (redirects > 0).then_some(url),
+            };
+            self.keep(connection, is_own);
+            return Ok(head);
+        }
+    }
+
+    fn own_url(&self) -> Url {
+        Url {
+            scheme: self.target.scheme,
+            host: self.target.host.clone(),
+            port: self.target.port,
+            path_and_query: self.target.path_and_query.clone(),
+        }
+    }
+
+    /// Asks the target itself, over the connection that there is. A connection that the target closed since the last scrape
+    /// is replaced: once, and only while no byte of an answer came over it.
+    async fn ask_own(
+        &mut self,
+        url: &Url,
+        deadline: Deadline,
+    ) -> Result<(HttpConnection, bool, Response<Incoming>), ScrapeError> {
+        let tls =
+            self.tls.as_ref().map(ClientCredentials::current).transpose().map_err(|error| unusable(url, error))?;
+        if let Some(mut connection) = self.connection.take()
+            && connection.is_made_with(tls.as_ref())
+            && connection.is_ready().await
+        {
+            let request = self.request(url, true, connection.peer())?;
+            match connection.send(request, deadline).await {
+                Ok(answer) => return Ok((connection, true, answer)),
+                Err(error) if error.is_unanswered() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let server_name = self.target.tls.server_name.clone();
+        let endpoint = Endpoint { host: url.host.clone(), port: url.port, tls, server_name };
+        let mut connection = HttpConnection::open(&endpoint, deadline).await?;
+        let request = self.request(url, true, connection.peer())?;
+        let answer = connection.send(request, deadline).await?;
+        Ok((connection, false, answer))
+    }
+
+    /// Asks where a redirect leads: a connection of its own, and nothing of the target's.
+    async fn ask_foreign(
+        &self,
+        url: &Url,
+        deadline: Deadline,
+    ) -> Result<(HttpConnection, bool, Response<Incoming>), ScrapeError> {
+        let tls = match url.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(self.foreign_tls.current().map_err(|error| unusable(url, error))?),
+        };
+        let endpoint = Endpoint { host: url.host.clone(), port: url.port, tls, server_name: None };
+        let mut connection = HttpConnection::open(&endpoint, deadline).await?;
+        let request = self.request(url, false, connection.peer())?;
+        let answer = connection.send(request, deadline).await?;
+        Ok((connection, false, answer))
+    }
+
+    fn request(&self, url: &Url, is_own: bool, peer: &PeerInfo) -> Result<Request<Bytes>, ScrapeError> {
+        let path = || ScrapeError::Path(escaped(&url.path_and_query));
+        let mut request = Request::builder()
+            .uri(http::uri::PathAndQuery::try_from(url.path_and_query.as_str()).map_err(|_| path())?.as_str())
+            .body(Bytes::new())
+            .map_err(|_| path())?;
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+        headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_FORMATS));
+        // Inflating costs more than a copy within the machine.
+        if self.target.config.enable_compression && !peer.is_local {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let timeout = self.target.timeout.as_secs_f64().to_string();
+        insert(headers, "x-prometheus-scrape-timeout-seconds", timeout.as_bytes())?;
+        if is_own {
+            self.add_own(url, headers)?;
+        }
+        let host = HeaderValue::from_str(&url.host_header()).map_err(|_| path())?;
+        headers.insert(HOST, host);
+        Ok(request)
+    }
+
+    /// What only the target itself may see.
+    fn add_own(&self, url: &Url, headers: &mut HeaderMap) -> Result<(), ScrapeError> {
+        let read = |secret: &SecretHandle| secret.current().map_err(|error| unusable(url, error));
+        match &self.auth {
+            Authorization::None => {}
+            Authorization::Basic { username, password } => {
+                let pair = format!("{username}:{}", read(password)?);
+                let value = format!("Basic {}", BASE64.encode(pair));
+                insert(headers, AUTHORIZATION.as_str(), value.as_bytes())?;
+            }
+            Authorization::Header { scheme, credentials } => {
+                let value = format!("{scheme} {}", read(credentials)?);
+                insert(headers, AUTHORIZATION.as_str(), value.as_bytes())?;
+            }
+        }
+        for (name, secret) in &self.headers {
+            insert(headers, name, read(secret)?.as_bytes())?;
+        }
+        for header in &self.target.headers {
+            insert(headers, &header.name, header.value.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Where a redirect leads, if it is followed.
+    fn follow(&self, url: &Url, location: &HeaderValue, redirects: usize) -> Result<Url, ScrapeError> {
+        let shown = excerpt(location.as_bytes(), EXCERPT_CHARS_MAX);
+        let refuse =
+            |reason: String| ScrapeError::Redirect { url: escaped(&url.to_string()), location: shown.clone(), reason };
+        match self.target.config.follow_redirects {
+            Some(true) => {}
+            Some(false) => return Err(refuse("follow_redirects is false".into())),
+            None if self.target.is_announced => {
+                return Err(refuse(
+                    "redirects of targets that a job announced are followed only with follow_redirects: true".into(),
+                ));
+            }
+            None => {}
+        }
+        if redirects == REDIRECTS_MAX {
+            return Err(refuse(format!("these were {REDIRECTS_MAX} redirects already")));
+        }
+        let next = location.to_str().ok().and_then(|location| redirect::resolve(url, location));
+        let next = next.ok_or_else(|| refuse("it is no http or https address".into()))?;
+        if url.scheme == Scheme::Https && next.scheme == Scheme::Http {
+            return Err(refuse("it leads from https to http".into()));
+        }
+        Ok(next)
+    }
+
+    /// How the body of a refusal begins. Read to its end where it is short, so that the connection lives on.
+    async fn refusal(
+        &mut self,
+        mut connection: HttpConnection,
+        is_own: bool,
+        headers: &HeaderMap,
+        body: Incoming,
+        deadline: Deadline,
+    ) -> String {
+        let mut begin = Vec::new();
+        let keep = |bytes: &[u8]| {
+            // A character takes at most four bytes.
+            let room = (EXCERPT_CHARS_MAX * 4).saturating_sub(begin.len());
+            begin.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
+            true
+        };
+        if read_body(&mut connection, headers, body, REFUSAL_BYTES_MAX, deadline, keep).await.is_ok() {
+            self.keep(connection, is_own);
+        }
+        excerpt(&begin, EXCERPT_CHARS_MAX)
+    }
+
+    fn keep(&mut self, connection: HttpConnection, is_own: bool) {
+        if is_own {
+            self.connection = Some(connection);
+        }
+    }
+}
+
+fn unusable(url: &Url, error: CredentialError) -> ScrapeError {
+    let address = escaped(&url.authority());
+    ScrapeError::Net(NetError {
+        stage: Stage::Resolve,
+        address,
+        cause: Cause::Credentials(error),
+        received: 0,
+        is_reused: false,
+    })
+}
+
+fn is_html(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("text/html")
+}
+
+/// Sets a header, whose value is taken for a secret.
+fn insert(headers: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), ScrapeError> {
+    let refuse = |reason| ScrapeError::Header { name: escaped(name), reason };
+    if RESERVED_HEADERS.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+        return Err(refuse("it belongs to the connection"));
+    }
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse("its name is not a header's name"))?;
+    let mut value = HeaderValue::from_bytes(value)
+        .map_err(|_| refuse("its value holds a line break or another control character"))?;
+    value.set_sensitive(true);
+    headers.insert(name, value);
+    Ok(())
+}
