@@ -3,7 +3,7 @@
 pub mod bulk_server;
 pub mod certificates;
 pub mod delivery;
-pub mod fake_target;
 pub mod elasticsearch;
+pub mod fake_target;
 pub mod logs;
 pub mod scraping;
