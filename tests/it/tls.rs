@@ -413,7 +413,10 @@ async fn a_half_written_pair_waits_for_its_other_half() {
 }
 
 /// What is logged on this thread while the value lives.
-struct Logged(Written, tracing::subscriber::DefaultGuard);
+struct Logged {
+    written: Written,
+    _until_dropped: tracing::subscriber::DefaultGuard,
+}
 
 #[derive(Clone, Default)]
 struct Written(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
@@ -439,11 +442,11 @@ impl Logged {
             .with_target(false)
             .without_time()
             .finish();
-        Self(written, tracing::subscriber::set_default(subscriber))
+        Self { written, _until_dropped: tracing::subscriber::set_default(subscriber) }
     }
 
     fn lines(&self) -> Vec<String> {
-        let written = String::from_utf8(self.0.0.lock().unwrap().clone()).unwrap();
+        let written = String::from_utf8(self.written.0.lock().unwrap().clone()).unwrap();
         written.lines().map(|line| line.trim_start().to_owned()).collect()
     }
 }
