@@ -8,6 +8,8 @@
 #![warn(missing_docs)]
 
 pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod discovery;
 pub mod exposition;

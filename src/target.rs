@@ -14,7 +14,7 @@ use crate::net::Scheme;
 use crate::net::tls::TlsSettings;
 
 /// One endpoint that is scraped at an interval.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Target {
     /// Its identity and final labels, as everything downstream sees them.
     pub origin: Arc<Origin>,
@@ -54,6 +54,86 @@ impl Target {
     pub fn instance(&self) -> &str {
         self.origin.labels.get_or_empty("instance")
     }
+}
+
+impl PartialEq for Target {
+    /// Whether a loop that scrapes one scrapes the other just as well. How targets are found is none of its business: a
+    /// target that is added to a list must not restart the loops of all others.
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            origin,
+            config,
+            scheme,
+            host,
+            port,
+            path_and_query,
+            tls,
+            headers,
+            interval,
+            timeout,
+            discovered,
+            is_announced,
+            file,
+        } = self;
+        *origin == other.origin
+            && (Arc::ptr_eq(config, &other.config) || scrape_alike(config, &other.config))
+            && *scheme == other.scheme
+            && *host == other.host
+            && *port == other.port
+            && *path_and_query == other.path_and_query
+            && *tls == other.tls
+            && *headers == other.headers
+            && *interval == other.interval
+            && *timeout == other.timeout
+            && *discovered == other.discovered
+            && *is_announced == other.is_announced
+            && *file == other.file
+    }
+}
+
+/// Whether two configurations treat a target that was found alike.
+fn scrape_alike(one: &ScrapeConfig, other: &ScrapeConfig) -> bool {
+    // All fields are named, so that a new one has to be put on one side or the other.
+    let ScrapeConfig {
+        job_name,
+        // How a target is found and made; what comes of it is in the target.
+        discovery: _,
+        relabel: _,
+        scheme: _,
+        metrics_path: _,
+        params: _,
+        scrape_interval: _,
+        scrape_timeout: _,
+        is_timeout_inherited: _,
+        tls: _,
+        scrape_jitter,
+        auth,
+        http_headers,
+        follow_redirects,
+        enable_compression,
+        honor_labels,
+        honor_timestamps,
+        track_timestamps_staleness,
+        on_bad_line,
+        scrape_metrics,
+        limits,
+        metric_relabel,
+        external_labels,
+    } = one;
+    *job_name == other.job_name
+        && *scrape_jitter == other.scrape_jitter
+        && *auth == other.auth
+        && *http_headers == other.http_headers
+        && *follow_redirects == other.follow_redirects
+        && *enable_compression == other.enable_compression
+        && *honor_labels == other.honor_labels
+        && *honor_timestamps == other.honor_timestamps
+        && *track_timestamps_staleness == other.track_timestamps_staleness
+        && *on_bad_line == other.on_bad_line
+        && *scrape_metrics == other.scrape_metrics
+        && *limits == other.limits
+        && *metric_relabel == other.metric_relabel
+        && *external_labels == other.external_labels
 }
 
 /// A request header. Its value may be a secret and is never printed.

@@ -3,11 +3,11 @@
 //! Snapshots are taken when somebody asks. They hold no secrets: URLs come without credentials and queries that carry them,
 //! headers do not come at all.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::Labels;
-use crate::output::expose::Served;
 use crate::pipeline::{Counts, QueueLimits, SenderStatus};
 
 /// Where the admin port asks; `app` implements it. Each call is one consistent look, and must not wait.
@@ -39,10 +39,10 @@ pub enum Readiness {
 pub struct Targets {
     /// What is scraped.
     pub active: Vec<TargetSnapshot>,
-    /// What relabelling or a limit dropped. It may be cut; `dropped_total` is not.
+    /// What relabelling or a limit dropped. The list may be cut; the counts are not.
     pub dropped: Vec<DroppedTarget>,
-    /// How many were dropped.
-    pub dropped_total: usize,
+    /// How many were dropped, by job.
+    pub dropped_counts: BTreeMap<String, usize>,
     /// Files and answers that cannot be read now; what they last said goes on.
     pub problems: Vec<DiscoveryProblem>,
 }
@@ -125,8 +125,6 @@ pub struct ScrapeCounts {
     pub scrapes: u64,
     /// Scrapes that failed.
     pub failures: u64,
-    /// Ticks left out because the scrape before still ran.
-    pub skipped_ticks: u64,
     /// Samples scraped, before relabelling.
     pub samples: u64,
     /// Bytes of bodies, after inflating.
@@ -135,8 +133,6 @@ pub struct ScrapeCounts {
     pub bad_lines: u64,
     /// Samples left out because the scrape had that series and time already.
     pub duplicates: u64,
-    /// TLS handshakes with targets.
-    pub handshakes: u64,
 }
 
 /// One output.
@@ -155,7 +151,7 @@ pub struct OutputSnapshot {
     /// How delivery goes.
     pub status: SenderStatus,
     /// Counters of the aggregate endpoint; `None` for other outputs.
-    pub served: Option<Served>,
+    pub served: Option<ServedSnapshot>,
 }
 
 /// A queue and its limits.
@@ -167,4 +163,25 @@ pub struct QueueSnapshot {
     pub bytes: usize,
     /// What it may hold.
     pub limits: QueueLimits,
+}
+
+/// What the aggregate endpoint has served. Those of the last exposition may fall, the rest only rise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServedSnapshot {
+    /// Targets in its table now.
+    pub targets: u64,
+    /// Expositions that were sent to their end.
+    pub expositions: u64,
+    /// Requests refused because too many were under way.
+    pub refused: u64,
+    /// Samples served, over all expositions.
+    pub samples: u64,
+    /// Samples left out because another has the same name and labels, over all expositions.
+    pub duplicates: u64,
+    /// The same, in the last exposition.
+    pub duplicates_last: u64,
+    /// Families served as untyped because targets disagree about their type, in the last exposition.
+    pub type_clashes_last: u64,
+    /// Samples left out because their names need quotes, which the client did not say it reads; in the last exposition.
+    pub quoted_names_last: u64,
 }

@@ -1,169 +1,17 @@
-//! Sections that stand in several places: TLS, credentials, headers, relabel rules, listeners, addresses.
+//! What stands in several sections: relabel rules, labels, names.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-use super::checked::Auth;
 use super::fields::{Fields, Placed};
-use super::problem::{Pos, quoted};
+use super::problem::Pos;
 use super::values::{self, Complaint};
 use crate::model::Labels;
-use crate::net::credentials::Secret;
-use crate::net::tls::{ServerTls, TlsSettings, TlsVersion};
-use crate::net::{Scheme, Url};
 use crate::relabel::{Rule, RuleSpec, Rules};
-
-/// `tls_config` towards targets and receivers.
-pub fn client_tls(fields: &Fields<'_>) -> TlsSettings {
-    let Some(tls) = fields.section("tls_config") else { return TlsSettings::default() };
-    let versions = [("TLS12", TlsVersion::Tls12), ("TLS13", TlsVersion::Tls13)];
-    let settings = TlsSettings {
-        ca_file: tls.path("ca_file"),
-        cert_file: tls.path("cert_file"),
-        key_file: tls.path("key_file"),
-        server_name: tls.read_optional("server_name", not_empty),
-        min_version: tls.choice("min_version", &versions).unwrap_or_default(),
-        insecure_skip_verify: tls.switch("insecure_skip_verify"),
-        pin_sha256: tls.read_optional("pin_sha256", sha256),
-    };
-    match (tls.has("cert_file"), tls.has("key_file")) {
-        (true, false) => tls.note("cert_file", "key_file is missing; a certificate needs its key"),
-        (false, true) => tls.note("key_file", "cert_file is missing; a key needs its certificate"),
-        _ => {}
-    }
-    settings
-}
-
-fn sha256(text: &str) -> Result<[u8; 32], Complaint> {
-    let hex: String = text.chars().filter(|c| *c != ':').collect();
-    let bytes = match hex.len() == 64 {
-        true => {
-            (0..64).step_by(2).map(|i| u8::from_str_radix(hex.get(i..i + 2)?, 16).ok()).collect::<Option<Vec<u8>>>()
-        }
-        false => STANDARD.decode(text).ok(),
-    };
-    let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    bytes.ok_or_else(|| "is not a SHA-256; write its 32 bytes as 64 hex digits or as base64".to_owned())
-}
-
-/// `basic_auth` or `authorization`.
-pub fn auth(fields: &Fields<'_>) -> Auth {
-    if let Some(basic) = fields.section("basic_auth") {
-        let username = basic.read_optional("username", |name| match name.contains(':') {
-            true => Err("has a colon, which a user name cannot have".to_owned()),
-            false => not_empty(name),
-        });
-        let password = secret(&basic, "password", "password_file").unwrap_or(Secret::Inline(String::new()));
-        return Auth::Basic { username: username.unwrap_or_default(), password };
-    }
-    let Some(header) = fields.section("authorization") else { return Auth::None };
-    let scheme = header.read_optional("type", |scheme| match scheme {
-        "" => Err("is empty".to_owned()),
-        _ if scheme.eq_ignore_ascii_case("basic") => Err("is not for here; use basic_auth".to_owned()),
-        _ if is_token(scheme) => Ok(scheme.to_owned()),
-        _ => Err("is not a word that a header can begin with".to_owned()),
-    });
-    let credentials = secret(&header, "credentials", "credentials_file");
-    if credentials.is_none() && !header.has("credentials") && !header.has("credentials_file") {
-        header.missing("credentials");
-    }
-    Auth::Header {
-        scheme: scheme.unwrap_or_default(),
-        credentials: credentials.unwrap_or(Secret::Inline(String::new())),
-    }
-}
-
-/// A secret, typed or in a file; both is a problem.
-pub fn secret(fields: &Fields<'_>, name: &str, file_name: &str) -> Option<Secret> {
-    fields.at_most_one_of(&[name, file_name]);
-    let file = fields.path(file_name).map(Secret::File);
-    file.or_else(|| fields.read_optional(name, header_value).map(Secret::Inline))
-}
-
-/// Headers that the connection is made of, or that have a key of their own.
-const RESERVED_HEADERS: &[(&str, &str)] = &[
-    ("host", "is set from the address"),
-    ("content-length", "is set from the body"),
-    ("content-type", "is set from the body"),
-    ("content-encoding", "is set from the body"),
-    ("transfer-encoding", "is set from the body"),
-    ("connection", "is set by the connection"),
-    ("keep-alive", "is set by the connection"),
-    ("upgrade", "is set by the connection"),
-    ("te", "is set by the connection"),
-    ("trailer", "is set by the connection"),
-    ("proxy-connection", "is set by the connection"),
-    ("accept-encoding", "is set by enable_compression"),
-    ("authorization", "has keys of its own; use basic_auth or authorization"),
-];
-
-/// `http_headers`, in Prometheus' shape.
-pub fn http_headers(fields: &Fields<'_>) -> Vec<(String, Secret)> {
-    let mut headers = Vec::new();
-    let mut seen = HashMap::new();
-    for (name, at, header) in fields.section_map("http_headers") {
-        let Some(name) = header_name(fields, name, at, &mut seen) else { continue };
-        let inline = header.texts("values").into_iter().chain(header.texts("secrets"));
-        headers.extend(inline.filter_map(|value| inline_header(fields, &name, value)));
-        headers.extend(header.paths("files").into_iter().map(|path| (name.clone(), Secret::File(path))));
-    }
-    headers
-}
-
-/// `headers`: a value for each name.
-pub fn plain_headers(fields: &Fields<'_>) -> Vec<(String, Secret)> {
-    let mut seen = HashMap::new();
-    let headers = fields.text_map("headers").into_iter().filter_map(|value| {
-        let name = header_name(fields, &value.key, value.at, &mut seen)?;
-        inline_header(fields, &name, value)
-    });
-    headers.collect()
-}
-
-fn header_name(fields: &Fields<'_>, name: &str, at: Pos, seen: &mut HashMap<String, Pos>) -> Option<String> {
-    let lower = name.to_ascii_lowercase();
-    if !is_token(name) {
-        fields.note_at(at, format!("{} is not the name of a header", quoted(name)));
-        return None;
-    }
-    if let Some((_, why)) = RESERVED_HEADERS.iter().find(|(reserved, _)| *reserved == lower) {
-        fields.note_at(at, format!("the header {} {why}", quoted(name)));
-        return None;
-    }
-    if let Some(first) = seen.insert(lower.clone(), at) {
-        fields.note_at(at, format!("the header {} stands twice; the first is on line {}", quoted(name), first.line));
-    }
-    Some(lower)
-}
-
-fn inline_header(fields: &Fields<'_>, name: &str, value: Placed) -> Option<(String, Secret)> {
-    match header_value(&value.text) {
-        Ok(text) => Some((name.to_owned(), Secret::Inline(text))),
-        Err(complaint) => {
-            fields.note_at(value.at, format!("{name}: the value (not shown) {complaint}"));
-            None
-        }
-    }
-}
-
-fn header_value(text: &str) -> Result<String, Complaint> {
-    match text.chars().any(|c| c.is_control() && c != '\t') {
-        true => Err("holds a line break or another control character".to_owned()),
-        false => Ok(text.to_owned()),
-    }
-}
-
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-}
 
 /// `relabel_configs`, `metric_relabel_configs` or `write_relabel_configs`.
 pub fn rules(fields: &Fields<'_>, name: &str) -> Rules {
     let rules = fields.sections(name).into_iter().filter_map(|rule| {
+        let problems_before = rule.problem_count();
         let texts = |placed: Vec<Placed>| placed.into_iter().map(|placed| placed.text).collect();
         let spec = RuleSpec {
             source_labels: texts(rule.texts("source_labels")),
@@ -175,6 +23,8 @@ pub fn rules(fields: &Fields<'_>, name: &str) -> Rules {
             action: rule.optional_text("action"),
         };
         match Rule::new(spec) {
+            // What could not be read would only be told again, as missing.
+            _ if rule.problem_count() > problems_before => None,
             Ok(rule) => Some(rule),
             Err(error) => {
                 rule.note(error.key(), &error);
@@ -198,115 +48,22 @@ pub fn labels(fields: &Fields<'_>, name: &str) -> Labels<'static> {
     labels
 }
 
-/// `listen`, `tls_config` and `insecure`. Off loopback, clients must show a certificate or `insecure` be set.
-pub fn listener(fields: &Fields<'_>) -> (SocketAddr, Option<ServerTls>) {
-    let tls = fields.section("tls_config").map(|tls| {
-        let file = |name: &str| {
-            tls.path(name).unwrap_or_else(|| {
-                if !tls.has(name) {
-                    tls.missing(name);
-                }
-                PathBuf::new()
-            })
-        };
-        ServerTls {
-            cert_file: file("cert_file"),
-            key_file: file("key_file"),
-            client_ca_file: tls.path("client_ca_file"),
-        }
-    });
-    let listen = fields.read_optional("listen", address);
-    let is_insecure = fields.switch("insecure");
-    let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
-    if let Some(listen) = listen.filter(|listen| !listen.ip().to_canonical().is_loopback()) {
-        if !is_insecure && !asks_for_certificates {
-            let remedy = "tls_config with client_ca_file is needed, or insecure: true";
-            fields.note_value("listen", &listen.to_string(), format!("can be reached from other machines; {remedy}"));
-        }
-    }
-    (listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), tls)
-}
-
-fn address(text: &str) -> Result<SocketAddr, Complaint> {
-    let ip = text.rsplit_once(':').map(|(host, _)| host);
-    let literal = match (text.strip_prefix("localhost:"), ip) {
-        (Some(port), _) => format!("127.0.0.1:{port}"),
-        (None, Some("")) => {
-            return Err(format!("has no address; write \"0.0.0.0{}\" for all addresses", text.escape_debug()));
-        }
-        _ => text.to_owned(),
-    };
-    literal.parse().map_err(|_| "is not an address and a port, such as \"127.0.0.1:9698\" or \"[::1]:9698\"".to_owned())
-}
-
-/// The path of a URL, which begins with `/`.
-pub fn url_path(text: &str) -> Result<String, Complaint> {
-    match text.starts_with('/') {
-        _ if !is_visible(text) || text.contains('#') => Err("holds characters that a path cannot have".to_owned()),
-        true => Ok(text.to_owned()),
-        false => Err("is not a path that begins with \"/\"".to_owned()),
+/// A name that stands on one line of a log.
+pub fn name_text(text: &str) -> Result<String, Complaint> {
+    match text {
+        "" => Err("is empty".to_owned()),
+        _ if text.chars().any(char::is_control) => Err("holds a control character".to_owned()),
+        _ => Ok(text.to_owned()),
     }
 }
 
-/// An `http` or `https` URL without credentials. The complaint is a whole sentence and never repeats what may be a secret.
-pub fn url(text: &str) -> Result<Url, String> {
-    let shown = || quoted(text.split(['?', '#']).next().unwrap_or(""));
-    if text.contains('@') {
-        return Err(
-            "the URL (not shown) holds an \"@\", as in user:password@; use basic_auth for credentials".to_owned()
-        );
-    }
-    let example = "such as \"https://search.example:9200\"";
-    let (scheme, rest) = match text.split_once("://") {
-        Some(("http", rest)) => (Scheme::Http, rest),
-        Some(("https", rest)) => (Scheme::Https, rest),
-        _ => return Err(format!("{} is not an http or https URL, {example}", shown())),
-    };
-    if !is_visible(rest) || rest.contains('#') {
-        return Err(format!("{} holds characters that a URL cannot have", shown()));
-    }
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let (host, port) =
-        split_authority(authority).ok_or_else(|| format!("{} has no valid host and port, {example}", shown()))?;
-    let slash = if path.starts_with('/') { "" } else { "/" };
-    let port = port.unwrap_or(scheme.default_port());
-    Ok(Url { scheme, host: host.to_owned(), port, path_and_query: format!("{slash}{path}") })
-}
-
-/// Host, without brackets, and port.
-fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
-    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((ip, port)) => {
-            ip.parse::<IpAddr>().ok().filter(IpAddr::is_ipv6)?;
-            (ip, port)
-        }
-        None => {
-            let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
-            let is_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-            (Some(host).filter(|host| is_name && !host.is_empty())?, port)
-        }
-    };
-    match port.strip_prefix(':') {
-        None if port.is_empty() => Some((host, None)),
-        None => None,
-        Some(port) => Some((host, Some(values::port(port).ok()?))),
-    }
-}
-
-fn is_visible(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// A text that is not empty.
-pub fn not_empty(text: &str) -> Result<String, Complaint> {
-    if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-/// Notes every entry whose `name` another has already; says where.
-pub fn refuse_same_names(entries: &[Fields<'_>], name: &str) {
+/// Notes every entry whose text for `name` another has already; says where.
+pub fn refuse_same(entries: &[Fields<'_>], name: &str) {
+    // Port 0 is any port that is free.
+    let may_repeat = |text: &str| text.is_empty() || (name == "listen" && text.ends_with(":0"));
     let mut first: HashMap<String, Pos> = HashMap::new();
     for entry in entries {
-        let Some(text) = entry.optional_text(name).filter(|text| !text.is_empty()) else { continue };
+        let Some(text) = entry.optional_text(name).filter(|text| !may_repeat(text)) else { continue };
         match first.get(&text) {
             Some(at) => entry.note_value(name, &text, format!("is used twice; the first is on line {}", at.line)),
             None => {

@@ -1,9 +1,9 @@
 //! Typed reading of a YAML tree against a [`Section`], with all problems of a file collected in one go.
 //!
-//! Readers never fail: they note what is wrong and hand on a stand-in (the default), so that the rest of the file is looked
-//! at too. Whoever holds the [`Reader`] asks at the end whether there were problems, and uses nothing if so.
+//! Reading never fails: what is wrong is noted, and a stand-in (the default) is handed on, so that the rest of the file is
+//! looked at too. [`Reader::finish`] tells at the end whether there were problems, and then nothing that was read is used.
 //!
-//! A message repeats a value only where a single value of the wrong form was typed, and never of a key that is a secret.
+//! A message repeats a value only where a single value of the wrong form was typed, and never the value of a secret.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::{Pos, Problem, Problems, quoted};
-use super::schema::{Absent, Key, Section, Type, advice};
+use super::schema::{Absent, Key, Section, Type, listed};
 use super::values::{self, Complaint};
 use super::variables::{Environment, expand};
 use super::yaml::{Entry, Kind, Node};
@@ -21,12 +21,12 @@ use super::yaml::{Entry, Kind, Node};
 pub struct Reader<'a> {
     file: Arc<str>,
     folder: PathBuf,
-    environment: Option<Environment<'a>>,
+    environment: Environment<'a>,
     problems: RefCell<Vec<Problem>>,
     files: RefCell<Vec<NamedFile>>,
 }
 
-/// A file that a configuration names: a certificate, a key, a secret. Whether it is there is not looked at while reading.
+/// A file that a configuration names: a certificate, a key, a secret. Reading does not look whether it is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedFile {
     /// The key that names it.
@@ -40,41 +40,28 @@ pub struct NamedFile {
 }
 
 impl<'a> Reader<'a> {
-    /// For a file whose variables are not expanded, as everything that is not the main configuration.
-    pub fn new(file: Arc<str>) -> Self {
-        Self {
-            file,
-            folder: PathBuf::new(),
-            environment: None,
-            problems: RefCell::default(),
-            files: RefCell::default(),
-        }
-    }
-
-    /// For the main configuration: relative paths are joined to `folder`, variables are looked up.
-    pub fn with_environment(file: Arc<str>, folder: PathBuf, environment: Environment<'a>) -> Self {
-        Self { folder, environment: Some(environment), ..Self::new(file) }
+    /// Reads a file of that name: relative paths in it are joined to `folder`, variables are looked up.
+    pub fn new(file: Arc<str>, folder: PathBuf, environment: Environment<'a>) -> Self {
+        Self { file, folder, environment, problems: RefCell::default(), files: RefCell::default() }
     }
 
     /// Opens `node` as a mapping with the keys of `section`; other keys are problems.
     pub fn open(&'a self, node: &'a Node, section: &'static Section) -> Fields<'a> {
-        let fields = self.open_lenient(node, section);
-        for entry in fields.entries.iter().filter(|entry| section.key(&entry.key).is_none()) {
-            self.note(entry.at, format!("{}: {}", shown_key(&entry.key), section.complaint(&entry.key)));
-        }
-        fields
+        self.open_as(section.name, node, section)
     }
 
-    /// As [`Self::open`], but other keys are left alone.
-    pub fn open_lenient(&'a self, node: &'a Node, section: &'static Section) -> Fields<'a> {
+    fn open_as(&'a self, name: &str, node: &'a Node, section: &'static Section) -> Fields<'a> {
         let (entries, is_broken): (&[Entry], bool) = match &node.kind {
             Kind::Mapping(entries) => (entries, false),
             Kind::Null => (&[], false),
             _ => {
-                self.note(node.at, format!("{}: expected a mapping, found {}", section.name, node.kind_name()));
+                self.note(node.at, format!("{name}: expected a mapping, found {}", node.kind_name()));
                 (&[], true)
             }
         };
+        for entry in entries.iter().filter(|entry| section.key(&entry.key).is_none()) {
+            self.note(entry.at, format!("{}: {}", shown_key(&entry.key), section.complaint(&entry.key)));
+        }
         Fields { reader: self, section, at: node.at, entries, is_broken }
     }
 
@@ -83,18 +70,14 @@ impl<'a> Reader<'a> {
         self.problems.borrow_mut().push(Problem { file: self.file.clone(), at, message: message.into() });
     }
 
-    /// Whether anything was wrong so far.
-    pub fn has_problems(&self) -> bool {
-        !self.problems.borrow().is_empty()
-    }
-
     /// Ends the reading: `value` and the files that were named, or what was wrong, in the order of the file.
     pub fn finish<T>(self, value: T) -> Result<(T, Vec<NamedFile>), Problems> {
         let mut problems = self.problems.into_inner();
         if problems.is_empty() {
             return Ok((value, self.files.into_inner()));
         }
-        problems.sort_by_key(|problem| problem.at);
+        // A key that is read twice, to be compared with others first, tells its problem twice.
+        problems.sort_by(|a, b| a.at.cmp(&b.at).then_with(|| a.message.cmp(&b.message)));
         problems.dedup();
         Err(Problems(problems))
     }
@@ -117,8 +100,7 @@ pub struct Fields<'a> {
     is_broken: bool,
 }
 
-/// A text of a list or a mapping, and where it stands.
-#[derive(Clone, Debug, PartialEq)]
+/// A text of a list or a mapping, and where it stands. It may be a secret, so it cannot be printed as it is.
 pub struct Placed {
     /// The key, in a mapping; empty in a list.
     pub key: String,
@@ -129,11 +111,6 @@ pub struct Placed {
 }
 
 impl<'a> Fields<'a> {
-    /// Where the mapping begins.
-    pub fn start(&self) -> Pos {
-        self.at
-    }
-
     /// Whether the key has a value.
     pub fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
@@ -149,6 +126,11 @@ impl<'a> Fields<'a> {
         self.reader.note(self.place_of(name), format!("{name}: {message}"));
     }
 
+    /// How many problems the file has so far: tells whether a part of it could be read as it is.
+    pub fn problem_count(&self) -> usize {
+        self.reader.problems.borrow().len()
+    }
+
     /// Notes a problem at a place within this mapping.
     pub fn note_at(&self, at: Pos, message: impl Into<String>) {
         self.reader.note(at, message);
@@ -157,24 +139,17 @@ impl<'a> Fields<'a> {
     /// Notes a problem with the value of a key, which is repeated unless it is a secret: `KEY: "VALUE" COMPLAINT`.
     pub fn note_value(&self, name: &str, value: &str, complaint: impl std::fmt::Display) {
         let is_secret = self.section.key(name).is_none_or(|key| key.is_secret);
-        self.note(
-            name,
-            format!("{} {complaint}", if is_secret { "the value (not shown)".to_owned() } else { quoted(value) }),
-        );
+        let shown = if is_secret { "the value (not shown)".to_owned() } else { quoted(value) };
+        self.note(name, format!("{shown} {complaint}"));
     }
 
     /// Notes a problem when more than one of the keys has a value; says which do, at the last of them.
-    pub fn at_most_one_of(&self, names: &[&str]) -> bool {
+    pub fn at_most_one_of(&self, names: &[&str]) {
         let mut given: Vec<&str> = names.iter().copied().filter(|name| self.has(name)).collect();
         given.sort_by_key(|name| self.place_of(name));
-        let Some((last, [.., first])) = given.split_last() else { return true };
-        self.note(last, format!("{first} is given too; leave one of them out"));
-        false
-    }
-
-    /// A text; the default, or `""`, where there is none.
-    pub fn text(&self, name: &str) -> String {
-        self.read(name, as_text)
+        if let Some((last, [.., first])) = given.split_last() {
+            self.note(last, format!("{first} is given too; leave one of them out"));
+        }
     }
 
     /// A text.
@@ -189,7 +164,7 @@ impl<'a> Fields<'a> {
 
     /// A duration.
     pub fn optional_duration(&self, name: &str) -> Option<Duration> {
-        self.read_optional(name, values::duration)
+        self.read_bounded(name, &values::duration)
     }
 
     /// A size in bytes; the default where there is none.
@@ -199,7 +174,7 @@ impl<'a> Fields<'a> {
 
     /// A size in bytes.
     pub fn optional_size(&self, name: &str) -> Option<u64> {
-        self.read_optional(name, values::size)
+        self.read_bounded(name, &values::size)
     }
 
     /// A whole number; the default where there is none.
@@ -209,7 +184,7 @@ impl<'a> Fields<'a> {
 
     /// A whole number.
     pub fn optional_count(&self, name: &str) -> Option<usize> {
-        self.read_optional(name, as_count)
+        self.read_bounded(name, &as_count)
     }
 
     /// true or false; the default where there is none.
@@ -251,11 +226,15 @@ impl<'a> Fields<'a> {
 
     /// One of a few words, by the name that the configuration uses for it.
     pub fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Option<T> {
+        debug_assert!(
+            matches!(self.known(name)?.kind, Type::Choice(words) if choices.iter().map(|(word, _)| word).eq(words)),
+            "the choices for {name} are not those of the table"
+        );
         self.read_optional(name, |text| {
             let found = choices.iter().find(|(word, _)| *word == text);
             found.map(|(_, value)| *value).ok_or_else(|| {
                 let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-                format!("is no {name}{}", advice(text, &words))
+                format!("is not known here; choices are {}", listed(&words))
             })
         })
     }
@@ -312,24 +291,25 @@ impl<'a> Fields<'a> {
     pub fn section(&self, name: &str) -> Option<Fields<'a>> {
         let node = self.value(name)?;
         match self.known(name)?.kind {
-            Type::Section(section) => Some(self.reader.open(node, section)),
+            Type::Section(section) => Some(self.reader.open_as(name, node, section)),
             _ => None,
         }
     }
 
-    /// A mapping with keys of its own, all of which have their defaults where it is absent.
-    pub fn section_or_defaults(&self, name: &str) -> Option<Fields<'a>> {
-        match self.known(name)?.kind {
-            Type::Section(section) if !self.has(name) => Some(Fields { section, entries: &[], ..*self }),
-            _ => self.section(name),
-        }
+    /// A mapping with keys of its own, each with its default where the mapping is absent.
+    pub fn section_or_defaults(&self, name: &str) -> Fields<'a> {
+        let section = match self.known(name).map(|key| key.kind) {
+            Some(Type::Section(section)) => section,
+            _ => self.section,
+        };
+        self.section(name).unwrap_or(Fields { section, entries: &[], ..*self })
     }
 
     /// A list of mappings; empty where there is none.
     pub fn sections(&self, name: &str) -> Vec<Fields<'a>> {
         match self.known(name).map(|key| key.kind) {
             Some(Type::Sections(section)) => {
-                self.items(name).iter().map(|item| self.reader.open(item, section)).collect()
+                self.items(name).iter().map(|item| self.reader.open_as(name, item, section)).collect()
             }
             _ => Vec::new(),
         }
@@ -339,7 +319,9 @@ impl<'a> Fields<'a> {
     pub fn section_map(&self, name: &str) -> Vec<(&'a str, Pos, Fields<'a>)> {
         match self.known(name).map(|key| key.kind) {
             Some(Type::SectionMap(section)) => {
-                let open = |entry: &'a Entry| (entry.key.as_str(), entry.at, self.reader.open(&entry.value, section));
+                let open = |entry: &'a Entry| {
+                    (entry.key.as_str(), entry.at, self.reader.open_as(&shown_key(&entry.key), &entry.value, section))
+                };
                 self.map_entries(name).iter().map(open).collect()
             }
             _ => Vec::new(),
@@ -362,12 +344,14 @@ impl<'a> Fields<'a> {
             .filter(|node| node.kind != Kind::Null)
     }
 
-    /// Whether the key has `[]` as its value.
-    pub fn is_empty_list(&self, name: &str) -> bool {
-        self.value(name).is_some_and(|node| matches!(&node.kind, Kind::Sequence(items) if items.is_empty()))
+    /// Notes a problem where the key has `[]` as its value.
+    pub fn refuse_empty_list(&self, name: &str) {
+        if self.value(name).is_some_and(|node| matches!(&node.kind, Kind::Sequence(items) if items.is_empty())) {
+            self.note(name, "an empty list; at least one is needed");
+        }
     }
 
-    /// Whether there are keys that are refused with a sentence of their own: that sentence is enough then.
+    /// Whether there are keys that are refused with a sentence of their own; that may be all there is to say.
     pub fn has_foreign(&self) -> bool {
         self.entries.iter().any(|entry| self.section.foreign.iter().any(|(key, _)| *key == entry.key))
     }
@@ -407,10 +391,10 @@ impl<'a> Fields<'a> {
             self.expected(key.name, "a single value", node);
             return None;
         };
-        let Some(environment) = self.reader.environment.filter(|_| !key.is_verbatim) else {
+        if key.is_verbatim {
             return Some(Cow::Borrowed(text));
-        };
-        match expand(text, environment) {
+        }
+        match expand(text, self.reader.environment) {
             Ok(text) => Some(text),
             Err(unset) => {
                 let name = unset.0;
@@ -433,7 +417,12 @@ impl<'a> Fields<'a> {
 
     fn items(&self, name: &str) -> &'a [Node] {
         match self.value(name) {
-            None => &[],
+            None => {
+                if self.known(name).is_some_and(|key| key.absent == Absent::Error) {
+                    self.missing(name);
+                }
+                &[]
+            }
             Some(Node { kind: Kind::Sequence(items), .. }) => items,
             Some(node) => {
                 self.expected(name, "a list", node);
@@ -475,7 +464,10 @@ mod tests {
     static INNER: Section = Section {
         name: "inner",
         about: "",
-        keys: &[Key::new("secret", Type::Duration, "").secret(), Key::new("regex", Type::Text, "").verbatim()],
+        keys: &[
+            Key::new("secret", Type::Duration, "").secret().within("", "1m"),
+            Key::new("regex", Type::Text, "").verbatim(),
+        ],
         foreign: &[("outer", "not here; it belongs one level up")],
     };
     static OUTER: Section = Section {
@@ -498,7 +490,7 @@ mod tests {
     fn read(text: &str) -> (String, String) {
         let node = parse(&"f".into(), text.as_bytes(), &DISCOVERY_FILE).unwrap().unwrap();
         let environment = |name: &str| (name == "SET").then(|| "20s".to_owned());
-        let reader = Reader::with_environment("f".into(), "/etc".into(), &environment);
+        let reader = Reader::new("f".into(), "/etc".into(), &environment);
         let fields = reader.open(&node, &OUTER);
         let mut seen = format!("{:?} {} {}", fields.duration("interval"), fields.count("port"), fields.switch("on"));
         seen += &format!(" {:?}", fields.choice("format", &[("json", 1), ("text", 2)]));
@@ -540,12 +532,12 @@ mod tests {
             "f:1:1: port is missing in outer",
             "f:2:11: interval: \"15x\" is not a duration; write a number and a unit, such as \"500ms\", \"15s\" or \"2m\"",
             "f:3:5: on: \"maybe\" is neither true nor false",
-            "f:4:9: format: \"jsn\" is no format; did you mean \"json\"?",
+            "f:4:9: format: \"jsn\" is not known here; choices are \"json\" and \"text\"",
             "f:5:9: labels: expected a mapping, found a list",
             "f:6:7: list: expected a list, found a single value",
             "f:7:17: secret: the value (not shown) is not a duration; write a number and a unit, such as \"500ms\", \"15s\" or \"2m\"",
             "f:7:25: outer: not here; it belongs one level up",
-            "f:8:10: inner: expected a mapping, found a single value",
+            "f:8:10: inners: expected a mapping, found a single value",
             "f:8:26: regex: expected a single value, found a list",
             "f:8:44: secret: the variable NONE is not set; set it, or give a default: ${NONE:-default}",
             "f:9:1: \"\\n\": no such key in outer; choices are \"interval\", \"port\", \"on\", \"format\", \"labels\", \"list\", \"inner\" and \"inners\"",
@@ -557,5 +549,6 @@ mod tests {
     fn bounds_hold() {
         assert_eq!(read("{port: 1, interval: 25h}").1, "f:1:21: interval: \"25h\" is above 24h");
         assert_eq!(read("{port: 1, interval: 0}").1, "f:1:21: interval: \"0\" is below 1ms");
+        assert_eq!(read("{port: 1, inner: {secret: 1h}}").1, "f:1:27: secret: the value (not shown) is above 1m");
     }
 }

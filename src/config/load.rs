@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::checked::Config;
-use super::common::refuse_same_names;
+use super::common::refuse_same;
 use super::fields::{Fields, NamedFile, Reader};
 use super::problem::{Pos, Problem, Problems};
 use super::raw::ROOT;
 use super::variables::Environment;
 use super::{output, scrape, yaml};
+use crate::net::text::io_words;
 
 /// Where the configuration is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,37 +91,35 @@ pub fn load(source: &Source, environment: Environment<'_>) -> Result<Config, Pro
 pub fn load_with_files(source: &Source, environment: Environment<'_>) -> Result<(Config, Vec<NamedFile>), Problems> {
     let file: Arc<str> = source.name().into();
     let problem = |message: String| Problem { file: file.clone(), at: Pos::default(), message };
-    let text = source.read(environment).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    let text = source.read(environment).map_err(|error| problem(format!("cannot be read: {}", io_words(&error))))?;
     let tree = yaml::parse(&file, &text, &yaml::MAIN_FILE)?;
     let tree = tree.ok_or_else(|| problem("the configuration is empty; at least \"outputs\" is needed".to_owned()))?;
 
-    let reader = Reader::with_environment(file.clone(), source.folder().to_path_buf(), environment);
+    let reader = Reader::new(file, source.folder().to_path_buf(), environment);
     let config = root(&reader.open(&tree, &ROOT));
-    // `config` is not used where there were problems.
-    let (config, files) = reader.finish(config)?;
-    match config {
-        Some(config) => Ok((config, files)),
-        None => Err(problem("cannot be used".to_owned()).into()),
-    }
+    reader.finish(config)
 }
 
-fn root(fields: &Fields<'_>) -> Option<Config> {
-    let (global, defaults) = scrape::global(&fields.section_or_defaults("global")?);
+/// Not to be used where a problem was noted.
+fn root(fields: &Fields<'_>) -> Config {
+    let (global, defaults) = scrape::global(&fields.section_or_defaults("global"));
     let scrapes = fields.sections("scrape_configs");
-    refuse_same_names(&scrapes, "job_name");
     let outputs = fields.sections("outputs");
-    refuse_same_names(&outputs, "name");
-    if outputs.is_empty() {
-        match fields.is_empty_list("outputs") {
-            true => fields.note("outputs", "an empty list; at least one is needed"),
-            false if !fields.has("outputs") => fields.missing("outputs"),
-            false => {}
-        }
-    }
-    Some(Config {
+    fields.refuse_empty_list("outputs");
+    refuse_what_is_used_twice(fields, &scrapes, &outputs);
+    Config {
         global,
         scrapes: scrapes.iter().map(|scrape| Arc::new(scrape::scrape_config(scrape, &defaults))).collect(),
         outputs: outputs.iter().filter_map(output::output).map(Arc::new).collect(),
         admin: output::admin(fields),
-    })
+    }
+}
+
+/// Names, ports that are listened on, and files that are written belong to one entry each.
+fn refuse_what_is_used_twice(root: &Fields<'_>, scrapes: &[Fields<'_>], outputs: &[Fields<'_>]) {
+    let of_outputs = |kind: &'static str| outputs.iter().filter_map(move |output| output.section(kind));
+    refuse_same(scrapes, "job_name");
+    refuse_same(outputs, "name");
+    refuse_same(&of_outputs("expose").chain(root.section("admin")).collect::<Vec<_>>(), "listen");
+    refuse_same(&of_outputs("file").collect::<Vec<_>>(), "path");
 }

@@ -1,21 +1,29 @@
-//! The configuration: what the user typed, and what the program uses.
+//! The configuration: from what the user typed to what the program uses.
 //!
-//! `load` reads YAML with positions and variables, `raw` says which keys there are and collects every error of a file,
-//! `checked` is the result: it cannot be wrong. Nothing here acts.
+//! - `yaml` makes a bounded tree in which every value knows its place.
+//! - `raw` has the tables of keys, `schema` the words that they are written in; docs/config.md is written from them too.
+//! - `fields` reads the tree against a table, expands `variables`, and collects every `problem` of a file.
+//! - `scrape`, `output`, and what they share in `tls`, `http` and `common`, check what keys mean together.
+//! - `checked` is the result: complete, and free of contradictions.
+//!
+//! Nothing here acts: no name is resolved, and no file is opened but the configuration itself.
 
 pub mod checked;
 mod common;
 pub mod fields;
+mod http;
 mod load;
 mod output;
 mod problem;
 pub mod raw;
 pub mod schema;
 mod scrape;
+mod tls;
 pub mod values;
 mod variables;
 pub mod yaml;
 
+pub use fields::NamedFile;
 pub use load::{FILE_VARIABLE, Source, SourceError, YAML_VARIABLE, load, load_with_files};
 pub use problem::{Pos, Problem, Problems, quoted};
 pub use variables::Environment;

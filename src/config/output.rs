@@ -1,49 +1,42 @@
 //! `outputs` and `admin`.
 
-use std::path::PathBuf;
-
 use super::checked::{
     Admin, Auth, Batch, BulkAction, DocumentShape, Elasticsearch, Expose, FileFormat, FileOutput, HttpOutput, OnFull,
     OutputConfig, OutputKind, Queue,
 };
-use super::common::{auth, client_tls, listener, not_empty, plain_headers, rules, secret, url, url_path};
+use super::common::{name_text, rules};
 use super::fields::Fields;
+use super::http::{auth, plain_headers, secret, token, url, url_path};
 use super::schema::listed;
+use super::tls::client_tls;
+use super::tls::listener;
 
 /// One entry of `outputs`; `None` where it cannot be told which kind it is. Then a problem was noted.
 pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
-    let name = fields.read_optional("name", not_empty).unwrap_or_default();
+    let name = fields.read_optional("name", name_text).unwrap_or_default();
     let kind = kind(fields);
     if let Some(OutputKind::Expose(_)) = kind {
         for key in ["batch", "queue"].iter().filter(|key| fields.has(key)) {
             fields.note(key, "not used by expose, which serves the latest scrapes; leave it out");
         }
     }
-    let (batch, queue) = (batch(fields), queue(fields));
-    Some(OutputConfig {
-        name,
-        kind: kind?,
-        batch: batch?,
-        queue: queue?,
-        write_relabel: rules(fields, "write_relabel_configs"),
-    })
+    // Read also where the kind is not known: all problems are told at once.
+    let (batch, queue, write_relabel) = (batch(fields), queue(fields), rules(fields, "write_relabel_configs"));
+    Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
 const KINDS: [&str; 3] = ["elasticsearch", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
-        // `expose:` with nothing behind it is an endpoint with its defaults.
-        return match fields.is_null("expose") {
-            true => fields.section_or_defaults("expose").map(|expose| OutputKind::Expose(self::expose(&expose))),
-            false => {
-                let is_foreign = fields.has_foreign();
-                if !is_foreign {
-                    fields.note_at(fields.start(), format!("an output needs one of {}", listed(&KINDS)));
-                }
-                None
-            }
-        };
+        // `expose:` with nothing behind it is the endpoint with its defaults.
+        if fields.is_null("expose") {
+            return Some(OutputKind::Expose(expose(&fields.section_or_defaults("expose"))));
+        }
+        if !fields.has_foreign() {
+            fields.missing(&format!("one of {}", listed(&KINDS)));
+        }
+        return None;
     }
     fields.at_most_one_of(&KINDS);
     let elasticsearch = fields.section("elasticsearch").map(|f| OutputKind::Elasticsearch(elasticsearch(&f)));
@@ -52,25 +45,25 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     elasticsearch.or(expose).or(file)
 }
 
-fn batch(fields: &Fields<'_>) -> Option<Batch> {
-    let fields = fields.section_or_defaults("batch")?;
-    Some(Batch {
+fn batch(fields: &Fields<'_>) -> Batch {
+    let fields = fields.section_or_defaults("batch");
+    Batch {
         max_samples: fields.count("max_samples"),
         max_bytes: to_usize(fields.size("max_bytes")),
         flush_interval: fields.duration("flush_interval"),
         flush_jitter: fields.duration("flush_jitter"),
-    })
+    }
 }
 
-fn queue(fields: &Fields<'_>) -> Option<Queue> {
-    let fields = fields.section_or_defaults("queue")?;
+fn queue(fields: &Fields<'_>) -> Queue {
+    let fields = fields.section_or_defaults("queue");
     let on_full = [("drop_oldest", OnFull::DropOldest), ("drop_newest", OnFull::DropNewest)];
-    Some(Queue {
+    Queue {
         max_samples: fields.count("max_samples"),
         max_bytes: to_usize(fields.size("max_bytes")),
         max_age: fields.duration("max_age"),
         on_full: fields.choice("on_full", &on_full).unwrap_or_default(),
-    })
+    }
 }
 
 fn to_usize(bytes: u64) -> usize {
@@ -103,19 +96,16 @@ fn elasticsearch(fields: &Fields<'_>) -> Elasticsearch {
 
 fn elasticsearch_auth(fields: &Fields<'_>) -> Auth {
     fields.at_most_one_of(&["basic_auth", "authorization", "api_key", "api_key_file"]);
-    match secret(fields, "api_key", "api_key_file") {
+    let other = auth(fields);
+    match secret(fields, ["api_key", "api_key_file"], token) {
         Some(credentials) => Auth::Header { scheme: "ApiKey".to_owned(), credentials },
-        None => auth(fields),
+        None => other,
     }
 }
 
 fn urls(fields: &Fields<'_>) -> Vec<crate::net::Url> {
+    fields.refuse_empty_list("urls");
     let texts = fields.texts("urls");
-    if !fields.has("urls") {
-        fields.missing("urls");
-    } else if fields.is_empty_list("urls") {
-        fields.note("urls", "an empty list; at least one is needed");
-    }
     let urls = texts.iter().filter_map(|placed| match url(&placed.text) {
         Ok(url) => Some(url),
         Err(message) => {
@@ -167,7 +157,6 @@ fn expose(fields: &Fields<'_>) -> Expose {
     let (listen, tls) = listener(fields);
     let path = fields.read_optional("path", |path| match path {
         "/-/healthy" | "/-/ready" => Err("is taken by the health checks".to_owned()),
-        _ if path.contains('?') => Err("has a query".to_owned()),
         _ => url_path(path),
     });
     Expose { listen, path: path.unwrap_or_default(), tls, timestamps: fields.switch("timestamps") }
@@ -184,7 +173,7 @@ fn file(fields: &Fields<'_>) -> FileOutput {
     };
     let formats = [("json", FileFormat::Json), ("text", FileFormat::Text)];
     let output = FileOutput {
-        path: path.map(PathBuf::from),
+        path,
         format: fields.choice("format", &formats).unwrap_or(FileFormat::Json),
         rotate_bytes: fields.size("rotate_size"),
         rotate_keep: fields.count("rotate_keep"),
@@ -200,6 +189,6 @@ pub fn admin(root: &Fields<'_>) -> Option<Admin> {
     if root.is_null("admin") {
         return None;
     }
-    let (listen, tls) = listener(&root.section_or_defaults("admin")?);
+    let (listen, tls) = listener(&root.section_or_defaults("admin"));
     Some(Admin { listen, tls })
 }

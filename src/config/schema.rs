@@ -1,7 +1,7 @@
 //! Which keys there are: the words for a table of them, and the suggestion for a word that is none.
 //!
-//! A [`Section`] drives the reader ([`Fields`](super::fields::Fields)): its defaults and bounds are the ones that count, not
-//! copies of them. docs/config.md is written from the same tables.
+//! A [`Section`] drives the reader ([`Fields`](super::fields::Fields)): its defaults and bounds are the ones that count,
+//! not copies of them. docs/config.md is written from the same tables.
 
 /// The keys of one mapping.
 #[derive(Debug)]

@@ -1,20 +1,20 @@
 //! `global` and `scrape_configs`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::checked::{Discovery, FileSd, Global, Limits, OnBadLine, PromScraperSd, ScrapeConfig, StaticGroup};
-use super::common::{auth, client_tls, http_headers, labels, not_empty, rules, url_path};
+use super::common::{labels, name_text, rules};
 use super::fields::Fields;
+use super::http::{auth, host, http_headers, url_path};
 use super::problem::quoted;
+use super::raw::PROM_SCRAPER_FILES;
+use super::tls::client_tls;
 use crate::model::Labels;
 use crate::net::Scheme;
 
 /// Bytes of one line of an exposition, at most.
 const LINE_BYTES_MAX: usize = 1 << 20;
-
-/// Globs of BOSH jobs' announcements, as the original scraper has them.
-const PROM_SCRAPER_FILES: [&str; 2] =
-    ["/var/vcap/jobs/*/config/prom_scraper_config.yml", "/var/vcap/jobs/*/config/metric_port.yml"];
 
 /// What scrape configurations inherit from `global`.
 pub struct Defaults {
@@ -28,10 +28,9 @@ pub struct Defaults {
 /// `global`: what concerns the process, and what scrape configurations inherit.
 pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
     let interval = fields.duration("scrape_interval");
-    let timeout = fields.duration("scrape_timeout");
-    let is_explicit = fields.has("scrape_timeout");
-    if is_explicit && timeout > interval {
-        fields.note("scrape_timeout", TIMEOUT_ABOVE_INTERVAL);
+    let timeout = fields.optional_duration("scrape_timeout");
+    if fields.has("scrape_timeout") {
+        refuse_timeout_above(fields, timeout, fields.optional_duration("scrape_interval"));
     }
     let limits = Limits {
         body_bytes: body_limit(fields.size("body_size_limit")),
@@ -44,7 +43,7 @@ pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
     };
     let defaults = Defaults {
         interval,
-        timeout: timeout.min(interval),
+        timeout: timeout.unwrap_or_default().min(interval),
         jitter: fields.duration("scrape_jitter"),
         limits,
         external_labels: labels(fields, "external_labels"),
@@ -52,7 +51,17 @@ pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
     (Global { shutdown_timeout: fields.duration("shutdown_timeout") }, defaults)
 }
 
-const TIMEOUT_ABOVE_INTERVAL: &str = "above scrape_interval; a scrape must end before the next one begins";
+/// Either is `None` where it is wrong already.
+fn refuse_timeout_above(fields: &Fields<'_>, timeout: Option<Duration>, interval: Option<Duration>) {
+    if timeout.is_some_and(|timeout| interval.is_some_and(|interval| timeout > interval)) {
+        let typed = fields.optional_text("scrape_timeout").unwrap_or_default();
+        fields.note_value(
+            "scrape_timeout",
+            &typed,
+            "is above scrape_interval; a scrape must end before the next one begins",
+        );
+    }
+}
 
 /// In Prometheus 0 is no limit: then nothing is above it.
 fn body_limit(bytes: u64) -> u64 {
@@ -61,16 +70,16 @@ fn body_limit(bytes: u64) -> u64 {
 
 /// One entry of `scrape_configs`.
 pub fn scrape_config(fields: &Fields<'_>, defaults: &Defaults) -> ScrapeConfig {
-    let scrape_interval = fields.optional_duration("scrape_interval").unwrap_or(defaults.interval);
+    let own_interval = fields.optional_duration("scrape_interval");
     let own_timeout = fields.optional_duration("scrape_timeout");
-    if own_timeout.is_some_and(|timeout| timeout > scrape_interval) {
-        fields.note("scrape_timeout", TIMEOUT_ABOVE_INTERVAL);
-    }
+    let scrape_interval = own_interval.unwrap_or(defaults.interval);
+    let is_interval_wrong = own_interval.is_none() && fields.has("scrape_interval");
+    refuse_timeout_above(fields, own_timeout, Some(scrape_interval).filter(|_| !is_interval_wrong));
     fields.at_most_one_of(&["basic_auth", "authorization"]);
     let schemes = [("http", Scheme::Http), ("https", Scheme::Https)];
     let on_bad_line = [("skip", OnBadLine::Skip), ("fail", OnBadLine::Fail)];
     ScrapeConfig {
-        job_name: fields.read_optional("job_name", not_empty).unwrap_or_default(),
+        job_name: fields.read_optional("job_name", name_text).unwrap_or_default(),
         discovery: discovery(fields),
         scheme: fields.choice("scheme", &schemes).unwrap_or_default(),
         metrics_path: fields.read_optional("metrics_path", url_path).unwrap_or_default(),
@@ -109,7 +118,7 @@ fn limits(fields: &Fields<'_>, inherited: &Limits) -> Limits {
     }
 }
 
-fn params(fields: &Fields<'_>) -> std::collections::BTreeMap<String, Vec<String>> {
+fn params(fields: &Fields<'_>) -> BTreeMap<String, Vec<String>> {
     let params = fields.texts_map("params").into_iter();
     params.map(|(name, values)| (name, values.into_iter().map(|value| value.text).collect())).collect()
 }
@@ -123,9 +132,6 @@ fn discovery(fields: &Fields<'_>) -> Discovery {
 }
 
 fn static_group(fields: &Fields<'_>) -> StaticGroup {
-    if !fields.has("targets") {
-        fields.missing("targets");
-    }
     let targets = fields.texts("targets").into_iter().filter_map(|target| {
         let complaint = match target.text.as_str() {
             "" => "is empty; write host:port",
@@ -147,9 +153,6 @@ fn static_group(fields: &Fields<'_>) -> StaticGroup {
 }
 
 fn file_sd(fields: &Fields<'_>) -> FileSd {
-    if !fields.has("files") {
-        fields.missing("files");
-    }
     let endings = [".json", ".yml", ".yaml"];
     for file in fields.texts("files") {
         if !endings.iter().any(|ending| file.text.ends_with(ending)) {
@@ -173,17 +176,8 @@ fn prom_scraper_sd(fields: &Fields<'_>) -> PromScraperSd {
     }
 }
 
-/// A host name or address, without brackets.
-fn host(text: &str) -> Result<String, String> {
-    let text = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let is_name = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-    match text.parse::<std::net::IpAddr>().is_ok() || (is_name && !text.is_empty()) {
-        true => Ok(text.to_owned()),
-        false => Err("is not a host name or address; the port comes from the file".to_owned()),
-    }
-}
-
 fn globs(fields: &Fields<'_>) -> Vec<String> {
+    fields.refuse_empty_list("files");
     let mut globs = Vec::new();
     for file in fields.texts("files") {
         if file.text.is_empty() {

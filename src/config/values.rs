@@ -1,6 +1,6 @@
 //! Texts that stand for numbers: durations, sizes, switches, counts.
 //!
-//! Each reader says for a wrong text what it is not and what to write, as the end of a sentence that begins with the text.
+//! Each reader says of a wrong text what it is not and what to write: the end of a sentence that begins with the text.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ pub fn duration(text: &str) -> Result<Duration, Complaint> {
     u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| "is more than 584 years".to_owned())
 }
 
-/// A duration as Go's `time.ParseDuration` reads it, in nanoseconds: it may be negative. Days, weeks and years are read too.
+/// A duration as Go's `time.ParseDuration` reads it, in nanoseconds: it may be negative. Days, weeks and years are read
+/// too.
 pub fn signed_duration_ns(text: &str) -> Result<i64, Complaint> {
     let (is_negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),

@@ -1,7 +1,7 @@
 //! `${NAME}` and `${NAME:-default}` in the values of the main configuration.
 //!
-//! A name is `[A-Za-z_][A-Za-z0-9_]*`; so `${1}` of a relabel rule is none. `$${` is a literal `${`. Any other `$` stays. What
-//! a variable holds is not expanded again.
+//! A name is `[A-Za-z_][A-Za-z0-9_]*`; so `${1}` of a relabel rule is none. `$${` is a literal `${`. Any other `$` stays.
+//! What a variable holds is not expanded again.
 
 use std::borrow::Cow;
 

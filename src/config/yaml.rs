@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use granit_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, Tag};
 
 use super::problem::{Pos, Problem, quoted};
 
@@ -115,10 +115,31 @@ fn read(input: &[u8], limits: &Limits) -> Result<Option<Node>, Fault> {
     for event in Parser::new_from_str_with_options(text, options) {
         match event {
             Ok((event, span)) => builder.take(event, pos(&span.start))?,
-            Err(error) => return fault(pos(error.marker()), format!("not YAML: {}", error.kind())),
+            Err(error) => return fault(pos(error.marker()), syntax_words(error.kind(), limits)),
         }
     }
     Ok(builder.root)
+}
+
+/// What usually lies behind a syntax error; the parser's own words for the rest. They never repeat the source.
+fn syntax_words(kind: &ErrorKind, limits: &Limits) -> String {
+    let words = match kind {
+        ErrorKind::RecursionLimitExceeded => return format!("nested deeper than {} levels", limits.depth_max),
+        ErrorKind::ExpectedBlockMappingKey => "this line is not indented as the keys above it",
+        ErrorKind::ExpectedBlockSequenceEntry => "this line is in a list and does not begin with \"-\"",
+        ErrorKind::MappingValueNotAllowed => {
+            "a colon where no key can be; is the line above a key without its colon, or a value with \": \" not quoted?"
+        }
+        ErrorKind::ExpectedFlowMappingSeparator => {
+            "expected \",\" or \"}\"; within braces, a value such as \"${NAME}\" needs its quotes"
+        }
+        ErrorKind::TabInBlockIndentation | ErrorKind::TabNotAllowed | ErrorKind::TabInIndentation => {
+            "a tab where only spaces can be"
+        }
+        ErrorKind::UnexpectedCharacter { .. } => "a value cannot begin with this character; quote the value",
+        _ => return format!("not YAML: {kind}"),
+    };
+    format!("not YAML: {words}")
 }
 
 fn pos(mark: &Marker) -> Pos {
@@ -437,6 +458,18 @@ mod tests {
             ("a: 1\n---\nb: 2\n", "f:3:1: a second document; a file holds one"),
             ("a: [1, 2\nb: 3", "f:2:2: not YAML: illegal placement of ':' indicator"),
             ("a: *nope", "f:1:4: not YAML: while parsing node, found unknown anchor"),
+            ("a:\n  b: 1\n c: 2\n", "f:3:2: not YAML: this line is not indented as the keys above it"),
+            ("- a\nb: 1\n", "f:2:1: not YAML: this line is in a list and does not begin with \"-\""),
+            (
+                "a:\n  b:1\n  c: 2\n",
+                "f:3:4: not YAML: a colon where no key can be; is the line above a key without its colon, or a value with \": \" not quoted?",
+            ),
+            (
+                "{a: ${X}}",
+                "f:1:6: not YAML: expected \",\" or \"}\"; within braces, a value such as \"${NAME}\" needs its quotes",
+            ),
+            ("a:\n\tb: 1\n", "f:2:2: not YAML: a tab where only spaces can be"),
+            ("a: @x\n", "f:1:4: not YAML: a value cannot begin with this character; quote the value"),
             ("a: &x [*x]", "f:1:8: an alias within the value that it stands for"),
             ("a: !vault s3cret", "f:1:11: a tag that is not YAML's own, such as !!str; leave it out"),
             ("[a]: 1", "f:1:1: a key must be a single value"),
@@ -466,6 +499,6 @@ mod tests {
             refused("a: &a [x,x,x,x,x]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]"),
             "more than 40 values, aliases counted in full"
         );
-        assert!(refused("[[[[[1]]]]]").contains("recursion"), "{}", refused("[[[[[1]]]]]"));
+        assert_eq!(refused("[[[[[1]]]]]"), "nested deeper than 4 levels");
     }
 }

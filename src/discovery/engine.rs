@@ -101,7 +101,7 @@ impl Engine {
         let borrowed: Vec<_> = scans.iter().map(|(kind, scan)| (*kind, scan)).collect();
         let outcome = self.files.update(&borrowed, may_put_off);
         for (source, (_, mut scan)) in self.sources.iter_mut().zip(scans) {
-            // What is below a folder that cannot be listed now is taken to be there still.
+            // What is below a folder that cannot be looked into now is taken to be there still.
             let hidden = |path: &&PathBuf| scan.unreadable.keys().any(|folder| path.starts_with(folder));
             let kept: Vec<_> = source.found.iter().filter(hidden).cloned().collect();
             scan.files.extend(kept);
@@ -252,7 +252,7 @@ fn drop_target(target: Target, reason: DropReason) -> Dropped {
 fn problems_of(scan: &Scan) -> Vec<String> {
     let unreadable = scan.unreadable.iter().map(|(folder, reason)| {
         let folder = folder.to_string_lossy();
-        format!("{}: this folder cannot be listed: {reason}; what was known in it stays", folder.escape_debug())
+        format!("{}: this folder cannot be looked into: {reason}; what was known in it stays", folder.escape_debug())
     });
     let cut = scan.is_cut.then(|| "the globs find more than 10,000 files; the rest is left out".to_owned());
     unreadable.chain(cut).collect()
@@ -282,3 +282,6 @@ fn tell_edges(before: &TargetSet, now: &TargetSet) {
         info!(targets = now.targets.len(), not_scraped = now.dropped_total, "targets changed");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,7 +58,7 @@ impl Part {
 pub(super) struct Scan {
     /// Paths that exist, as the globs give them.
     pub(super) files: BTreeSet<PathBuf>,
-    /// Folders that could not be listed, and why; what was known below them stays.
+    /// Folders that could not be looked into, and why; what was known below them stays.
     pub(super) unreadable: BTreeMap<PathBuf, String>,
     /// Folders to watch, links resolved, and the names in them that matter.
     pub(super) watches: BTreeMap<PathBuf, Vec<Part>>,
@@ -101,8 +101,15 @@ impl PathGlob {
         let mut folder = self.prefix.as_path();
         let mut missing = None;
         // Where the folder is not there (yet), the nearest one above it tells when it comes.
-        while !folder.is_dir() {
-            missing = folder.file_name();
+        loop {
+            match is_folder(folder) {
+                Ok(true) => break,
+                Ok(false) => missing = folder.file_name(),
+                Err(reason) => {
+                    scan.unreadable.insert(folder.to_owned(), reason);
+                    return;
+                }
+            }
             match folder.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => folder = parent,
                 _ => return,
@@ -138,8 +145,12 @@ fn descend(folder: PathBuf, parts: &[Part], scan: &mut Scan) {
     for name in names {
         let path = folder.join(name);
         if !below.is_empty() {
-            if path.is_dir() {
-                descend(path, below, scan);
+            match is_folder(&path) {
+                Ok(true) => descend(path, below, scan),
+                Ok(false) => {}
+                Err(reason) => {
+                    scan.unreadable.insert(path, reason);
+                }
             }
             continue;
         }
@@ -152,6 +163,15 @@ fn descend(folder: PathBuf, parts: &[Part], scan: &mut Scan) {
                 scan.files.insert(path);
             }
         }
+    }
+}
+
+/// Whether a folder is there; the error says why that cannot be told.
+fn is_folder(path: &Path) -> Result<bool, String> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(error) if is_absence(&error) => Ok(false),
+        Err(error) => Err(error.to_string()),
     }
 }
 

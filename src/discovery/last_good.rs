@@ -4,7 +4,7 @@
 //! told once; a file that is gone takes what it said along. A file that is still being written is left alone for a moment:
 //! the first half of a file may well be valid, and say something else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,12 +76,13 @@ impl Files {
             })
         });
         outcome.has_changed = self.held.len() != before;
-        for &(kind, scan) in scans {
-            for path in &scan.files {
-                let one = self.look(kind, path, may_put_off);
-                outcome.has_changed |= one.has_changed;
-                outcome.is_unsettled |= one.is_unsettled;
-            }
+        // Several globs may find the same file; it is looked at once.
+        let found: BTreeSet<(FileKind, &PathBuf)> =
+            scans.iter().flat_map(|(kind, scan)| scan.files.iter().map(|path| (*kind, path))).collect();
+        for (kind, path) in found {
+            let one = self.look(kind, path, may_put_off);
+            outcome.has_changed |= one.has_changed;
+            outcome.is_unsettled |= one.is_unsettled;
         }
         outcome
     }

@@ -22,16 +22,18 @@ mod prom_scraper;
 mod request;
 mod resolve;
 mod static_sd;
+#[cfg(test)]
+mod testing;
 mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch as channel;
+use tracing::subscriber::NoSubscriber;
 
 use crate::config::checked::ScrapeConfig;
 use crate::target::Target;
@@ -62,7 +64,7 @@ pub struct TargetSet {
     pub dropped_total: usize,
     /// Files that announce targets, by path.
     pub files: Vec<FileReport>,
-    /// What is wrong beyond single files, as sentences: a glob that is none, a folder that cannot be listed.
+    /// What is wrong beyond single files, as sentences: a glob that is none, a folder that cannot be looked into.
     pub problems: Vec<String>,
 }
 
@@ -104,20 +106,22 @@ pub enum Noticing {
     Polling,
 }
 
-/// Looks once and returns what is found, for commands that end.
+/// Looks once and returns what is found and what is wrong, for commands that end. Logs nothing: whoever asked prints it.
 pub fn discover_once(configs: Vec<Arc<ScrapeConfig>>) -> Arc<TargetSet> {
-    let mut engine = Engine::new(configs);
-    engine.rescan(false);
-    engine.set()
+    tracing::subscriber::with_default(NoSubscriber::new(), || {
+        let mut engine = Engine::new(configs);
+        engine.rescan(false);
+        engine.set()
+    })
 }
 
 /// The running discovery. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Discovery {
     messages: mpsc::Sender<Message>,
-    thread: Option<JoinHandle<()>>,
 }
 
+#[derive(Debug)]
 enum Message {
     FilesChanged,
     Reload(Vec<Arc<ScrapeConfig>>),
@@ -126,6 +130,8 @@ enum Message {
 
 impl Discovery {
     /// Looks once, then keeps the returned set up to date. The first set is complete.
+    ///
+    /// The error is that of starting a thread.
     pub fn start(
         configs: Vec<Arc<ScrapeConfig>>,
         noticing: Noticing,
@@ -134,54 +140,42 @@ impl Discovery {
         engine.rescan(false);
         let (publish, receiver) = channel::channel(engine.set());
         let (messages, inbox) = mpsc::channel();
-        let events = Arc::new(AtomicBool::new(false));
-        let mut watcher = (noticing == Noticing::Events).then(|| {
-            let (messages, events) = (messages.clone(), events.clone());
-            watch::Watcher::new(move || {
-                // One message stands for all events until it is taken.
-                if !events.swap(true, Ordering::AcqRel) {
-                    messages.send(Message::FilesChanged).unwrap_or_default();
-                }
-            })
-        });
-        let is_stale = watcher.as_mut().is_some_and(|watcher| watcher.arm(engine.watches()));
-        let worker = Worker { engine, watcher, events, inbox, publish, is_stale };
-        let thread = std::thread::Builder::new().name("discovery".into()).spawn(move || worker.run())?;
-        Ok((Self { messages, thread: Some(thread) }, receiver))
+        let has_events = Arc::new(AtomicBool::new(false));
+        let worker = Worker { engine, noticing, watcher: None, has_events, messages: messages.clone(), inbox, publish };
+        std::thread::Builder::new().name("discovery".into()).spawn(move || worker.run())?;
+        Ok((Self { messages }, receiver))
     }
 
     /// Goes over to another configuration. Files that it names too keep their last good state.
     pub fn reload(&self, configs: Vec<Arc<ScrapeConfig>>) {
-        // The thread ends only with this value.
+        // The other end lives until `Stop`.
         self.messages.send(Message::Reload(configs)).unwrap_or_default();
     }
 }
 
 impl Drop for Discovery {
     fn drop(&mut self) {
+        // The thread is not waited for: it may hang in a file system that does, and the process must end all the same.
         self.messages.send(Message::Stop).unwrap_or_default();
-        if let Some(thread) = self.thread.take() {
-            // A panic in it was printed when it happened.
-            thread.join().unwrap_or_default();
-        }
     }
 }
 
 struct Worker {
     engine: Engine,
+    noticing: Noticing,
+    /// Made when there is something to watch.
     watcher: Option<watch::Watcher>,
-    /// An event came and its message was not taken yet.
-    events: Arc<AtomicBool>,
+    /// An event came, and its message was not taken yet.
+    has_events: Arc<AtomicBool>,
+    messages: mpsc::Sender<Message>,
     inbox: mpsc::Receiver<Message>,
     publish: channel::Sender<Arc<TargetSet>>,
-    /// Something may have happened between the last scan and its watches.
-    is_stale: bool,
 }
 
 impl Worker {
     fn run(mut self) {
         let mut scanned_at = Instant::now();
-        let mut soon = self.is_stale.then(|| scanned_at + DEBOUNCE);
+        let mut soon = self.arm().then(|| scanned_at + DEBOUNCE);
         loop {
             let due = match (soon, self.engine.refresh_interval().map(|interval| scanned_at + interval)) {
                 (Some(soon), Some(refresh)) => Some(soon.min(refresh)),
@@ -215,7 +209,7 @@ impl Worker {
 
     /// Scans, and hands on what is new. Returns whether to look again soon.
     fn look(&mut self) -> bool {
-        self.events.store(false, Ordering::Release);
+        self.has_events.store(false, Ordering::Release);
         let is_unsettled = self.engine.rescan(true);
         let set = self.engine.set();
         self.publish.send_if_modified(|held| {
@@ -223,7 +217,25 @@ impl Worker {
             *held = set;
             is_new
         });
-        let has_new_watches = self.watcher.as_mut().is_some_and(|watcher| watcher.arm(self.engine.watches()));
-        is_unsettled || has_new_watches
+        self.arm() || is_unsettled
+    }
+
+    /// Watches what the last scan went through. Returns whether something may have changed unseen since that scan.
+    fn arm(&mut self) -> bool {
+        let watches = self.engine.watches();
+        if self.noticing == Noticing::Polling || (watches.is_empty() && self.watcher.is_none()) {
+            return false;
+        }
+        let (messages, has_events) = (&self.messages, &self.has_events);
+        let watcher = self.watcher.get_or_insert_with(|| {
+            let (messages, has_events) = (messages.clone(), has_events.clone());
+            watch::Watcher::new(move || {
+                // One message stands for all events until it is taken.
+                if !has_events.swap(true, Ordering::AcqRel) {
+                    messages.send(Message::FilesChanged).unwrap_or_default();
+                }
+            })
+        });
+        watcher.arm(watches)
     }
 }

@@ -131,6 +131,24 @@ mod tests {
     use notify::event::{CreateKind, ModifyKind};
 
     #[test]
+    fn too_many_folders_are_told_once_and_so_is_the_end_of_it() {
+        let mut watcher = Watcher::new(|| {});
+        let many = || (0..=WATCHES_MAX).map(|n| (format!("/nowhere/{n}").into(), Vec::new())).collect();
+        let lines = crate::discovery::testing::logged(|| {
+            assert!(!watcher.arm(many()));
+            assert!(!watcher.arm(many()));
+            assert!(!watcher.arm(BTreeMap::new()));
+        });
+        assert_eq!(
+            lines,
+            [
+                "WARN file events are not to be had; changed files are noticed at the next refresh_interval reason=\"there are more than 8192 folders to watch\"",
+                "INFO file events work again",
+            ]
+        );
+    }
+
+    #[test]
     fn only_what_matters_is_relevant() {
         let interests: BTreeMap<PathBuf, Vec<Part>> =
             [("/jobs".into(), vec![Part::Name("a".into())]), ("/jobs/a".into(), vec![])].into();

@@ -28,6 +28,21 @@ pub(super) struct Line {
     pub(super) known: Known,
 }
 
+/// Comments and the sample behind them, recognised by one hash over all of their bytes up to the sample's value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    /// Seeded by the context before the first comment.
+    pub(super) hash: u64,
+    /// Bytes that the hash is about.
+    pub(super) len: u32,
+    /// How many lines it is, the sample's included.
+    pub(super) lines: u32,
+    /// The sample's line.
+    pub(super) sample: u32,
+    /// The context that the comments lead to.
+    pub(super) context: u32,
+}
+
 /// How far ahead of the prediction a line is looked for before it is taken to have moved.
 const LOOK_AHEAD: usize = 8;
 
@@ -40,6 +55,9 @@ pub(super) struct Lines {
     order: Vec<u32>,
     /// For each line its place in `order`; checked before use.
     places: Vec<u32>,
+    blocks: Vec<Block>,
+    /// For each line the block that starts with it, or [`NONE`].
+    block_of: Vec<u32>,
     /// Which place of `order` is predicted to come next.
     cursor: usize,
     /// The lines of this scrape, once they differ from `order`.
@@ -64,13 +82,39 @@ impl Lines {
         self.lines.get(*self.order.get(self.cursor)? as usize)
     }
 
-    /// The predicted line came.
+    /// The number of the line that should come next.
+    pub(super) fn predicted_number(&self) -> Option<u32> {
+        self.order.get(self.cursor).copied()
+    }
+
+    /// The block that should come next, and the sample at its end.
     #[inline]
-    pub(super) fn came(&mut self) {
-        if self.differs {
-            self.now.push(self.order[self.cursor]);
+    pub(super) fn predicted_block(&self) -> Option<(Block, Known)> {
+        let first = *self.order.get(self.cursor)?;
+        let block = *self.blocks.get(*self.block_of.get(first as usize)? as usize)?;
+        let sample = *self.order.get(self.cursor + block.lines as usize - 1)?;
+        (sample == block.sample).then(|| (block, self.lines[sample as usize].known))
+    }
+
+    /// Remembers the block that starts with the line `first`, instead of one that it had.
+    pub(super) fn set_block(&mut self, first: u32, block: Block) {
+        let held = &mut self.block_of[first as usize];
+        match self.blocks.get_mut(*held as usize) {
+            Some(old) => *old = block,
+            None => {
+                *held = self.blocks.len() as u32;
+                self.blocks.push(block);
+            }
         }
-        self.cursor += 1;
+    }
+
+    /// As many predicted lines came.
+    #[inline]
+    pub(super) fn came(&mut self, lines: usize) {
+        if self.differs {
+            self.now.extend_from_slice(&self.order[self.cursor..self.cursor + lines]);
+        }
+        self.cursor += lines;
     }
 
     /// Finds a line that was not predicted.
@@ -106,6 +150,7 @@ impl Lines {
         let at = self.lines.len() as u32;
         self.now.push(at);
         self.places.push(NONE);
+        self.block_of.push(NONE);
         self.lines.push(line);
         self.index.insert_unique(line.hash, at, |&held| self.lines[held as usize].hash);
     }

@@ -4,6 +4,7 @@
 //! it remembers the lines of the last scrape and so meets the grammar only where a body has changed. [`write`] is pure
 //! functions the other way round. Nothing here does input or output, knows a clock, or logs.
 
+mod body;
 mod context;
 mod intern;
 pub mod json;
@@ -11,6 +12,8 @@ mod lines;
 mod samples;
 mod table;
 pub mod text;
+mod value;
 pub mod write;
 
-pub use table::{Admission, Admit, BadLine, Counts, Parsed, Refusal, Settings, Table};
+pub use body::{BadLine, Counts, Refusal, Settings};
+pub use table::{Admission, Admit, Parsed, Table};

@@ -268,3 +268,29 @@ impl Samples {
         self.slots = kept.map(|(slot, &number)| Slot { series: number, ..*slot }).collect();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn liveness_survives_the_end_of_the_stamps() {
+        let mut samples = Samples::new(true, false);
+        samples.now = NEVER - 3 * STEP - 1;
+        samples.know(0, 0);
+        samples.know(1, 1);
+        for round in 0..6 {
+            samples.begin(0);
+            samples.add(0, 0, 1.0, None);
+            if round == 0 {
+                samples.add(1, 1, 1.0, None);
+            }
+            let tally = samples.tally();
+            samples.accept();
+            let markers = samples.points().len() - usize::from(round == 0) - 1;
+            assert_eq!((tally.repeats, markers), (false, usize::from(round == 1)), "round {round}");
+            assert_eq!(samples.live().collect::<Vec<_>>(), if round == 0 { vec![0, 1] } else { vec![0] });
+        }
+        assert!(samples.now < 100, "the stamps have started again");
+    }
+}

@@ -14,7 +14,8 @@
 //! - What a body means depends on that body alone: not on the chunks that it comes in, nor on the bodies before it.
 //! - At most one line of the body is held back, of at most [`Settings::line_length_max`] bytes.
 //! - A failed scrape leaves liveness as it was, and then every live series gets its marker.
-//! - Memory is bounded by a small multiple of the largest of the recent bodies, whatever the target alternates between.
+//! - Memory is bounded by a small multiple of the largest of the recent bodies, whatever the target alternates between: some
+//!   45 bytes a line and 30 a series, besides the chunks, which the scrapes share.
 //! - Two lines are taken for one another only when 64-bit keyed hashes collide (see [`super::context::Keys`]); two label sets
 //!   never are.
 //!
@@ -22,14 +23,14 @@
 
 use std::sync::Arc;
 
+use super::body::{BadLine, Counts, Refusal, Settings};
 use super::context::{Contexts, Effect, Keys};
 use super::intern::Interner;
-use super::lines::{Known, Line, Lines};
+use super::lines::{Block, Known, Line, Lines};
 use super::samples::Samples;
 use super::text::{self, LineError};
+use super::value;
 use crate::model::{Family, Labels, METRIC_NAME, MetricType, Points, STALE_NAN, SeriesRef, SeriesSet};
-
-pub use super::text::BadLine;
 
 /// What becomes of a line that was not seen before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,81 +48,6 @@ pub trait Admit {
     /// Called once for each new line, with the labels as the target wrote them, the metric's name among them as
     /// [`METRIC_NAME`]; changes them to the final ones. Must give the same answer for the same labels.
     fn admit<'l>(&'l self, labels: &mut Labels<'l>) -> Admission;
-}
-
-/// What a table is told once.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The longest line, in bytes without the line break; a longer one fails the scrape.
-    pub line_length_max: usize,
-    /// The most samples after relabelling, 0 for no limit; more fail the scrape.
-    pub sample_limit: u64,
-    /// Whether timestamps in the body are taken over.
-    pub honor_timestamps: bool,
-    /// Whether a series with its own timestamps gets a stale marker too.
-    pub track_timestamps_staleness: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { line_length_max: 1 << 20, sample_limit: 0, honor_timestamps: true, track_timestamps_staleness: false }
-    }
-}
-
-/// Why a body is read no further; the scrape must [`fail`](Table::fail).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// A line is too long.
-    #[error("line {line} is longer than the {max} bytes that a line may have")]
-    LineTooLong {
-        /// The line, from 1.
-        line: u64,
-        /// The limit, in bytes.
-        max: usize,
-    },
-    /// There are too many samples.
-    #[error("more than {limit} samples after relabelling (sample_limit)")]
-    SampleLimit {
-        /// The limit.
-        limit: u64,
-    },
-    /// The labels of a line break a limit.
-    #[error("line {line}: {reason}")]
-    Labels {
-        /// The line, from 1.
-        line: u64,
-        /// What [`Admit`] said.
-        reason: String,
-    },
-}
-
-/// Bad lines of a body that are told in full; the rest are counted.
-const BAD_LINES_KEPT: usize = 5;
-
-/// What a body was made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Bytes of the body.
-    pub body_bytes: u64,
-    /// Samples, before relabelling dropped any (`scrape_samples_scraped`).
-    pub samples_scraped: u64,
-    /// Samples after relabelling (`scrape_samples_post_metric_relabeling`), repeated ones included.
-    pub samples_post_relabelling: u64,
-    /// Series that the last good scrape did not have (`scrape_series_added`).
-    pub series_added: u64,
-    /// Samples left out because the series has one of that time already (`duplicate_in_scrape`).
-    pub duplicates: u64,
-    /// Lines that could not be read, and were skipped.
-    pub bad_lines: u64,
-    /// The first of them.
-    pub first_bad_lines: Vec<BadLine>,
-}
-
-impl Counts {
-    /// Whether there was text, and none of it was a sample: not an exposition.
-    pub fn has_no_valid_line(&self) -> bool {
-        self.bad_lines > 0 && self.samples_scraped == 0
-    }
 }
 
 /// A scrape as it leaves the table.
@@ -160,6 +86,17 @@ pub struct Table {
     /// Peaks of lines and series in use, which fade: what is much more is garbage.
     peak_lines: usize,
     peak_series: usize,
+}
+
+/// Comments that came one behind the other.
+struct Comments {
+    /// Where the first one starts.
+    at: usize,
+    /// Its line.
+    first: Option<u32>,
+    /// The seed of the context before it.
+    seed: u64,
+    lines: u32,
 }
 
 /// What is known of the current scrape only.
@@ -231,13 +168,21 @@ impl Table {
             self.partial.push(b'\n');
             self.read_partial()?;
         }
-        let tally = self.samples.tally();
-        if tally.repeats {
+        if self.samples.tally().repeats {
             self.counts.duplicates = self.samples.settle_repeats();
         }
-        (self.counts.samples_post_relabelling, self.counts.series_added) = (tally.samples, tally.added);
-        self.counts.samples_scraped = tally.samples + self.scrape.dropped;
-        Ok(self.counts.clone())
+        Ok(self.counts())
+    }
+
+    /// What was read so far of the scrape that has begun.
+    pub fn counts(&self) -> Counts {
+        let tally = self.samples.tally();
+        Counts {
+            samples_scraped: tally.samples + self.scrape.dropped,
+            samples_post_relabelling: tally.samples,
+            series_added: tally.added,
+            ..self.counts.clone()
+        }
     }
 
     /// The scrape is good: series that it no longer has get a stale marker.
@@ -336,42 +281,85 @@ impl Table {
     /// Reads lines for as long as they come as predicted; gives how many bytes they were.
     fn read_predicted(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
+        let mut comments: Option<Comments> = None;
         while let Some(&Line { hash, len, known }) = self.lines.predicted() {
             let rest = &bytes[at..];
+            let is_comment = matches!(known, Known::Comment(_));
+            if is_comment && let Some(used) = self.read_block(rest) {
+                at += used;
+                comments = None;
+                continue;
+            }
             let Some((head, tail)) = rest.split_at_checked(len as usize) else { break };
-            let seed = if matches!(known, Known::Comment(_)) { self.keys.seed() } else { self.scrape.context_seed };
+            // A comment that is not remembered needs no hash to be told from a sample.
+            if !is_comment && matches!(head.first(), Some(b'#' | b'\n')) {
+                break;
+            }
+            let seed = if is_comment { self.keys.seed() } else { self.scrape.context_seed };
             if self.keys.hash(seed, head) != hash {
                 break;
             }
-            let used = match known {
-                Known::Comment(comment) => {
-                    let used = match tail {
-                        [b'\n', ..] => 1,
-                        [b'\r', b'\n', ..] => 2,
-                        _ => break,
-                    };
-                    self.enter_after(comment);
-                    used
+            let used = if let Known::Comment(comment) = known {
+                let used = match tail {
+                    [b'\n', ..] => 1,
+                    [b'\r', b'\n', ..] => 2,
+                    _ => break,
+                };
+                let start =
+                    Comments { at, first: self.lines.predicted_number(), seed: self.scrape.context_seed, lines: 0 };
+                comments.get_or_insert(start).lines += 1;
+                self.enter_after(comment);
+                used
+            } else {
+                let Some(used) = self.read_value(known, len, tail) else { break };
+                if let Some(comments) = comments.take() {
+                    self.remember_block(&comments, &bytes[comments.at..at + head.len()]);
                 }
-                Known::Series { series, slot } => {
-                    let Some((value, own_ms, used)) = text::value_line(tail) else { break };
-                    if head.len() + used > self.settings.line_length_max {
-                        break;
-                    }
-                    self.samples.add(series, slot, value, own_ms);
-                    used
-                }
-                Known::Dropped => {
-                    let Some((_, _, used)) = text::value_line(tail) else { break };
-                    self.scrape.dropped += 1;
-                    used
-                }
+                used
             };
             at += head.len() + used;
             self.scrape.line += 1;
-            self.lines.came();
+            self.lines.came(1);
         }
         at
+    }
+
+    /// Reads the rest of a sample's line, from the value on; gives how many bytes it was, line break included.
+    #[inline(always)]
+    fn read_value(&mut self, known: Known, prefix: u32, rest: &[u8]) -> Option<usize> {
+        let (value, own_ms, used) = value::value_line(rest)?;
+        if prefix as usize + used > self.settings.line_length_max {
+            return None;
+        }
+        match known {
+            Known::Series { series, slot } => self.samples.add(series, slot, value, own_ms),
+            _ => self.scrape.dropped += 1,
+        }
+        Some(used)
+    }
+
+    /// Reads comments and the sample behind them in one go; gives how many bytes they were.
+    #[inline]
+    fn read_block(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (block, known) = self.lines.predicted_block()?;
+        let (head, tail) = bytes.split_at_checked(block.len as usize)?;
+        if self.keys.hash(self.scrape.context_seed, head) != block.hash {
+            return None;
+        }
+        let prefix = self.lines.get(block.sample).len;
+        let used = self.read_value(known, prefix, tail)?;
+        self.enter(block.context);
+        self.scrape.line += u64::from(block.lines);
+        self.lines.came(block.lines as usize);
+        Some(head.len() + used)
+    }
+
+    fn remember_block(&mut self, comments: &Comments, bytes: &[u8]) {
+        if let (Some(first), Some(sample)) = (comments.first, self.lines.predicted_number()) {
+            let hash = self.keys.hash(comments.seed, bytes);
+            let (len, lines, context) = (bytes.len() as u32, comments.lines + 1, self.scrape.context);
+            self.lines.set_block(first, Block { hash, len, lines, sample, context });
+        }
     }
 
     /// Reads one line, line break included, that did not come as predicted.
@@ -381,15 +369,20 @@ impl Table {
             return Err(self.too_long());
         }
         self.scrape.line += 1;
-        if text::is_comment(bare) {
-            self.read_comment(bare);
-            return Ok(());
+        match text::kind_of(bare) {
+            // Not remembered: some programs write the time into their comments.
+            text::Kind::Nothing => return Ok(()),
+            text::Kind::Metadata => {
+                self.read_metadata(bare);
+                return Ok(());
+            }
+            text::Kind::Sample => {}
         }
         let start = text::value_start(bare);
         let hash = self.keys.hash(self.scrape.context_seed, &bare[..start]);
         let Some(number) = self.lines.find(hash, start) else { return self.read_new(bare, hash, start) };
         let known = self.lines.get(number).known;
-        let Some((value, own_ms, _)) = text::value_line(&line[start..]) else {
+        let Some((value, own_ms, _)) = value::value_line(&line[start..]) else {
             if let Known::Series { slot, .. } = known {
                 self.samples.hold(slot);
             }
@@ -407,7 +400,7 @@ impl Table {
         Ok(())
     }
 
-    fn read_comment(&mut self, line: &[u8]) {
+    fn read_metadata(&mut self, line: &[u8]) {
         let hash = self.keys.hash(self.keys.seed(), line);
         if let Some(number) = self.lines.find(hash, line.len())
             && let Known::Comment(comment) = self.lines.get(number).known
@@ -419,7 +412,6 @@ impl Table {
         let effect = match text::parse_line(line) {
             Ok(text::Line::Help { name, text }) => Effect::Help { name: name.into(), text: text.into() },
             Ok(text::Line::Type { name, kind }) => Effect::Type { name: name.into(), kind },
-            // Comments without meaning are not remembered: some programs write the time into them.
             Ok(_) => return,
             Err(error) => return self.add_bad_line(line, error),
         };
@@ -438,7 +430,7 @@ impl Table {
                 return Ok(());
             }
         };
-        let name = sample.name().to_owned();
+        let name = sample.name;
         let family = self.contexts.metadata(self.scrape.context).family_of(&name);
         text::normalise(&mut sample.labels, family.kind);
         let known = match self.admit.admit(&mut sample.labels) {
@@ -462,7 +454,7 @@ impl Table {
 
     fn add_bad_line(&mut self, line: &[u8], error: LineError) {
         self.counts.bad_lines += 1;
-        if self.counts.first_bad_lines.len() < BAD_LINES_KEPT {
+        if self.counts.first_bad_lines.len() < Counts::BAD_LINES_KEPT {
             self.counts.first_bad_lines.push(BadLine::new(self.scrape.line, line, error));
         }
     }

@@ -11,7 +11,9 @@
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 
+use super::body::BadLine;
 use super::context::Metadata;
+use super::value::{after_number, number};
 use super::write;
 use crate::model::{FamilyRef, Labels, METRIC_NAME, MetricType};
 
@@ -43,19 +45,14 @@ pub enum Line<'a> {
 /// A sample as its line has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample<'a> {
+    /// The metric's name.
+    pub name: Cow<'a, str>,
     /// The labels, the metric's name among them as [`METRIC_NAME`].
     pub labels: Labels<'a>,
     /// The value.
     pub value: f64,
     /// Its own timestamp in milliseconds since 1970.
     pub own_ms: Option<i64>,
-}
-
-impl Sample<'_> {
-    /// The metric's name.
-    pub fn name(&self) -> &str {
-        self.labels.get_or_empty(METRIC_NAME)
-    }
 }
 
 /// Where a line stops making sense.
@@ -118,119 +115,8 @@ pub(super) fn value_start(line: &[u8]) -> usize {
     end + blanks(&line[end..])
 }
 
-/// Reads from the value to the end of the line, which must be there: value, time, and bytes up to and with the line break.
-#[inline]
-pub(super) fn value_line(rest: &[u8]) -> Option<(f64, Option<i64>, usize)> {
-    let (value, used) = number(rest)?;
-    if rest.get(used) == Some(&b'\n') {
-        return Some((value, None, used + 1));
-    }
-    value_line_slow(rest, value, used)
-}
-
-#[inline(never)]
-fn value_line_slow(rest: &[u8], value: f64, used: usize) -> Option<(f64, Option<i64>, usize)> {
-    let (own_ms, used) = after_number(rest, used).ok()?;
-    match rest.get(used..)? {
-        [b'\n', ..] => Some((value, own_ms, used + 1)),
-        [b'\r', b'\n', ..] => Some((value, own_ms, used + 2)),
-        _ => None,
-    }
-}
-
-/// A number at the start of `bytes` and how long it is: decimal, `NaN`, or an infinity, in any case.
-#[inline]
-pub(super) fn number(bytes: &[u8]) -> Option<(f64, usize)> {
-    short_number(bytes).or_else(|| any_number(bytes))
-}
-
-fn any_number(bytes: &[u8]) -> Option<(f64, usize)> {
-    let (value, used) = fast_float2::parse_partial::<f64, _>(bytes).ok()?;
-    if value.is_finite() || is_word(&bytes[..used]) { Some((value, used)) } else { None }
-}
-
-/// Numbers as most lines have them: up to 16 digits, or up to 8 before and 8 behind a point, and then a line break or a
-/// blank. Eight digits at a time, so without a branch that depends on how many there are. `None` for all others.
-#[inline]
-fn short_number(bytes: &[u8]) -> Option<(f64, usize)> {
-    const POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
-    let (mut whole, mut used) = leading_digits(bytes)?;
-    if used == 8 {
-        let (more, count) = leading_digits(&bytes[8..])?;
-        whole = whole * POWERS[count] + more;
-        used += count;
-    }
-    if used == 0 {
-        return None;
-    }
-    match bytes.get(used)? {
-        // A float rounds a whole number to the nearest, as it should.
-        b'\n' | b' ' => Some((whole as f64, used)),
-        b'.' if used <= 8 => {
-            let (fraction, count) = leading_digits(&bytes[used + 1..])?;
-            used += 1 + count;
-            let digits = whole * POWERS[count] + fraction;
-            // Both are exact, so one division rounds once.
-            let is_exact = digits < 1 << 53;
-            (is_exact && count > 0 && matches!(bytes.get(used)?, b'\n' | b' '))
-                .then(|| (digits as f64 / POWERS[count] as f64, used))
-        }
-        _ => None,
-    }
-}
-
-/// The digits at the start of `bytes`, at most eight, as a number, and how many they are; `None` near the end of `bytes`.
-#[inline]
-fn leading_digits(bytes: &[u8]) -> Option<(u64, usize)> {
-    let digits = u64::from_le_bytes(*bytes.first_chunk()?) ^ 0x3030_3030_3030_3030;
-    // The high bit of each byte that is above nine; a carry can only reach bytes behind the first such one.
-    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
-    let count = others.trailing_zeros() as usize / 8;
-    // Digits to the end of the word, zeroes before them. In two steps: a word cannot be shifted by all of its bits.
-    let digits = digits << (4 * (8 - count)) << (4 * (8 - count));
-    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
-    let low = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
-    let high = (pairs >> 16 & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
-    Some((low.wrapping_add(high) >> 32 & 0xffff_ffff, count))
-}
-
-/// Whether a number that is not finite was written so: `+nan` and `1e999` were not.
-#[cold]
-fn is_word(written: &[u8]) -> bool {
-    let (word, signed) = match written {
-        [b'+' | b'-', word @ ..] => (word, true),
-        word => (word, false),
-    };
-    match word.first() {
-        Some(b'i' | b'I') => true,
-        Some(b'n' | b'N') => !signed,
-        _ => false,
-    }
-}
-
-/// What may follow a value: blanks, a timestamp, blanks. Gives the timestamp and where the line should end.
-fn after_number(rest: &[u8], used: usize) -> Result<(Option<i64>, usize), LineError> {
-    let at = used + blanks(&rest[used..]);
-    let ended = |at: usize| matches!(rest[at..], [] | [b'\n', ..] | [b'\r', b'\n', ..]);
-    if ended(at) {
-        return Ok((None, at));
-    }
-    if at == used {
-        return Err(LineError { at, expected: "a blank or the end of the line after the value" });
-    }
-    let digits = rest[at..].iter().skip(usize::from(rest[at] == b'-')).take_while(|byte| byte.is_ascii_digit()).count();
-    let end = at + usize::from(rest[at] == b'-') + digits;
-    let own_ms: Option<i64> = std::str::from_utf8(&rest[at..end]).ok().and_then(|text| text.parse().ok());
-    let after = end + blanks(&rest[end..]);
-    // The smallest number stands for "none" in the packed column of points.
-    match own_ms.filter(|&ms| ms != i64::MIN) {
-        Some(own_ms) if ended(after) => Ok((Some(own_ms), after)),
-        Some(_) if after > end => Err(LineError { at: after, expected: "the end of the line" }),
-        _ => Err(LineError { at, expected: "a timestamp in whole milliseconds" }),
-    }
-}
-
-fn blanks(bytes: &[u8]) -> usize {
+/// How many blanks and tabs `bytes` starts with.
+pub(super) fn blanks(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
 }
 
@@ -242,9 +128,29 @@ pub(super) fn strip_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Whether the line is a comment or blank, that is, no sample.
-pub(super) fn is_comment(line: &[u8]) -> bool {
-    matches!(line.get(blanks(line)), None | Some(b'#' | b'\n' | b'\r'))
+/// What a line is at a first look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Blank, or a comment that means nothing.
+    Nothing,
+    /// A comment that starts as `# HELP` or `# TYPE` does.
+    Metadata,
+    /// Anything else.
+    Sample,
+}
+
+/// Sorts a line without its line break.
+pub(super) fn kind_of(line: &[u8]) -> Kind {
+    let start = blanks(line);
+    match line.get(start) {
+        None => Kind::Nothing,
+        Some(b'#') => {
+            let word = start + 1 + blanks(&line[start + 1..]);
+            let is_metadata = matches!(line.get(word..word + 4), Some(b"HELP" | b"TYPE"));
+            if is_metadata { Kind::Metadata } else { Kind::Nothing }
+        }
+        Some(_) => Kind::Sample,
+    }
 }
 
 fn comment(line: &[u8], after_hash: usize) -> Result<Line<'_>, LineError> {
@@ -284,63 +190,68 @@ fn comment(line: &[u8], after_hash: usize) -> Result<Line<'_>, LineError> {
 fn sample(mut scan: Scanner<'_>) -> Result<Sample<'_>, LineError> {
     let mut labels = Labels::new();
     let bare = scan.name(true);
-    if let Some(name) = bare {
-        labels.set(METRIC_NAME, name);
-    }
+    let mut name = bare.map(Cow::Borrowed);
     let gap = scan.skip_blanks();
     if scan.peek() == Some(b'{') {
         scan.at += 1;
-        label_list(&mut scan, &mut labels)?;
-        scan.skip_blanks();
+        label_list(&mut scan, &mut name, &mut labels)?;
     } else if bare.is_none() {
         return Err(scan.error("a metric name, \"{\" or \"#\""));
     } else if gap == 0 {
         return Err(scan.error("a blank or \"{\" after the metric name"));
     }
+    let Some(name) = name else {
+        return Err(LineError { at: scan.at - 1, expected: "a metric name in quotes before \"}\"" });
+    };
+    labels.set(METRIC_NAME, name.clone());
+    scan.skip_blanks();
     let rest = &scan.text.as_bytes()[scan.at..];
     let (value, used) = number(rest).ok_or(scan.error("a number"))?;
     match after_number(rest, used) {
-        Ok((own_ms, _)) => Ok(Sample { labels, value, own_ms }),
+        Ok((own_ms, _)) => Ok(Sample { name, labels, value, own_ms }),
         Err(error) => Err(LineError { at: scan.at + error.at, ..error }),
     }
 }
 
 /// Reads labels up to and with the closing brace; the metric's name may be among them, in quotes.
-fn label_list<'a>(scan: &mut Scanner<'a>, labels: &mut Labels<'a>) -> Result<(), LineError> {
+fn label_list<'a>(
+    scan: &mut Scanner<'a>,
+    metric: &mut Option<Cow<'a, str>>,
+    labels: &mut Labels<'a>,
+) -> Result<(), LineError> {
     loop {
         scan.skip_blanks();
         let start = scan.at;
         if scan.eat(b'}') {
-            break;
+            return Ok(());
         }
         let (name, is_quoted) = match scan.peek() {
             Some(b'"') => (scan.quoted()?, true),
             _ => (Cow::Borrowed(scan.name(false).ok_or(scan.error("a label name, a quoted name or \"}\""))?), false),
         };
+        if name.is_empty() {
+            return Err(LineError { at: start, expected: "a name that is not empty" });
+        }
         scan.skip_blanks();
-        let (name, value) = if scan.eat(b'=') {
+        let is_new = if scan.eat(b'=') {
             scan.skip_blanks();
-            (name, scan.quoted()?)
+            let (value, count) = (scan.quoted()?, labels.len());
+            let is_metric = name == METRIC_NAME;
+            let count_after = count + usize::from(!value.is_empty());
+            labels.set(name, value);
+            !is_metric && labels.len() == count_after
         } else if is_quoted {
-            (Cow::Borrowed(METRIC_NAME), name)
+            metric.replace(name).is_none()
         } else {
             return Err(scan.error("\"=\""));
         };
-        if name.is_empty() || (name == METRIC_NAME && value.is_empty()) {
-            return Err(LineError { at: start, expected: "a name that is not empty" });
-        }
-        if labels.get(&name).is_some() {
+        if !is_new {
             return Err(LineError { at: start, expected: "a label that the line does not have yet" });
         }
-        labels.set(name, value);
         scan.skip_blanks();
         if !scan.eat(b',') && scan.peek() != Some(b'}') {
             return Err(scan.error("\",\" or \"}\""));
         }
-    }
-    match labels.get(METRIC_NAME) {
-        Some(_) => Ok(()),
-        None => Err(LineError { at: scan.at - 1, expected: "a metric name in quotes before \"}\"" }),
     }
 }
 
@@ -451,26 +362,6 @@ pub(super) fn normalise(labels: &mut Labels<'_>, kind: MetricType) {
     }
 }
 
-/// A line that was skipped, for a person to read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {found} stands where {expected} was expected")]
-pub struct BadLine {
-    /// The line, from 1.
-    pub line: u64,
-    /// The column, in bytes from 1.
-    pub column: usize,
-    /// What stands there, escaped and cut.
-    pub found: String,
-    /// What could have stood there.
-    pub expected: &'static str,
-}
-
-impl BadLine {
-    pub(super) fn new(number: u64, line: &[u8], error: LineError) -> Self {
-        Self { line: number, column: error.column(), found: error.found(line), expected: error.expected }
-    }
-}
-
 /// Reads an exposition line by line and gives each sample with its family, or the line that is no sample, to `each`.
 ///
 /// This is for one look at a text. What is scraped again and again goes through a [`Table`](super::Table). A line of more
@@ -496,7 +387,7 @@ pub fn parse_all(
             Ok(Line::Help { name, text }) => metadata.set_help(&name, &text),
             Ok(Line::Type { name, kind }) => metadata.set_kind(&name, kind),
             Ok(Line::Sample(mut sample)) => {
-                let name = sample.name().to_owned();
+                let name = sample.name.clone();
                 let family = metadata.family_of(&name);
                 normalise(&mut sample.labels, family.kind);
                 each(Ok((&sample, family)));
@@ -578,6 +469,8 @@ mod tests {
             (r#"a{""="b"} 1"#, "3: a name that is not empty"),
             (r#"a{"b"} 1"#, "3: a label that the line does not have yet"),
             (r#"a{b="1",b="2"} 1"#, "9: a label that the line does not have yet"),
+            (r#"a{b="1",b=""} 1"#, "9: a label that the line does not have yet"),
+            (r#"a{__name__="b"} 1"#, "3: a label that the line does not have yet"),
             (r#"a{b="c" 1"#, "9: \",\" or \"}\""),
             (r#"a{b="c"#, "7: a closing double quote"),
             (r#"a{b="c\"#, "8: a closing double quote"),
@@ -617,39 +510,6 @@ mod tests {
         let long = format!("a {}", "é".repeat(100));
         let error = parse_line(long.as_bytes()).expect_err("no number");
         assert_eq!(error.found(long.as_bytes()), format!("\"{}…\"", "é".repeat(40)));
-    }
-
-    #[test]
-    fn short_numbers_are_the_same_as_all_numbers() {
-        let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        let mut next = |limit: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % limit
-        };
-        let mut short = 0;
-        for _ in 0..20_000 {
-            let digits = |count: u64, next: &mut dyn FnMut(u64) -> u64| -> String {
-                (0..count).map(|_| char::from(b'0' + next(10) as u8)).collect()
-            };
-            let mut text = digits(next(19), &mut next);
-            if next(2) == 0 {
-                text = format!("{text}.{}", digits(next(11), &mut next));
-            }
-            let line =
-                format!("{text}{}", ["\n-------", " 12345678", "e5\n------", "x\n------", "\n"][next(5) as usize]);
-            let expected = any_number(line.as_bytes());
-            if let Some((value, used)) = short_number(line.as_bytes()) {
-                short += 1;
-                assert_eq!(
-                    (value.to_bits(), used),
-                    expected.map(|(v, u)| (v.to_bits(), u)).expect("a number"),
-                    "{line}"
-                );
-            }
-        }
-        assert!(short > 3000, "{short}");
     }
 
     #[test]

@@ -242,7 +242,7 @@ fn seconds(out: &mut Vec<u8>, ms: i64) {
     }
     let ms = ms.unsigned_abs();
     out.extend_from_slice(itoa::Buffer::new().format(ms / 1000).as_bytes());
-    if ms % 1000 != 0 {
+    if !ms.is_multiple_of(1000) {
         out.push(b'.');
         out.extend([100, 10, 1].map(|unit| b'0' + (ms % 1000 / unit % 10) as u8));
     }

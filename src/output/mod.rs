@@ -1,4 +1,221 @@
-//! Where samples go: one file or folder an output.
+//! Where samples go. An output is a file or a folder here; what they share of HTTP is in `http`.
+//!
+//! Pushing outputs implement [`pipeline::Output`](crate::pipeline::Output) and are driven by the one sender loop; `expose` and
+//! `file` are no senders, and register the same way.
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::config::checked::{self, FileOutput, OnFull, OutputConfig, OutputKind};
+use crate::net::credentials::Credentials;
+use crate::net::server::{Handler, Limits, Server};
+use expose::Expose;
+
+use crate::pipeline::{
+    self, Counts, Intake, Ledger, Output, Overflow, Projection, Queue, QueueLimits, SenderOptions, SenderStatus, Take,
+};
+
+pub mod elasticsearch;
 pub mod expose;
 pub mod file;
+pub mod http;
+
+/// An output at work.
+pub struct Running {
+    /// What it was made of; a reload leaves it alone while this is the same.
+    pub config: Arc<OutputConfig>,
+    /// Where the fan-out hands it scrapes.
+    pub intake: Arc<dyn Intake>,
+    /// Its account.
+    pub ledger: Arc<Ledger>,
+    /// Where it listens, for one that does.
+    pub listens_on: Option<SocketAddr>,
+    queue: Option<Arc<Queue>>,
+    expose: Option<Arc<Expose>>,
+    status: Arc<Mutex<SenderStatus>>,
+    deadline: watch::Sender<Option<Instant>>,
+    task: JoinHandle<()>,
+}
+
+/// How an output is doing.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// What became of its samples.
+    pub counts: Counts,
+    /// Samples and bytes in its queue, and its limits; `None` for one without.
+    pub queued: Option<(u64, usize, QueueLimits)>,
+    /// Its requests, for one that sends.
+    pub status: SenderStatus,
+    /// What the aggregate endpoint has served; `None` for other outputs.
+    pub served: Option<expose::Served>,
+}
+
+impl Running {
+    /// Starts an output. Only a listener can fail to: one sentence says why.
+    /// `is_ready` is what a listener's `/-/ready` tells.
+    pub async fn start(
+        config: Arc<OutputConfig>,
+        credentials: &Arc<Credentials>,
+        is_ready: watch::Receiver<bool>,
+    ) -> Result<Self, String> {
+        let ledger = Ledger::new(&config.name);
+        let status = Arc::<Mutex<SenderStatus>>::default();
+        let (deadline, watched) = watch::channel(None);
+        let start =
+            Start { config: &config, ledger: &ledger, status: &status, deadline: watched, credentials, is_ready };
+        let Started { intake, queue, expose, listens_on, task } = match &config.kind {
+            OutputKind::Elasticsearch(elastic) => {
+                start.sender(elasticsearch::Elasticsearch::new(elastic, credentials), ELASTICSEARCH_REQUESTS)
+            }
+            OutputKind::Expose(expose) => start.expose(expose).await?,
+            OutputKind::File(file) => start.file(file),
+        };
+        let intake = match config.write_relabel.is_empty() {
+            true => intake,
+            false => {
+                let rules = config.write_relabel.clone();
+                Projection::new(Box::new(move |labels| rules.apply(labels)), ledger.clone(), intake)
+            }
+        };
+        Ok(Self { intake, ledger, listens_on, queue, expose, status, deadline, task, config })
+    }
+
+    /// How it is doing, read as one snapshot of its ledger.
+    pub fn state(&self) -> State {
+        State {
+            counts: self.ledger.snapshot(),
+            queued: self.queue.as_ref().map(|queue| {
+                let (samples, bytes) = queue.size();
+                (samples, bytes, *queue.limits())
+            }),
+            served: self.expose.as_ref().map(|expose| expose.served()),
+            status: self.status.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// Takes nothing more in, delivers what waits, and ends by `deadline`; what still waits then is dropped and counted.
+    pub async fn shutdown(self, deadline: Instant) -> (Arc<OutputConfig>, Counts) {
+        self.deadline.send_replace(Some(deadline));
+        if let Some(queue) = &self.queue {
+            queue.close();
+        }
+        if let Err(error) = self.task.await {
+            tracing::error!(output = self.config.name, %error, "the output ended by a bug of ours");
+        }
+        if let Some(queue) = &self.queue {
+            queue.drop_all(pipeline::reason::SHUTDOWN);
+        }
+        (self.config.clone(), self.ledger.snapshot())
+    }
+}
+
+/// Looks whether an output could deliver now, without delivering anything.
+///
+/// # Errors
+/// One sentence.
+pub async fn try_once(config: &OutputConfig, credentials: &Credentials) -> Result<(), String> {
+    match &config.kind {
+        OutputKind::Elasticsearch(elastic) => elasticsearch::Elasticsearch::new(elastic, credentials).start().await,
+        OutputKind::Expose(expose) => Server::bind(expose.listen).await.map(|_| ()),
+        OutputKind::File(_) => Ok(()),
+    }
+}
+
+/// Requests in flight to one Elasticsearch: one that is resent does not hold fresh samples back.
+const ELASTICSEARCH_REQUESTS: usize = 2;
+
+/// What differs from output to output.
+struct Started {
+    intake: Arc<dyn Intake>,
+    queue: Option<Arc<Queue>>,
+    expose: Option<Arc<Expose>>,
+    listens_on: Option<SocketAddr>,
+    task: JoinHandle<()>,
+}
+
+impl Started {
+    fn queued(queue: Arc<Queue>, task: JoinHandle<()>) -> Self {
+        Self { intake: queue.clone(), queue: Some(queue), expose: None, listens_on: None, task }
+    }
+}
+
+struct Start<'a> {
+    config: &'a Arc<OutputConfig>,
+    ledger: &'a Arc<Ledger>,
+    status: &'a Arc<Mutex<SenderStatus>>,
+    deadline: watch::Receiver<Option<Instant>>,
+    credentials: &'a Arc<Credentials>,
+    is_ready: watch::Receiver<bool>,
+}
+
+impl Start<'_> {
+    fn queue(&self, lanes: usize) -> Arc<Queue> {
+        let queue = &self.config.queue;
+        let limits = QueueLimits {
+            samples: queue.max_samples as u64,
+            bytes: queue.max_bytes,
+            age: queue.max_age,
+            overflow: match queue.on_full {
+                OnFull::DropOldest => Overflow::DropOldest,
+                OnFull::DropNewest => Overflow::DropNewest,
+            },
+        };
+        Queue::new(self.ledger.clone(), limits, lanes)
+    }
+
+    fn sender<O: Output>(&self, output: O, workers: usize) -> Started {
+        let batch = &self.config.batch;
+        let lanes = match output.ordering() {
+            pipeline::Ordering::PerSeries => workers,
+            pipeline::Ordering::Free => 1,
+        };
+        let queue = self.queue(lanes);
+        let options = SenderOptions {
+            name: self.config.name.clone(),
+            take: Take { samples: batch.max_samples as u64, age: batch.flush_interval },
+            flush_jitter: batch.flush_jitter,
+            body_bytes_max: batch.max_bytes,
+            workers,
+            backoff_first: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(30),
+        };
+        let run =
+            pipeline::run_sender(Arc::new(output), queue.clone(), options, self.status.clone(), self.deadline.clone());
+        Started::queued(queue, tokio::spawn(run))
+    }
+
+    fn file(&self, file: &FileOutput) -> Started {
+        let queue = self.queue(1);
+        let (config, name) = (file.clone(), self.config.name.clone());
+        let (taken, status, deadline) = (queue.clone(), self.status.clone(), self.deadline.clone());
+        let run = async move { file::run(&config, &name, taken, status, deadline).await };
+        Started::queued(queue, tokio::spawn(run))
+    }
+
+    async fn expose(&self, config: &checked::Expose) -> Result<Started, String> {
+        let name = &self.config.name;
+        let listener = Server::bind(config.listen).await.map_err(|error| format!("output {name}: {error}"))?;
+        let tls = config.tls.as_ref().map(|tls| self.credentials.listener(tls));
+        let expose = Expose::new(name, config, self.ledger.clone(), self.status.clone(), self.is_ready.clone());
+        let answering = expose.clone();
+        let handler: Handler = Arc::new(move |request| {
+            let expose = answering.clone();
+            Box::pin(async move { expose.answer(&request.method, &request.path, &request.headers).await })
+        });
+        let server = Server::start(listener, tls, Limits::default(), handler)
+            .map_err(|error| format!("output {name}: {error}"))?;
+        let listens_on = server.listens_on();
+        let mut deadline = self.deadline.clone();
+        let task = tokio::spawn(async move {
+            // Until the shutdown begins, or whoever could begin it is gone.
+            let at = deadline.wait_for(Option::is_some).await.ok().and_then(|at| *at);
+            server.stop(at.unwrap_or_else(Instant::now).duration_since(Instant::now())).await;
+        });
+        Ok(Started { intake: expose.clone(), queue: None, expose: Some(expose), listens_on: Some(listens_on), task })
+    }
+}

@@ -1,4 +1,17 @@
-//! Scraping: from a target to a scrape.
+//! From a target to its scrapes: one task a target, one kept-alive connection, one predicting table.
+//!
+//! Owns when a target is scraped, what makes a scrape fail, and what is said about it. Leaves out where targets come from and
+//! where scrapes go: a list comes in, [`Emit`] takes them out.
 
+mod admit;
 pub mod client;
+mod manager;
 mod redirect;
+mod run;
+mod schedule;
+mod status;
+
+pub use manager::{Emit, Manager, Scrapes};
+pub use run::{Probe, probe};
+pub use schedule::{Schedule, Tick, wall_ms};
+pub use status::{Health, Status, Totals, Watched};

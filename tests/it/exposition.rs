@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use promferry::exposition::{Admission, Admit, Counts, Parsed, Refusal, Settings, Table};
 use promferry::model::{Labels, METRIC_NAME, Value};
@@ -327,6 +328,39 @@ fn check_staleness(live: &[String], parsed: &Parsed, text: &str) -> Vec<String> 
     now.into_iter().filter(|(_, is_timed)| !is_timed).map(|(series, _)| series).collect()
 }
 
+/// Counts the lines that it is shown.
+#[derive(Default)]
+struct Counting(Arc<AtomicUsize>);
+
+impl Admit for Counting {
+    fn admit<'l>(&'l self, _: &mut Labels<'l>) -> Admission {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Admission::Keep
+    }
+}
+
+#[test]
+fn only_new_lines_are_shown_to_admission() {
+    let shown = Arc::new(AtomicUsize::new(0));
+    let mut table = Table::new(Settings::default(), Box::new(Counting(Arc::clone(&shown))), Labels::new());
+    let mut scrape_shows = |text: &str| {
+        let before = shown.load(Ordering::Relaxed);
+        scrape(&mut table, text);
+        shown.load(Ordering::Relaxed) - before
+    };
+    let family =
+        |name: &str| format!("# HELP {name} Help.\n# TYPE {name} gauge\n{name}{{x=\"1\"}} 1\n{name}{{x=\"2\"}} 2\n");
+    let [a, b, c] = [family("a"), family("b"), family("c")];
+    assert_eq!(scrape_shows(&format!("{a}{b}")), 4);
+    assert_eq!(scrape_shows(&format!("{a}{b}")), 0);
+    assert_eq!(scrape_shows(&format!("{b}{a}").replace(" 1\n", " 17.5\n")), 0, "the order does not matter");
+    assert_eq!(scrape_shows(&format!("{a}{c}{b}")), 2);
+    assert_eq!(scrape_shows(&format!("{a}{c}{b}").replace('\n', "\r\n")), 0, "nor do line breaks");
+    assert_eq!(scrape_shows(&b), 0);
+    assert_eq!(scrape_shows(&format!("{a}{b}{c}")), 0, "what was away for a while is still known");
+    assert_eq!(scrape_shows(&format!("{a}{b}").replace("Help.", "Other.")), 4, "comments are a part of the key");
+}
+
 #[test]
 fn alternating_bodies_stay_right_and_small() {
     let body = |family: usize| -> String {
@@ -392,6 +426,7 @@ fn a_failed_scrape_marks_what_was_live_and_nothing_else() {
     scrape(&mut table, "a 1\nb 2\n");
     table.begin(AT_MS);
     table.feed(b"b 2\nnew 1\na").expect("within limits");
+    assert_eq!(table.counts().samples_scraped, 2, "what was read before it failed");
     table.fail();
     table.report("up", "whether it is up", 0.0);
     assert_eq!(values(&table.take()), ["a{} stale", "b{} stale", "up{instance=i,job=j} 0"]);

@@ -1,9 +1,16 @@
 //! All integration tests, in one binary.
 
+mod admin;
 mod certs_example;
 mod config;
+mod discovery;
+mod elasticsearch_faults;
+mod examples;
+mod expose;
 mod exposition;
+mod file;
 mod http_client;
+mod relabel;
 mod scrape_client;
 mod structure;
 mod support;

@@ -197,8 +197,8 @@ enum Encoding {
     Gzip(Box<GzEncoder<Vec<u8>>>),
 }
 
-/// The body of an exposition.
-pub struct Exposition {
+/// The body of an exposition, piece by piece.
+pub(super) struct Exposition {
     writer: Writer,
     encoding: Encoding,
     /// The text of a piece before it is compressed; kept for the next one.
@@ -278,5 +278,17 @@ impl Body for Exposition {
 
     fn is_end_stream(&self) -> bool {
         self.is_done
+    }
+}
+
+/// No body, of unknown length: what HEAD is answered with where GET brings an [`Exposition`].
+pub(super) struct Unsaid;
+
+impl Body for Unsaid {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
     }
 }

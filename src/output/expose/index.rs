@@ -85,7 +85,7 @@ pub(super) fn suffixes(format: Format, kind: MetricType) -> &'static [&'static s
 }
 
 /// The label that tells the samples of one metric apart.
-pub(super) fn inner_label<'n>(kind: MetricType, family: &'n str) -> &'n str {
+pub(super) fn inner_label(kind: MetricType, family: &str) -> &str {
     match kind {
         MetricType::Histogram | MetricType::GaugeHistogram => "le",
         MetricType::Summary => "quantile",

@@ -1,7 +1,8 @@
 //! The aggregate endpoint: the latest scrape of each target, served as one exposition.
 //!
 //! It has no queue: a scrape is delivered when it enters the table, and stays until the target's next one takes its place. A
-//! failed scrape does so too (it holds `up 0`), and a target's last scrape takes the target out.
+//! failed scrape does so too (it holds `up 0`), and a target's last scrape takes the target out. A sample that clients do not
+//! see, because another one has its name and labels, was delivered all the same; [`Served`] counts it.
 //!
 //! Promises
 //! - One valid exposition: each family once, HELP and TYPE once, no series twice; `# EOF` in OpenMetrics.
@@ -18,31 +19,26 @@ mod index;
 mod plan;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
-use http::{HeaderMap, Method, Response, StatusCode};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::checked;
 use crate::exposition::write::Format;
 use crate::model::{Scrape, Value};
+use crate::net::server::{Response, text};
 use crate::pipeline::{Intake, Ledger, Reasons, SenderStatus, Settlement, reason};
-use crate::telemetry::Edge;
+use crate::telemetry::Recurrence;
 use accept::Accepted;
-use body::{Exposition, Outcome, Style};
+use body::{Exposition, Outcome, Style, Unsaid};
 use index::Index;
 use plan::Plan;
 
 /// Expositions that are served at a time; who comes when all are taken is told to come again.
 pub const EXPOSITIONS_MAX: usize = 8;
-
-/// What the endpoint answers with.
-pub type ResponseBody = BoxBody<Bytes, Infallible>;
 
 /// What has been served. Those of the last exposition may fall, the rest only rise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,10 +96,11 @@ impl Entry {
     }
 }
 
+/// What the log was told of. Clients ask for different formats, and a flaw may be in one only: it has no clear end.
 #[derive(Default)]
 struct Edges {
-    duplicates: Edge,
-    type_clashes: Edge,
+    duplicates: Recurrence,
+    type_clashes: Recurrence,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -143,29 +140,28 @@ impl Expose {
     }
 
     /// Answers one request. Nothing of the request's body is read.
-    pub async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<ResponseBody> {
+    pub async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response {
         let is_head = method == Method::HEAD;
-        let response = if !is_head && method != Method::GET {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n".to_owned());
+        if !is_head && method != Method::GET {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             response
         } else if path == self.path {
             self.expose(is_head, Accepted::of(headers)).await
         } else if path == "/-/healthy" {
-            text(StatusCode::OK, "promferry is healthy\n".to_owned())
+            text(StatusCode::OK, "promferry is healthy\n")
         } else if path == "/-/ready" && *self.is_ready.borrow() {
-            text(StatusCode::OK, "promferry is ready\n".to_owned())
+            text(StatusCode::OK, "promferry is ready\n")
         } else if path == "/-/ready" {
-            text(StatusCode::SERVICE_UNAVAILABLE, "the first round of scrapes is not done yet\n".to_owned())
+            text(StatusCode::SERVICE_UNAVAILABLE, "the first round of scrapes is not done yet\n")
         } else {
             text(StatusCode::NOT_FOUND, format!("nothing is here; metrics are at {}\n", self.path))
-        };
-        if is_head { response.map(|_| Full::default().boxed()) } else { response }
+        }
     }
 
-    async fn expose(&self, is_head: bool, accepted: Accepted) -> Response<ResponseBody> {
+    async fn expose(&self, is_head: bool, accepted: Accepted) -> Response {
         lock(&self.shared.status).requests += u64::from(!is_head);
-        let mut response = Response::new(Full::default().boxed());
+        let mut response = Response::new(Unsaid.boxed());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(accepted.content_type()));
         headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
@@ -187,19 +183,12 @@ impl Expose {
         let shared = self.shared.clone();
         // Ordering the series of many targets for the first time takes longer than a task may keep its thread.
         let Ok(plan) = tokio::task::spawn_blocking(move || shared.plan(accepted.format)).await else {
-            return text(StatusCode::INTERNAL_SERVER_ERROR, "the exposition could not be made: a bug\n".to_owned());
+            return text(StatusCode::INTERNAL_SERVER_ERROR, "the exposition could not be made: a bug\n");
         };
         let style = Style { timestamps: self.timestamps, quoted_names: accepted.quoted_names };
         let body = Exposition::new(plan, style, accepted.is_gzip, self.shared.clone(), permit);
         response.map(|_| body.boxed())
     }
-}
-
-fn text(status: StatusCode, body: String) -> Response<ResponseBody> {
-    let mut response = Response::new(Full::new(body.into()).boxed());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
 }
 
 impl Intake for Expose {
@@ -282,9 +271,7 @@ impl Shared {
 
     fn log_edges(&self, plan: &Plan, outcome: &Outcome) {
         let mut edges = lock(&self.edges);
-        if outcome.duplicates == 0 {
-            edges.duplicates.fine();
-        } else if edges.duplicates.trouble("").is_news() {
+        if outcome.duplicates > 0 && edges.duplicates.is_news() {
             tracing::warn!(
                 output = self.name,
                 samples = outcome.duplicates,
@@ -292,9 +279,7 @@ impl Shared {
                 "the same series comes more than once; the aggregate endpoint serves the first"
             );
         }
-        if plan.type_clashes.count == 0 {
-            edges.type_clashes.fine();
-        } else if edges.type_clashes.trouble("").is_news() {
+        if plan.type_clashes.count > 0 && edges.type_clashes.is_news() {
             tracing::warn!(
                 output = self.name,
                 families = plan.type_clashes.count,

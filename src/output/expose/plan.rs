@@ -181,8 +181,9 @@ impl<'v> Merger<'v> {
         for member in merged.members {
             let view = &self.views[member.view as usize];
             let family = &view.index.families[member.family as usize];
-            if suffixes(self.format, family.kind).is_empty() {
-                self.by_name.entry(name).or_default().add(family.kind, member);
+            let kind = if member.is_part { MetricType::Unknown } else { family.kind };
+            if suffixes(self.format, kind).is_empty() {
+                self.by_name.entry(name).or_default().add(kind, member);
                 continue;
             }
             let mut names: Vec<&str> = view.index.series[family.range()]

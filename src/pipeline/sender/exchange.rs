@@ -42,11 +42,12 @@ pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, m
 async fn settle<O: Output>(
     shared: &Shared<O>,
     lane: &mut Lane<O>,
-    parcel: Parcel,
+    mut parcel: Parcel,
     url: usize,
     judgement: Judgement,
 ) -> Vec<Work> {
-    let Judgement { mut verdict, retry_after, problem } = judgement;
+    let Judgement { mut verdict, is_maybe_received, retry_after, problem } = judgement;
+    parcel.attempt.is_maybe_resend |= is_maybe_received;
     if matches!(&verdict, Verdict::Each(fates) if fates.len() != parcel.encoded.items.len()) {
         verdict = Verdict::All(Fate::Retry);
     }

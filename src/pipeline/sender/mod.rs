@@ -103,6 +103,8 @@ pub struct Item {
     pub end: usize,
     /// Samples in it.
     pub samples: u32,
+    /// For the output alone: what it has to know about the item when the answer comes.
+    pub mark: u32,
 }
 
 /// A request, ready to send.
@@ -151,7 +153,7 @@ pub struct Failure {
 pub struct Attempt {
     /// 0 for the first.
     pub number: u32,
-    /// An attempt before this one may have been received, though no answer was seen.
+    /// An attempt before this one may have been received, though no answer said so.
     pub is_maybe_resend: bool,
 }
 
@@ -184,6 +186,8 @@ pub enum Verdict {
 pub struct Judgement {
     /// What became of the items.
     pub verdict: Verdict,
+    /// What is to be retried may have been taken all the same: a proxy gave up on a receiver that went on.
+    pub is_maybe_received: bool,
     /// When to try again, where the receiver said so.
     pub retry_after: Option<Duration>,
     /// What went wrong, as (a short stable word, one sentence); `None` where nothing did.
@@ -193,7 +197,7 @@ pub struct Judgement {
 impl Judgement {
     /// All items delivered.
     pub fn delivered() -> Self {
-        Self { verdict: Verdict::All(Fate::Delivered), retry_after: None, problem: None }
+        Self { verdict: Verdict::All(Fate::Delivered), is_maybe_received: false, retry_after: None, problem: None }
     }
 }
 

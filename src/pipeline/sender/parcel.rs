@@ -92,7 +92,7 @@ impl Encoded {
         let mut kept = Encoded { body: Vec::new(), items: Vec::new(), ..self.without_body() };
         for at in (0..self.items.len()).filter(|&at| keep(at)) {
             kept.body.extend_from_slice(self.item(at));
-            kept.items.push(super::Item { end: kept.body.len(), samples: self.items[at].samples });
+            kept.items.push(super::Item { end: kept.body.len(), ..self.items[at] });
         }
         kept
     }
@@ -142,7 +142,7 @@ mod tests {
             .iter()
             .map(|(text, samples)| {
                 body.extend_from_slice(text.as_bytes());
-                Item { end: body.len(), samples: *samples }
+                Item { end: body.len(), samples: *samples, mark: 0 }
             })
             .collect();
         let encoded = Encoded {

@@ -55,7 +55,7 @@ impl Output for Lines {
             match point.value {
                 Value::Float(value) if !value.is_nan() => {
                     encoded.body.extend_from_slice(format!("{} {value}\n", series.name()).as_bytes());
-                    encoded.items.push(Item { end: encoded.body.len(), samples: 1 });
+                    encoded.items.push(Item { end: encoded.body.len(), samples: 1, mark: 0 });
                 }
                 _ => *encoded.skipped.entry(reason::NAN).or_default() += 1,
             }
@@ -111,7 +111,12 @@ impl Output for Lines {
             400 => Verdict::All(Fate::Rejected("bad")),
             _ => Verdict::All(Fate::Retry),
         };
-        Judgement { verdict, retry_after: after.map(Duration::from_secs), problem: Some(("status", "said no".into())) }
+        Judgement {
+            verdict,
+            is_maybe_received: answer.status == StatusCode::GATEWAY_TIMEOUT,
+            retry_after: after.map(Duration::from_secs),
+            problem: Some(("status", "said no".into())),
+        }
     }
 }
 
@@ -210,6 +215,14 @@ async fn a_resend_carries_the_same_samples_and_says_that_it_may_be_one() {
     let (counts, seen) = run.end(100).await;
     assert_eq!(bodies(&seen), ["a 1\nb 2\n"; 3]);
     assert_eq!(counts.settled.duplicate["resend"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_leaves_open_whether_it_was_received_makes_the_next_one_a_resend() {
+    let run = Run::start(Ordering::Free, 1, vec![Say::Status(504)]);
+    run.queue.push(&scrape(&[1.0]));
+    let (counts, _) = run.end(100).await;
+    assert_eq!(counts.settled.duplicate["resend"], 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,223 @@
+//! `/api/v1/targets`, as Prometheus 3 answers it, and `/api/v1/outputs`, which is ours.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::snapshot::{DroppedTarget, OutputSnapshot, TargetSnapshot, Targets};
+use crate::model::Labels;
+
+/// Which targets are asked for: `?state=` and `?scrapePool=`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct TargetQuery {
+    is_active_left_out: bool,
+    is_dropped_left_out: bool,
+    pool: Option<String>,
+}
+
+impl TargetQuery {
+    /// Reads a query string; unknown parameters are ignored, as Prometheus does.
+    pub(super) fn parse(query: &str) -> Result<Self, String> {
+        let mut read = Self::default();
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = percent_decoded(value);
+            match name {
+                "state" => {
+                    (read.is_active_left_out, read.is_dropped_left_out) = match value.as_str() {
+                        "" | "any" => (false, false),
+                        "active" => (false, true),
+                        "dropped" => (true, false),
+                        _ => return Err(format!("state is \"{value}\"; it can be active, dropped or any")),
+                    }
+                }
+                "scrapePool" if !value.is_empty() => read.pool = Some(value),
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+
+    fn is_of(&self, job: &str) -> bool {
+        self.pool.as_deref().is_none_or(|pool| pool == job)
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = |digit: &u8| char::from(*digit).to_digit(16);
+        rest = after;
+        match (first, after) {
+            (b'%', [high, low, tail @ ..]) if hex(high).is_some() && hex(low).is_some() => {
+                bytes.push((hex(high).unwrap_or(0) * 16 + hex(low).unwrap_or(0)) as u8);
+                rest = tail;
+            }
+            (b'+', _) => bytes.push(b' '),
+            (&byte, _) => bytes.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// An answer that went well.
+fn success(data: Value) -> String {
+    json!({"status": "success", "data": data}).to_string()
+}
+
+/// An answer to a request that cannot be understood.
+pub(super) fn bad_data(error: &str) -> String {
+    json!({"status": "error", "errorType": "bad_data", "error": error}).to_string()
+}
+
+pub(super) fn targets(targets: &Targets, query: &TargetQuery) -> String {
+    let active = targets.active.iter().filter(|target| !query.is_active_left_out && query.is_of(&target.job));
+    let dropped = targets.dropped.iter().filter(|target| !query.is_dropped_left_out && query.is_of(&target.job));
+    let counts = targets.dropped_counts.iter().filter(|(job, _)| !query.is_dropped_left_out && query.is_of(job));
+    success(json!({
+        "activeTargets": active.map(active_target).collect::<Vec<_>>(),
+        "droppedTargets": dropped.map(dropped_target).collect::<Vec<_>>(),
+        "droppedTargetCounts": counts.map(|(job, count)| (job.clone(), json!(count))).collect::<Map<_, _>>(),
+    }))
+}
+
+fn active_target(target: &TargetSnapshot) -> Value {
+    json!({
+        "discoveredLabels": labels(&target.discovered),
+        "labels": labels(&target.labels),
+        "scrapePool": target.job,
+        "scrapeUrl": target.url,
+        "globalUrl": target.url,
+        "lastError": target.error,
+        // What Go writes for no time.
+        "lastScrape": target.scraped_ms.and_then(time).unwrap_or_else(|| "0001-01-01T00:00:00Z".to_owned()),
+        "lastScrapeDuration": target.duration.as_secs_f64(),
+        "health": target.health.as_str(),
+        "scrapeInterval": duration(target.interval),
+        "scrapeTimeout": duration(target.timeout),
+    })
+}
+
+fn dropped_target(target: &DroppedTarget) -> Value {
+    json!({"discoveredLabels": labels(&target.discovered), "scrapePool": target.job})
+}
+
+fn labels(labels: &Labels<'_>) -> Map<String, Value> {
+    labels.iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+pub(super) fn time(ms: i64) -> Option<String> {
+    Timestamp::from_millisecond(ms).ok().map(|time| format!("{time:.3}"))
+}
+
+/// A duration as Prometheus writes it: `1h30m`, `15s`, `500ms`; years, weeks and days only where nothing is left over.
+pub(super) fn duration(duration: Duration) -> String {
+    const UNITS: [(&str, u128, bool); 7] = [
+        ("y", 365 * 86_400_000, true),
+        ("w", 7 * 86_400_000, true),
+        ("d", 86_400_000, true),
+        ("h", 3_600_000, false),
+        ("m", 60_000, false),
+        ("s", 1_000, false),
+        ("ms", 1, false),
+    ];
+    let mut rest = duration.as_millis();
+    if rest == 0 {
+        return "0s".to_owned();
+    }
+    let mut text = String::new();
+    for (unit, ms, is_exact) in UNITS {
+        if rest >= ms && (!is_exact || rest.is_multiple_of(ms)) {
+            text.push_str(&format!("{}{unit}", rest / ms));
+            rest %= ms;
+        }
+    }
+    text
+}
+
+pub(super) fn outputs(outputs: &[OutputSnapshot]) -> String {
+    success(json!({"outputs": outputs.iter().map(output).collect::<Vec<_>>()}))
+}
+
+fn output(output: &OutputSnapshot) -> Value {
+    let (counts, status) = (&output.counts, &output.status);
+    let mut shown = json!({
+        "name": output.name,
+        "kind": output.kind,
+        "urls": output.urls,
+        "ledger": {
+            "offered": counts.offered,
+            "restored": counts.restored,
+            "delivered": counts.settled.delivered,
+            "duplicate": counts.settled.duplicate,
+            "rejected": counts.settled.rejected,
+            "dropped": counts.settled.dropped,
+            "skipped": counts.settled.skipped,
+            "waiting": counts.waiting,
+        },
+        "failing": status.failing,
+        "lastDelivery": status.delivered_ms.and_then(time),
+        "requests": status.requests,
+        "requestFailures": status.failures,
+        "bytes": status.bytes,
+    });
+    if let Some(queue) = &output.queue {
+        shown["queue"] = json!({
+            "samples": queue.samples,
+            "bytes": queue.bytes,
+            "maxSamples": queue.limits.samples,
+            "maxBytes": queue.limits.bytes,
+            "maxAge": duration(queue.limits.age),
+        });
+    }
+    if let Some(served) = &output.served {
+        shown["served"] = json!({
+            "targets": served.targets,
+            "expositions": served.expositions,
+            "refused": served.refused,
+            "samples": served.samples,
+            "duplicates": served.duplicates,
+            "duplicatesLast": served.duplicates_last,
+            "typeClashesLast": served.type_clashes_last,
+            "quotedNamesLast": served.quoted_names_last,
+        });
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_prometheus_writes_them() {
+        for (ms, expected) in [
+            (0, "0s"),
+            (1, "1ms"),
+            (15_000, "15s"),
+            (90_000, "1m30s"),
+            (3_600_500, "1h500ms"),
+            (86_400_000, "1d"),
+            (90_000_000, "25h"),
+            (7 * 86_400_000, "1w"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(ms)), expected);
+        }
+    }
+
+    #[test]
+    fn a_query_names_states_and_a_pool() {
+        let all = TargetQuery::default();
+        assert_eq!(TargetQuery::parse("").unwrap(), all);
+        assert_eq!(TargetQuery::parse("state=any&x=%zz&y").unwrap(), all);
+        let read = TargetQuery::parse("state=active&scrapePool=a%20b%2B+c").unwrap();
+        assert_eq!(read, TargetQuery { is_dropped_left_out: true, pool: Some("a b+ c".into()), ..all });
+        assert_eq!(
+            TargetQuery::parse("state=Down").unwrap_err(),
+            "state is \"Down\"; it can be active, dropped or any"
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! Self-metrics: the snapshots of this moment as OpenMetrics, by `prometheus-client`.
+//!
+//! Nothing is counted here. The ledgers, queues and targets hold the numbers; a scrape of this port reads them once.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::process::Process;
+use super::snapshot::{Health, OutputSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, Targets};
+use crate::pipeline::Reasons;
+
+/// What this module writes.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The metrics of this moment.
+pub(super) fn exposition(snapshots: &dyn Snapshots) -> Result<String, fmt::Error> {
+    let snapshot = Snapshot {
+        targets: snapshots.targets(),
+        outputs: snapshots.outputs(),
+        scrapes: snapshots.scrapes(),
+        process: Process::read(),
+    };
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(snapshot));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    targets: Targets,
+    outputs: Vec<OutputSnapshot>,
+    scrapes: ScrapeCounts,
+    process: Process,
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer(encoder);
+        writer.build()?;
+        self.process(&mut writer)?;
+        self.targets(&mut writer)?;
+        self.ledgers(&mut writer)?;
+        self.outputs(&mut writer)?;
+        self.served(&mut writer)
+    }
+}
+
+type Label<'l> = (&'static str, &'l str);
+
+/// Writes families.
+struct Writer<'e>(DescriptorEncoder<'e>);
+
+impl Writer<'_> {
+    /// A counter; its samples are named `NAME_total`.
+    fn counter<'l, const N: usize, V: EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = ([Label<'l>; N], V)>,
+    ) -> fmt::Result {
+        self.family(name, help, rows.into_iter().map(|(labels, value)| (labels, ConstCounter::new(value))))
+    }
+
+    fn gauge<'l, const N: usize, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = ([Label<'l>; N], V)>,
+    ) -> fmt::Result {
+        self.family(name, help, rows.into_iter().map(|(labels, value)| (labels, ConstGauge::new(value))))
+    }
+
+    /// A family that has no sample is not there at all.
+    fn family<'l, const N: usize, M: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl Iterator<Item = ([Label<'l>; N], M)>,
+    ) -> fmt::Result {
+        let mut rows = rows.peekable();
+        let Some((_, first)) = rows.peek() else { return Ok(()) };
+        let mut metrics = self.0.encode_descriptor(name, help, None, first.metric_type())?;
+        rows.try_for_each(|(labels, metric)| metric.encode(metrics.encode_family(&labels)?))
+    }
+
+    fn build(&mut self) -> fmt::Result {
+        let info = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let metric = self.0.encode_descriptor("promferry_build", "What is running.", None, info.metric_type())?;
+        info.encode(metric)
+    }
+}
+
+impl Snapshot {
+    fn process(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let process = &self.process;
+        let one = |value: Option<f64>| value.map(|value| ([], value));
+        writer.counter("process_cpu_seconds", "CPU time used, in user and system mode.", one(process.cpu_seconds))?;
+        writer.gauge("process_resident_memory_bytes", "Memory resident.", one(process.resident_bytes))?;
+        writer.gauge("process_open_fds", "File descriptors open.", one(process.open_fds))?;
+        writer.gauge("process_start_time_seconds", "Start, in seconds since 1970.", one(process.start_seconds))
+    }
+
+    fn targets(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let mut by_health = std::collections::BTreeMap::<(&str, Health), u64>::new();
+        for target in &self.targets.active {
+            for health in [Health::Up, Health::Down, Health::Unknown] {
+                *by_health.entry((&target.job, health)).or_default() += u64::from(target.health == health);
+            }
+        }
+        writer.gauge(
+            "promferry_targets",
+            "Targets being scraped, by the outcome of their last scrape.",
+            by_health.iter().map(|(&(job, health), &n)| ([("job", job), ("health", health.as_str())], n)),
+        )?;
+        writer.gauge(
+            "promferry_targets_dropped",
+            "Targets that relabelling or a limit dropped.",
+            self.targets.dropped_counts.iter().map(|(job, &n)| ([("job", job.as_str())], n as u64)),
+        )?;
+        writer.gauge(
+            "promferry_discovery_problems",
+            "Files and answers that discovery cannot use now.",
+            [([], self.targets.problems.len() as u64)],
+        )?;
+        let scrapes = &self.scrapes;
+        for (name, help, value) in [
+            ("promferry_scrapes", "Scrapes.", scrapes.scrapes),
+            ("promferry_scrape_failures", "Scrapes that failed.", scrapes.failures),
+            ("promferry_scrape_samples", "Samples scraped, before relabelling.", scrapes.samples),
+            ("promferry_scrape_body_bytes", "Bytes of bodies scraped, after inflating.", scrapes.body_bytes),
+            ("promferry_scrape_bad_lines", "Lines that could not be read.", scrapes.bad_lines),
+            ("promferry_scrape_duplicates", "Samples left out as repeated in their scrape.", scrapes.duplicates),
+        ] {
+            writer.counter(name, help, [([], value)])?;
+        }
+        Ok(())
+    }
+
+    /// For each output, at every moment:
+    /// `offered + restored = delivered + duplicate + rejected + dropped + skipped + waiting`.
+    fn ledgers(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        type Pick = fn(&OutputSnapshot) -> u64;
+        let plain: [(&str, &str, Pick); 3] = [
+            ("promferry_output_samples_offered", "Samples handed to the output.", |o| o.counts.offered),
+            ("promferry_output_samples_restored", "Samples found on disk at the start.", |o| o.counts.restored),
+            ("promferry_output_samples_delivered", "Samples that the receiver has.", |o| o.counts.settled.delivered),
+        ];
+        for (name, help, pick) in plain {
+            writer.counter(name, help, self.outputs.iter().map(|o| ([("output", o.name.as_str())], pick(o))))?;
+        }
+        type PickReasons = fn(&OutputSnapshot) -> &Reasons;
+        let reasons: [(&str, &str, PickReasons); 4] = [
+            ("promferry_output_samples_duplicate", "Samples that the receiver had.", |o| &o.counts.settled.duplicate),
+            ("promferry_output_samples_rejected", "Samples that the receiver refused.", |o| &o.counts.settled.rejected),
+            ("promferry_output_samples_dropped", "Samples lost by a policy of ours.", |o| &o.counts.settled.dropped),
+            ("promferry_output_samples_skipped", "Samples not for this receiver.", |o| &o.counts.settled.skipped),
+        ];
+        for (name, help, pick) in reasons {
+            let rows = self.outputs.iter().flat_map(|output| {
+                let labels = |reason| [("output", output.name.as_str()), ("reason", reason)];
+                pick(output).iter().map(move |(&reason, &samples)| (labels(reason), samples))
+            });
+            writer.counter(name, help, rows)?;
+        }
+        writer.gauge(
+            "promferry_output_samples_waiting",
+            "Samples in the queue or being sent.",
+            self.outputs.iter().map(|o| ([("output", o.name.as_str())], o.counts.waiting)),
+        )
+    }
+
+    fn outputs(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let queues = || {
+            let of = |o| Some(([("output", OutputSnapshot::name(o))], o.queue?));
+            self.outputs.iter().filter_map(of)
+        };
+        let samples = |(labels, queue): (_, super::QueueSnapshot)| (labels, queue.samples);
+        writer.gauge("promferry_output_queue_samples", "Samples in the queue.", queues().map(samples))?;
+        let bytes = queues().map(|(labels, queue)| (labels, queue.bytes as u64));
+        writer.gauge("promferry_output_queue_bytes", "Memory that the queue keeps.", bytes)?;
+        let limits = queues().map(|(labels, queue)| (labels, queue.limits.samples));
+        writer.gauge("promferry_output_queue_samples_max", "Samples that the queue holds at most.", limits)?;
+        let limits = queues().map(|(labels, queue)| (labels, queue.limits.bytes as u64));
+        writer.gauge("promferry_output_queue_bytes_max", "Memory that the queue keeps at most.", limits)?;
+
+        let all = || self.outputs.iter().map(|o| ([("output", o.name.as_str())], &o.status));
+        let requests = all().map(|(labels, status)| (labels, status.requests));
+        writer.counter("promferry_output_requests", "Requests sent, or answered by an endpoint.", requests)?;
+        let failures = all().map(|(labels, status)| (labels, status.failures));
+        writer.counter("promferry_output_request_failures", "Requests that must be sent again.", failures)?;
+        let bytes = all().map(|(labels, status)| (labels, status.bytes));
+        writer.counter("promferry_output_bytes", "Bytes of bodies, as sent.", bytes)?;
+        let failing = all().map(|(labels, status)| (labels, u64::from(status.failing.is_some())));
+        writer.gauge("promferry_output_failing", "1 while delivery fails.", failing)?;
+        let delivered = all().filter_map(|(labels, status)| Some((labels, status.delivered_ms? as f64 / 1000.0)));
+        writer.gauge("promferry_output_last_delivery_seconds", "Last delivery, in seconds since 1970.", delivered)
+    }
+
+    fn served(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        type Pick = fn(&ServedSnapshot) -> u64;
+        let rows = |pick: Pick| {
+            let of = move |o| Some(([("output", OutputSnapshot::name(o))], pick(&o.served?)));
+            self.outputs.iter().filter_map(of)
+        };
+        let counters: [(&str, &str, Pick); 4] = [
+            ("promferry_expose_expositions", "Expositions sent to their end.", |s| s.expositions),
+            ("promferry_expose_refused", "Requests refused: too many under way.", |s| s.refused),
+            ("promferry_expose_samples", "Samples served, over all expositions.", |s| s.samples),
+            ("promferry_expose_duplicates", "Samples left out as repeated, over all expositions.", |s| s.duplicates),
+        ];
+        for (name, help, pick) in counters {
+            writer.counter(name, help, rows(pick))?;
+        }
+        let gauges: [(&str, &str, Pick); 4] = [
+            ("promferry_expose_targets", "Targets in the table.", |s| s.targets),
+            ("promferry_expose_duplicates_last", "Samples left out of the last exposition as repeated.", |s| {
+                s.duplicates_last
+            }),
+            ("promferry_expose_type_clashes_last", "Families whose type targets disagree about.", |s| {
+                s.type_clashes_last
+            }),
+            ("promferry_expose_quoted_names_last", "Samples left out of the last exposition for their names.", |s| {
+                s.quoted_names_last
+            }),
+        ];
+        for (name, help, pick) in gauges {
+            writer.gauge(name, help, rows(pick))?;
+        }
+        Ok(())
+    }
+}
+
+impl OutputSnapshot {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}

@@ -1,0 +1,279 @@
+//! Builds the stages from a checked configuration, joins them, reloads them, and ends them in order.
+//!
+//! The way of the data is wired here and nowhere else: discovery's target set goes to the scrape manager, scrapes go to the
+//! fan-out, the fan-out to the outputs. Shutdown flows with the data: discovery stops, then the loops, then each output
+//! drains, all within one deadline.
+
+mod pages;
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::admin;
+use crate::config::checked::{Config, OutputConfig};
+use crate::discovery::{Discovery, Noticing, TargetSet};
+use crate::net::credentials::Credentials;
+use crate::output::{Running, State};
+use crate::pipeline::{Counts, Fanout, Intake};
+use crate::scrape::{Manager, Scrapes};
+use crate::target::Target;
+use pages::Pages;
+
+/// How long a certificate, key or secret is used before its file is looked at again.
+const RECHECK_AFTER: Duration = Duration::from_secs(1);
+
+/// The stages at work.
+pub struct App {
+    config: Config,
+    credentials: Arc<Credentials>,
+    fanout: Arc<Fanout>,
+    outputs: Arc<Outputs>,
+    discovery: Discovery,
+    scrapes: Arc<Scrapes>,
+    targets: watch::Receiver<Arc<TargetSet>>,
+    /// Applies target sets until it is told to stop, and gives the manager back.
+    managing: JoinHandle<Manager>,
+    stop: watch::Sender<bool>,
+    admin: Option<admin::Server>,
+    /// Outputs that a reload took away, until they have drained.
+    draining: JoinSet<(Arc<OutputConfig>, Counts)>,
+    is_ready: watch::Receiver<bool>,
+}
+
+/// The running outputs, as pages and metrics see them too.
+#[derive(Default)]
+pub struct Outputs(Mutex<Vec<Running>>);
+
+/// What became of an output's samples, at the end.
+pub struct Account {
+    /// The output.
+    pub output: Arc<OutputConfig>,
+    /// Its ledger.
+    pub counts: Counts,
+}
+
+impl App {
+    /// Starts everything. Fails only where a port cannot be had; the sentence names it.
+    pub async fn start(config: Config) -> Result<Self, String> {
+        let credentials = Arc::new(Credentials::new(RECHECK_AFTER));
+        let (ready, is_ready) = watch::channel(false);
+        let outputs = Arc::<Outputs>::default();
+        for output in &config.outputs {
+            outputs.add(Running::start(output.clone(), &credentials, is_ready.clone()).await?);
+        }
+        let fanout = Fanout::new(outputs.intakes());
+
+        let (discovery, targets) = Discovery::start(config.scrapes.clone(), Noticing::Events)
+            .map_err(|error| format!("cannot start a thread for discovery: {error}"))?;
+        let emit = {
+            let fanout = fanout.clone();
+            Arc::new(move |scrape| fanout.offer(&scrape))
+        };
+        let manager = Manager::new(emit, credentials.clone(), &crate::net::host::machine_name());
+        let scrapes = manager.scrapes();
+        let (stop, stopped) = watch::channel(false);
+        let managing = tokio::spawn(manage(manager, targets.clone(), outputs.clone(), stopped));
+
+        tokio::spawn(first_round(scrapes.clone(), ready));
+        let mut app = Self {
+            is_ready,
+            credentials,
+            fanout,
+            outputs,
+            discovery,
+            scrapes,
+            targets,
+            managing,
+            stop,
+            admin: None,
+            draining: JoinSet::new(),
+            config,
+        };
+        app.start_admin().await?;
+        Ok(app)
+    }
+
+    /// Where the aggregate endpoints listen, by output.
+    pub fn exposed(&self) -> Vec<(String, SocketAddr)> {
+        self.outputs.listeners()
+    }
+
+    /// Where the admin port is.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.listens_on())
+    }
+
+    /// The running scrapes.
+    pub fn scrapes(&self) -> Arc<Scrapes> {
+        self.scrapes.clone()
+    }
+
+    fn snapshots(&self) -> Arc<Pages> {
+        Arc::new(Pages {
+            scrapes: self.scrapes.clone(),
+            targets: self.targets.clone(),
+            outputs: self.outputs.clone(),
+            is_ready: self.is_ready.clone(),
+        })
+    }
+
+    /// Goes over to another configuration. What is the same in both is not touched. An output that cannot start is left out
+    /// with an error in the log.
+    pub async fn reload(&mut self, config: Config) {
+        let deadline = Instant::now() + config.global.shutdown_timeout;
+        let gone = self.outputs.take_unless(|running| config.outputs.contains(&running.config));
+        self.fanout.replace(self.outputs.intakes());
+        for running in gone {
+            if running.listens_on.is_some() {
+                // Its successor may want the same port.
+                running.shutdown(deadline).await;
+            } else {
+                self.draining.spawn(running.shutdown(deadline));
+            }
+        }
+        for output in &config.outputs {
+            if self.outputs.has(output) {
+                continue;
+            }
+            match Running::start(output.clone(), &self.credentials, self.is_ready.clone()).await {
+                Ok(running) => self.outputs.add(running),
+                Err(error) => tracing::error!(output = output.name, error, "an output cannot start, and is left out"),
+            }
+        }
+        self.fanout.replace(self.outputs.intakes());
+        self.discovery.reload(config.scrapes.clone());
+        let is_admin_same = self.config.admin == config.admin;
+        self.config = config;
+        if !is_admin_same && let Err(error) = self.start_admin().await {
+            tracing::error!(error, "the admin port cannot be had, and is off");
+        }
+    }
+
+    /// Ends everything in the order of the data, by `shutdown_timeout` from now. Returns the ledgers.
+    pub async fn shutdown(mut self) -> Vec<Account> {
+        let deadline = Instant::now() + self.config.global.shutdown_timeout;
+        drop(self.discovery);
+        self.stop.send_replace(true);
+        match self.managing.await {
+            Ok(manager) => manager.shutdown().await,
+            Err(error) => tracing::error!(%error, "the scrape manager ended by a bug of ours"),
+        }
+        for running in self.outputs.take_unless(|_| false) {
+            self.draining.spawn(running.shutdown(deadline));
+        }
+        let mut accounts = Vec::new();
+        while let Some(ended) = self.draining.join_next().await {
+            accounts.extend(ended.map(|(output, counts)| Account { output, counts }));
+        }
+        accounts.sort_by(|a, b| a.output.name.cmp(&b.output.name));
+        accounts
+    }
+
+    async fn start_admin(&mut self) -> Result<(), String> {
+        if let Some(admin) = self.admin.take() {
+            admin.stop().await;
+        }
+        if let Some(config) = &self.config.admin {
+            self.admin = Some(admin::Server::start(config, &self.credentials, self.snapshots()).await?);
+        }
+        Ok(())
+    }
+}
+
+/// Says when the first round of scrapes is done.
+async fn first_round(scrapes: Arc<Scrapes>, ready: watch::Sender<bool>) {
+    let mut look = tokio::time::interval(Duration::from_millis(100));
+    while !scrapes.is_first_round_done() {
+        look.tick().await;
+        if ready.is_closed() {
+            return;
+        }
+    }
+    ready.send_replace(true);
+}
+
+/// Applies each target set to the manager, until told to stop; gives the manager back.
+async fn manage(
+    mut manager: Manager,
+    mut targets: watch::Receiver<Arc<TargetSet>>,
+    outputs: Arc<Outputs>,
+    mut stopped: watch::Receiver<bool>,
+) -> Manager {
+    let mut refused = HashSet::new();
+    targets.mark_changed();
+    loop {
+        let changed = async {
+            if targets.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            _ = stopped.wait_for(|is_stopped| *is_stopped) => return manager,
+        }
+        let set = targets.borrow_and_update().clone();
+        let own = outputs.listeners();
+        let (ours, targets): (Vec<_>, Vec<_>) =
+            set.targets.iter().cloned().partition(|target| own.iter().any(|(_, address)| is_at(target, *address)));
+        for target in &ours {
+            if refused.insert(target.origin.key) {
+                tracing::warn!(
+                    job = target.job(),
+                    url = target.origin.url,
+                    "a target is promferry's own aggregate endpoint, and is not scraped: it would feed on itself"
+                );
+            }
+        }
+        manager.apply(&targets).await;
+    }
+}
+
+/// Whether a target is this listener of ours.
+fn is_at(target: &Target, address: SocketAddr) -> bool {
+    if target.port != address.port() {
+        return false;
+    }
+    let host: Option<IpAddr> = target.host.parse().ok();
+    match host {
+        Some(ip) if address.ip().is_unspecified() => crate::net::host::is_own_address(ip),
+        Some(ip) => ip == address.ip(),
+        None => target.host == "localhost",
+    }
+}
+
+impl Outputs {
+    fn lock(&self) -> MutexGuard<'_, Vec<Running>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, running: Running) {
+        self.lock().push(running);
+    }
+
+    fn has(&self, config: &Arc<OutputConfig>) -> bool {
+        self.lock().iter().any(|running| running.config == *config)
+    }
+
+    fn take_unless(&self, keep: impl Fn(&Running) -> bool) -> Vec<Running> {
+        self.lock().extract_if(.., |running| !keep(running)).collect()
+    }
+
+    fn intakes(&self) -> Vec<Arc<dyn Intake>> {
+        self.lock().iter().map(|running| running.intake.clone()).collect()
+    }
+
+    fn listeners(&self) -> Vec<(String, SocketAddr)> {
+        self.lock().iter().filter_map(|running| Some((running.config.name.clone(), running.listens_on?))).collect()
+    }
+
+    /// The configuration and state of each.
+    pub fn states(&self) -> Vec<(Arc<OutputConfig>, State)> {
+        self.lock().iter().map(|running| (running.config.clone(), running.state())).collect()
+    }
+}

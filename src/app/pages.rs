@@ -1,0 +1,139 @@
+//! What the admin port shows, gathered from the stages when somebody asks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Outputs;
+use crate::admin::{
+    DiscoveryProblem, DroppedTarget, Health, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts, ServedSnapshot,
+    Snapshots, TargetSnapshot, Targets,
+};
+use crate::config::checked::{OutputConfig, OutputKind};
+use crate::discovery::{FileStatus, TargetSet};
+use crate::output::State;
+use crate::output::expose::Served;
+use crate::scrape::{self, Scrapes, Watched};
+
+pub(super) struct Pages {
+    pub(super) scrapes: Arc<Scrapes>,
+    pub(super) targets: watch::Receiver<Arc<TargetSet>>,
+    pub(super) outputs: Arc<Outputs>,
+    pub(super) is_ready: watch::Receiver<bool>,
+}
+
+impl Snapshots for Pages {
+    fn targets(&self) -> Targets {
+        let set = self.targets.borrow().clone();
+        let files = set.files.iter().filter_map(|file| match &file.status {
+            FileStatus::Broken { problem, consequence } => Some(DiscoveryProblem {
+                source: file.path.display().to_string(),
+                message: format!("{problem}; {consequence}"),
+            }),
+            _ => None,
+        });
+        let others =
+            set.problems.iter().map(|problem| DiscoveryProblem { source: String::new(), message: problem.clone() });
+        let mut dropped_counts = BTreeMap::new();
+        for dropped in &set.dropped {
+            *dropped_counts.entry(dropped.job.clone()).or_default() += 1;
+        }
+        Targets {
+            active: self.scrapes.all().iter().map(|watched| target(watched)).collect(),
+            dropped: set
+                .dropped
+                .iter()
+                .map(|dropped| DroppedTarget {
+                    job: dropped.job.clone(),
+                    discovered: dropped.discovered.clone(),
+                    reason: dropped.reason.to_string(),
+                })
+                .collect(),
+            dropped_counts,
+            problems: files.chain(others).collect(),
+        }
+    }
+
+    fn outputs(&self) -> Vec<OutputSnapshot> {
+        self.outputs.states().into_iter().map(|(config, state)| output(&config, state)).collect()
+    }
+
+    fn scrapes(&self) -> ScrapeCounts {
+        let totals = self.scrapes.totals();
+        ScrapeCounts {
+            scrapes: totals.scrapes,
+            failures: totals.failures,
+            samples: totals.samples,
+            body_bytes: totals.body_bytes,
+            bad_lines: totals.bad_lines,
+            duplicates: totals.duplicates,
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        if *self.is_ready.borrow() {
+            return Readiness::Ready;
+        }
+        let all = self.scrapes.all();
+        let missing = all.iter().filter(|watched| watched.status().health == scrape::Health::Unknown).count();
+        Readiness::Waiting(format!("{missing} of {} targets were not scraped yet", all.len()))
+    }
+}
+
+fn target(watched: &Watched) -> TargetSnapshot {
+    let (target, status) = (&watched.target, watched.status());
+    TargetSnapshot {
+        job: target.config.job_name.clone(),
+        discovered: target.discovered.clone(),
+        labels: target.origin.labels.clone(),
+        url: target.origin.url.clone(),
+        health: match status.health {
+            scrape::Health::Unknown => Health::Unknown,
+            scrape::Health::Up => Health::Up,
+            scrape::Health::Down => Health::Down,
+        },
+        error: status.last_error.unwrap_or_default(),
+        scraped_ms: status.last_scrape_ms,
+        duration: status.last_duration,
+        samples: status.last.samples_post_relabelling,
+        interval: target.interval,
+        timeout: target.timeout,
+        file: target.file.clone(),
+    }
+}
+
+fn output(config: &OutputConfig, state: State) -> OutputSnapshot {
+    let (kind, urls) = match &config.kind {
+        OutputKind::Elasticsearch(elastic) => {
+            ("elasticsearch", elastic.http.urls.iter().map(ToString::to_string).collect())
+        }
+        OutputKind::Expose(expose) => ("expose", vec![format!("{}{}", expose.listen, expose.path)]),
+        OutputKind::File(file) => {
+            let path = file.path.as_ref().map_or_else(|| "-".to_owned(), |path| path.display().to_string());
+            ("file", vec![path])
+        }
+    };
+    OutputSnapshot {
+        name: config.name.clone(),
+        kind,
+        urls,
+        counts: state.counts,
+        queue: state.queued.map(|(samples, bytes, limits)| QueueSnapshot { samples, bytes, limits }),
+        status: state.status,
+        served: state.served.map(served),
+    }
+}
+
+fn served(served: Served) -> ServedSnapshot {
+    ServedSnapshot {
+        targets: served.targets,
+        expositions: served.expositions,
+        refused: served.refused,
+        samples: served.samples,
+        duplicates: served.duplicates,
+        duplicates_last: served.duplicates_last,
+        type_clashes_last: served.type_clashes_last,
+        quoted_names_last: served.quoted_names_last,
+    }
+}

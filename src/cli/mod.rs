@@ -1,0 +1,84 @@
+//! What the user types. One file a subcommand; errors are printed once, here at the edge.
+//!
+//! Exit codes: 0 fine, 1 failed while running, 2 usage or configuration, 3 converted with losses.
+
+mod check;
+mod completions;
+mod demo;
+mod parse;
+mod probe;
+mod run;
+mod source;
+mod targets;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::telemetry::{self, LogFormat};
+
+/// Something failed while running.
+const FAILED: u8 = 1;
+/// The command line or the configuration is wrong.
+const USAGE: u8 = 2;
+
+/// Carries Prometheus metrics off TLS-secured endpoints.
+#[derive(Parser)]
+#[command(name = "promferry", version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// How log lines are written on stderr: human on a terminal, JSON otherwise, unless said here
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto, value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// Which log lines are written: error, warn, info, debug, trace, or a filter as in RUST_LOG
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Scrape and deliver, until SIGTERM; SIGHUP reloads the configuration
+    Run(run::Arguments),
+    /// Say everything that is wrong with the configuration
+    Check(check::Arguments),
+    /// Scrape one endpoint once, and explain what happened
+    Probe(probe::Arguments),
+    /// List the targets that the configuration finds now
+    Targets(targets::Arguments),
+    /// Show the main job with nothing to set up
+    Demo(demo::Arguments),
+    /// Read an exposition on stdin, and say what is wrong with it
+    Parse(parse::Arguments),
+    /// Print the completions of a shell
+    Completions(completions::Arguments),
+}
+
+/// Runs the program; the exit code is the process's.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    // What ends by itself speaks to whoever typed it: only warnings are added to that.
+    let is_quiet =
+        !matches!(arguments.command, Command::Run(_) | Command::Demo(_)) && std::env::var_os("RUST_LOG").is_none();
+    let level = arguments.log_level.as_deref().or(is_quiet.then_some("warn"));
+    if let Err(error) = telemetry::init(arguments.log_format, level) {
+        eprintln!("promferry: {error}");
+        return ExitCode::from(USAGE);
+    }
+    let code = match arguments.command {
+        Command::Run(arguments) => run::main(arguments),
+        Command::Check(arguments) => check::main(arguments),
+        Command::Probe(arguments) => probe::main(arguments),
+        Command::Targets(arguments) => targets::main(arguments),
+        Command::Demo(arguments) => demo::main(arguments),
+        Command::Parse(arguments) => parse::main(arguments),
+        Command::Completions(arguments) => completions::main(arguments),
+    };
+    ExitCode::from(code)
+}

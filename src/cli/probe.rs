@@ -1,0 +1,191 @@
+//! `promferry probe`: one scrape, explained.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{FAILED, USAGE, run, source};
+use crate::config::{self, Source, YAML_VARIABLE};
+use crate::discovery::discover_once;
+use crate::net::connect::TlsInfo;
+use crate::net::credentials::Credentials;
+use crate::net::text;
+use crate::scrape::{Probe, probe};
+use crate::target::Target;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// What to scrape, such as https://10.0.16.4:14726/metrics
+    #[arg(required_unless_present = "source_id", conflicts_with = "source_id")]
+    url: Option<String>,
+    /// Scrape the targets that the configuration finds with this source_id
+    #[arg(long = "source", value_name = "ID")]
+    source_id: Option<String>,
+    #[command(flatten)]
+    source: source::Arguments,
+    /// Certificate authorities to trust; the system's otherwise
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The client certificate
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// The name to ask for and to verify, where it is not the host
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+    /// Take any certificate
+    #[arg(long)]
+    insecure_skip_verify: bool,
+    /// Time for all of it
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+}
+
+pub(super) fn main(arguments: Arguments) -> u8 {
+    let targets = match targets(&arguments) {
+        Ok(targets) => targets,
+        Err(code) => return code,
+    };
+    let runtime = match run::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("promferry: cannot start: {error}");
+            return FAILED;
+        }
+    };
+    let credentials = Credentials::new(Duration::ZERO);
+    let mut code = 0;
+    for target in targets {
+        println!("{}", target.origin.url);
+        match runtime.block_on(probe(&target, &credentials)) {
+            Ok(probe) => print(&probe),
+            Err(error) => {
+                println!("  failed       {error}");
+                code = FAILED;
+            }
+        }
+    }
+    code
+}
+
+fn targets(arguments: &Arguments) -> Result<Vec<Arc<Target>>, u8> {
+    let Some(id) = &arguments.source_id else {
+        let url = arguments.url.as_deref().unwrap_or_default();
+        return by_url(url, arguments);
+    };
+    let set = discover_once(arguments.source.load()?.scrapes);
+    let found: Vec<_> =
+        set.targets.iter().filter(|target| target.origin.labels.get("source_id") == Some(id)).cloned().collect();
+    if found.is_empty() {
+        let count = set.targets.len();
+        eprintln!(
+            "promferry: none of the {count} targets has the source_id {}; see promferry targets",
+            config::quoted(id)
+        );
+        return Err(FAILED);
+    }
+    Ok(found)
+}
+
+/// The target of a URL: written as a configuration, so that it means here what it means there.
+fn by_url(url: &str, arguments: &Arguments) -> Result<Vec<Arc<Target>>, u8> {
+    let usage = |sentence: &str| {
+        eprintln!("promferry: {}: {sentence}", config::quoted(url));
+        USAGE
+    };
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| usage("a URL starts with http:// or https://"))?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.contains('@') {
+        // Not repeated: it holds a password.
+        eprintln!("promferry: credentials in a URL are not taken; put them into a configuration");
+        return Err(USAGE);
+    }
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let mut tls = serde_json::Map::new();
+    for (key, value) in [("ca_file", &arguments.ca), ("cert_file", &arguments.cert), ("key_file", &arguments.key)] {
+        tls.extend(value.as_ref().map(|path| (key.to_owned(), path.display().to_string().into())));
+    }
+    tls.extend(arguments.server_name.as_ref().map(|name| ("server_name".to_owned(), name.as_str().into())));
+    tls.insert("insecure_skip_verify".into(), arguments.insecure_skip_verify.into());
+    let mut params = serde_json::Map::new();
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let values = params.entry(name).or_insert_with(|| Vec::<String>::new().into());
+        if let Some(values) = values.as_array_mut() {
+            values.push(value.into());
+        }
+    }
+    let port_in = |authority: &str| authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+    let port = match scheme {
+        _ if port_in(authority) => "",
+        "https" => ":443",
+        _ => ":80",
+    };
+    let timeout = format!("{}s", arguments.timeout);
+    let yaml = serde_json::json!({
+        "scrape_configs": [{
+            "job_name": "probe",
+            "scheme": scheme,
+            "metrics_path": if path.is_empty() { "/metrics" } else { path },
+            "params": params,
+            "scrape_interval": timeout,
+            "scrape_timeout": timeout,
+            "tls_config": tls,
+            "static_configs": [{"targets": [format!("{authority}{port}")]}],
+        }],
+        "outputs": [{"name": "none", "file": {"path": "-"}}],
+    })
+    .to_string()
+    // What looks like a variable is meant as it stands.
+    .replace("${", "$${");
+    let loaded = config::load(&Source::Variable, &|name| (name == YAML_VARIABLE).then(|| yaml.clone()));
+    let config = loaded.map_err(|problems| {
+        for problem in problems.0 {
+            eprintln!("promferry: {}", problem.message);
+        }
+        USAGE
+    })?;
+    let set = discover_once(config.scrapes);
+    for dropped in &set.dropped {
+        eprintln!("promferry: {}", dropped.reason);
+    }
+    if set.targets.is_empty() { Err(USAGE) } else { Ok(set.targets.clone()) }
+}
+
+fn print(probe: &Probe) {
+    let Probe { head, counts, duration } = probe;
+    println!("  address      {}", head.peer.address);
+    if let Some(url) = &head.redirected_to {
+        println!("  redirected   to {url}");
+    }
+    match &head.peer.tls {
+        Some(tls) => print_tls(tls),
+        None => println!("  TLS          none"),
+    }
+    let format = head.content_type.as_deref().unwrap_or("no Content-Type");
+    let (bytes, time) = (text::bytes(counts.body_bytes), text::duration(*duration));
+    println!("  answer       {}, {format}, {bytes} in {time}", head.status);
+    println!("  samples      {}, {} after relabelling", counts.samples_scraped, counts.samples_post_relabelling);
+    if counts.duplicates > 0 {
+        println!("  duplicates   {} samples of series that came before in the same body, left out", counts.duplicates);
+    }
+    if counts.bad_lines > 0 {
+        println!("  bad lines    {}, skipped; the first of them:", counts.bad_lines);
+        for line in &counts.first_bad_lines {
+            println!("    {line}");
+        }
+    }
+}
+
+fn print_tls(tls: &TlsInfo) {
+    println!("  TLS          {}, asked for \"{}\"", tls.version, tls.server_name);
+    let Some(certificate) = &tls.certificate else { return };
+    println!("  certificate  {}, signed by {}", certificate.subject, certificate.issuer);
+    let names = if certificate.names.is_empty() { "none".to_owned() } else { certificate.names.join(", ") };
+    println!("  names on it  {names}");
+    let days = certificate.days_left(jiff::Timestamp::now());
+    println!("  valid until  {}, {days} days from now", certificate.not_after);
+    println!("  pin_sha256   {}", certificate.pin);
+}

@@ -1,0 +1,102 @@
+//! `promferry run`: logging, configuration, runtime, stages, signals, drain.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{FAILED, source};
+use crate::app::{Account, App};
+use crate::config::{self, checked::Config};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: source::Arguments,
+}
+
+pub(super) fn main(arguments: Arguments) -> u8 {
+    let config = match arguments.source.load() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match runtime() {
+        Ok(runtime) => {
+            let code = runtime.block_on(run(config, &arguments.source));
+            // A blocked file system must not hold the process beyond its deadline.
+            runtime.shutdown_timeout(Duration::from_millis(100));
+            code
+        }
+        Err(error) => {
+            eprintln!("promferry: cannot start: {error}");
+            FAILED
+        }
+    }
+}
+
+/// Two workers: one may encode and compress a body while the other one keeps the scrapes on time.
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+async fn run(config: Config, source: &source::Arguments) -> u8 {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        eprintln!("promferry: cannot listen to signals");
+        return FAILED;
+    };
+    let mut app = match App::start(config).await {
+        Ok(app) => app,
+        Err(error) => {
+            eprintln!("promferry: {error}");
+            return FAILED;
+        }
+    };
+    let admin = app.admin().map(|address| address.to_string()).unwrap_or_default();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin, "promferry is running");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(&mut app, source).await,
+        }
+    }
+    tracing::info!("draining");
+    let drained = app.shutdown();
+    tokio::select! {
+        accounts = drained => accounts.iter().for_each(log_account),
+        _ = terminate.recv() => tracing::warn!("told twice to end: not draining"),
+        _ = interrupt.recv() => tracing::warn!("told twice to end: not draining"),
+    }
+    0
+}
+
+async fn reload(app: &mut App, source: &source::Arguments) {
+    let loaded = source.source().map(|source| config::load(&source, &source::environment));
+    match loaded {
+        Ok(Ok(config)) => {
+            app.reload(config).await;
+            tracing::info!("configuration reloaded");
+        }
+        Ok(Err(problems)) => {
+            let error = problems.to_string();
+            tracing::error!(error, "the configuration cannot be used; the one in force stays");
+        }
+        // It has said so on stderr.
+        Err(_) => {}
+    }
+}
+
+fn log_account(account: &Account) {
+    let counts = &account.counts;
+    let sum = |reasons: &crate::pipeline::Reasons| reasons.values().sum::<u64>();
+    tracing::info!(
+        output = account.output.name,
+        offered = counts.offered,
+        delivered = counts.settled.delivered,
+        duplicate = sum(&counts.settled.duplicate),
+        rejected = sum(&counts.settled.rejected),
+        dropped = sum(&counts.settled.dropped),
+        skipped = sum(&counts.settled.skipped),
+        "drained"
+    );
+}

@@ -1,0 +1,63 @@
+//! `promferry targets`: what the configuration finds now.
+
+use std::io::{self, Write};
+
+use super::{FAILED, source};
+use crate::config::quoted;
+use crate::discovery::{FileStatus, TargetSet, discover_once};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: source::Arguments,
+}
+
+pub(super) fn main(arguments: Arguments) -> u8 {
+    let config = match arguments.source.load() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let set = discover_once(config.scrapes);
+    match print(&mut io::stdout().lock(), &set) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("promferry: stdout: {error}");
+            FAILED
+        }
+        _ if has_faults(&set) => FAILED,
+        _ => 0,
+    }
+}
+
+fn print(out: &mut impl Write, set: &TargetSet) -> io::Result<()> {
+    for target in &set.targets {
+        writeln!(out, "{} every {:?}", target.origin.url, target.interval)?;
+        writeln!(out, "  labels {}", target.origin.labels)?;
+        if let Some(file) = &target.file {
+            writeln!(out, "  announced by {}", quoted(&file.display().to_string()))?;
+        }
+    }
+    for dropped in &set.dropped {
+        writeln!(out, "not scraped: {}", dropped.reason)?;
+        writeln!(out, "  job {}, discovered labels {}", quoted(&dropped.job), dropped.discovered)?;
+    }
+    for file in &set.files {
+        let path = quoted(&file.path.display().to_string());
+        match &file.status {
+            FileStatus::Good { .. } => {}
+            FileStatus::Off(why) => writeln!(out, "{path} announces nothing: {why}")?,
+            FileStatus::Broken { problem, consequence } => writeln!(out, "{problem}\n  {consequence}")?,
+        }
+    }
+    for problem in &set.problems {
+        writeln!(out, "{problem}")?;
+    }
+    let (found, dropped) = (set.targets.len(), set.dropped_total);
+    writeln!(out, "{found} targets are scraped, {dropped} are not")
+}
+
+/// Whether something announces targets that cannot be used.
+fn has_faults(set: &TargetSet) -> bool {
+    !set.problems.is_empty()
+        || set.dropped.iter().any(|dropped| dropped.reason.is_fault())
+        || set.files.iter().any(|file| matches!(file.status, FileStatus::Broken { .. }))
+}

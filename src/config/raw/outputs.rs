@@ -1,0 +1,177 @@
+//! `outputs` and `admin`.
+
+use super::super::schema::{Section, Type};
+use super::{AUTHORIZATION, BASIC_AUTH, NO_BEARER, NO_BEARER_FILE, NO_OAUTH, NO_PROXY, RELABEL, TLS, key};
+
+/// `outputs[]`.
+pub static OUTPUT: Section = Section {
+    name: "outputs",
+    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `expose` and `file`.",
+    keys: &[
+        key("name", Type::Text, "Its name in logs and metrics; each entry has its own.").required(),
+        key("elasticsearch", Type::Section(&ELASTICSEARCH), "Elasticsearch or OpenSearch, through `_bulk`."),
+        key("expose", Type::Section(&EXPOSE), "The aggregate endpoint: the latest scrape of every target."),
+        key("file", Type::Section(&FILE), "A file, or stdout."),
+        key("batch", Type::Section(&BATCH), "How requests are made up; not for `expose`."),
+        key("queue", Type::Section(&QUEUE), "What is kept while it cannot deliver; not for `expose`."),
+        key("write_relabel_configs", Type::Sections(&RELABEL), "Rules for the samples of this output."),
+    ],
+    foreign: &[
+        ("splunk_hec", NO_OUTPUT),
+        ("remote_write", NO_OUTPUT),
+        ("otlp", NO_OUTPUT),
+        ("signalfx", NO_OUTPUT),
+        ("dogstatsd", NO_OUTPUT),
+        ("loggregator", NO_OUTPUT),
+        ("prometheus_client", "Telegraf's word; write \"expose\""),
+        ("opensearch", "write \"elasticsearch\"; OpenSearch has the same bulk API"),
+    ],
+};
+
+const NO_OUTPUT: &str = "not supported yet; outputs are elasticsearch, expose and file";
+
+/// `outputs[].elasticsearch`.
+pub static ELASTICSEARCH: Section = Section {
+    name: "elasticsearch",
+    about: "Elasticsearch or OpenSearch, through `_bulk`. One kind of credentials at most.",
+    keys: &[
+        key("urls", Type::Texts, "Nodes, such as `https://es:9200`; a failing one is set aside for a while.")
+            .required(),
+        key("index", Type::Text, "Data stream or index; `%Y %y %m %d %H %V` are parts of the sample's time in UTC.")
+            .verbatim()
+            .default("metrics-promferry-default"),
+        key(
+            "action",
+            Type::Choice(&["create", "index"]),
+            "`create` never overwrites; data streams allow nothing else.",
+        )
+        .otherwise("`create`; `index` where `index` has a `%`"),
+        key(
+            "shape",
+            Type::Choice(&["timeseries", "telegraf", "telegraf_v1"]),
+            "What documents look like; see docs/elasticsearch.md.",
+        )
+        .default("timeseries"),
+        key("tls_config", Type::Section(&TLS), "TLS towards the nodes."),
+        key("basic_auth", Type::Section(&BASIC_AUTH), "User name and password."),
+        key(
+            "authorization",
+            Type::Section(&AUTHORIZATION),
+            "An `Authorization` header, for example with a bearer token.",
+        ),
+        key("api_key", Type::Text, "API key, in the base64 form that Elasticsearch gives out.").secret(),
+        key("api_key_file", Type::Path, "File that holds the API key; read again when it changes."),
+        key("headers", Type::TextMap, "Headers for each request.").secret(),
+        key("timeout", Type::Duration, "From connecting to the last byte of the answer.")
+            .default("60s")
+            .within("1ms", "1h"),
+        key("gzip", Type::Switch, "Whether bodies are compressed.").default("true"),
+    ],
+    foreign: &[
+        ("url", "write \"urls\", a list"),
+        ("index_name", "Telegraf's word; write \"index\""),
+        ("username", "write basic_auth: {username: …, password: …}"),
+        ("password", "write basic_auth: {username: …, password: …}"),
+        ("bearer_token", NO_BEARER),
+        ("bearer_token_file", NO_BEARER_FILE),
+        ("enable_gzip", "Telegraf's word; write \"gzip\""),
+        ("enable_sniffer", "not supported: \"urls\" lists all nodes that are used"),
+        ("health_check_interval", "not supported: a node is tried by sending to it"),
+        ("manage_template", "not supported: index templates are made beforehand; see docs/elasticsearch.md"),
+        ("template_name", "not supported: index templates are made beforehand; see docs/elasticsearch.md"),
+        ("overwrite_template", "not supported: index templates are made beforehand; see docs/elasticsearch.md"),
+        ("use_pipeline", "not supported yet; set index.default_pipeline in the index template"),
+        ("pipeline", "not supported yet; set index.default_pipeline in the index template"),
+        ("data_stream", "write its name as \"index\""),
+        ("max_samples", "belongs one level up, under \"batch\" or \"queue\""),
+        ("flush_interval", "belongs one level up, under \"batch\""),
+        ("oauth2", NO_OAUTH),
+        ("proxy_url", NO_PROXY),
+    ],
+};
+
+/// `outputs[].expose`.
+pub static EXPOSE: Section = Section {
+    name: "expose",
+    about: "The aggregate endpoint. Off loopback it needs `client_ca_file`, or `insecure: true`.",
+    keys: &[
+        key("listen", Type::Address, "Address and port.").default("127.0.0.1:9699"),
+        key("path", Type::Text, "The path that is served.").default("/metrics"),
+        key("tls_config", Type::Section(&SERVER_TLS), "TLS of the listener.").otherwise("plain HTTP"),
+        key("insecure", Type::Switch, "Anybody who reaches the port may read it.").default("false"),
+        key("timestamps", Type::Switch, "Whether samples are written with their times.").default("false"),
+    ],
+    foreign: &[],
+};
+
+/// `admin`.
+pub static ADMIN: Section = Section {
+    name: "admin",
+    about: "Status page, self-metrics and API. Off loopback it needs `client_ca_file`, or `insecure: true`.",
+    keys: &[
+        key("listen", Type::Address, "Address and port.").default("127.0.0.1:9698"),
+        key("tls_config", Type::Section(&SERVER_TLS), "TLS of the listener.").otherwise("plain HTTP"),
+        key("insecure", Type::Switch, "Anybody who reaches the port may read it.").default("false"),
+    ],
+    foreign: &[],
+};
+
+/// `tls_config` of a listener.
+pub static SERVER_TLS: Section = Section {
+    name: "listener tls_config",
+    about: "TLS of a listener, under `expose` and `admin`. Files are read again when they change.",
+    keys: &[
+        key("cert_file", Type::Path, "Certificate chain, PEM.").required(),
+        key("key_file", Type::Path, "Its key, PEM.").required(),
+        key("client_ca_file", Type::Path, "Clients must show a certificate of one of these authorities."),
+    ],
+    foreign: &[
+        ("ca_file", "of a listener, the authorities of clients are called \"client_ca_file\""),
+        ("client_auth_type", "not supported: certificates are asked for where \"client_ca_file\" is given"),
+        ("min_version", "not supported for listeners: they speak TLS 1.2 and 1.3"),
+    ],
+};
+
+/// `outputs[].file`.
+pub static FILE: Section = Section {
+    name: "file",
+    about: "A file, or stdout.",
+    keys: &[
+        key("path", Type::Path, "The file; `-` is stdout.").required(),
+        key("format", Type::Choice(&["json", "text"]), "A line of JSON a sample, or exposition text with timestamps.")
+            .default("json"),
+        key("rotate_size", Type::Size, "Size at which a new file is begun; 0 is never.").default("0"),
+        key("rotate_keep", Type::Count, "Rotated files that are kept.").default("5").within("", "1000"),
+    ],
+    foreign: &[],
+};
+
+/// `outputs[].batch`.
+pub static BATCH: Section = Section {
+    name: "batch",
+    about: "How requests are made up; a batch ends at whichever limit comes first.",
+    keys: &[
+        key("max_samples", Type::Count, "Samples.").default("10000").within("1", ""),
+        key("max_bytes", Type::Size, "Bytes of the body before compression.").default("5MiB").within("1KiB", "1GiB"),
+        key("flush_interval", Type::Duration, "Age of its oldest sample.").default("10s").within("1ms", "1h"),
+        key("flush_jitter", Type::Duration, "A random delay below this on top of it.").default("1s").within("", "1h"),
+    ],
+    foreign: &[],
+};
+
+/// `outputs[].queue`.
+pub static QUEUE: Section = Section {
+    name: "queue",
+    about: "What is kept in memory while an output cannot deliver.",
+    keys: &[
+        key("max_samples", Type::Count, "Samples.").default("1000000").within("1", ""),
+        key("max_bytes", Type::Size, "Bytes of memory, the series that it keeps alive included.")
+            .default("64MiB")
+            .within("1KiB", ""),
+        key("max_age", Type::Duration, "Age of a sample; what is older is dropped and counted.")
+            .default("2h")
+            .within("1s", ""),
+        key("on_full", Type::Choice(&["drop_oldest", "drop_newest"]), "What a full queue does.").default("drop_oldest"),
+    ],
+    foreign: &[("disk", "not supported yet; what waits is kept in memory")],
+};

@@ -1,0 +1,186 @@
+//! `scrape_configs` and what finds targets.
+
+use super::super::schema::{Section, Type};
+use super::{
+    AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, NO_AZURE, NO_BEARER, NO_BEARER_FILE, NO_EXTRA, NO_NATIVE, NO_OAUTH,
+    NO_PROTOCOLS, NO_PROXY, NO_SD, NO_SD_YET, NO_VALIDATION, RELABEL, TARGET_LIMIT, TLS, key,
+};
+
+/// `scrape_configs[]`.
+pub static SCRAPE: Section = Section {
+    name: "scrape_configs",
+    about: "One entry for each group of targets that are scraped alike.",
+    keys: &[
+        key("job_name", Type::Text, "The `job` label of its targets; each entry has its own.").required(),
+        key(
+            "scheme",
+            Type::Choice(&["http", "https"]),
+            "How targets are spoken to, where they do not say it themselves.",
+        )
+        .default("http"),
+        key("metrics_path", Type::Text, "The path of the request.").default("/metrics"),
+        key("params", Type::TextsMap, "Query parameters: a list of values for each name."),
+        key("scrape_interval", Type::Duration, "Time between two scrapes of a target.")
+            .otherwise("as in `global`")
+            .within("1ms", "24h"),
+        key("scrape_timeout", Type::Duration, "Time that a scrape may take, at most `scrape_interval`.")
+            .otherwise("as in `global`, lowered to `scrape_interval`")
+            .within("1ms", "24h"),
+        key("scrape_jitter", Type::Duration, "A random delay below this at each scrape, on top of a fixed offset.")
+            .otherwise("as in `global`")
+            .within("", "24h"),
+        key("tls_config", Type::Section(&TLS), "TLS towards targets."),
+        key("basic_auth", Type::Section(&BASIC_AUTH), "User name and password."),
+        key("authorization", Type::Section(&AUTHORIZATION), "An `Authorization` header; excludes `basic_auth`."),
+        key(
+            "http_headers",
+            Type::SectionMap(&HTTP_HEADER),
+            "Headers for each request: a mapping with values for each name.",
+        ),
+        key("follow_redirects", Type::Switch, "Whether redirects are followed, ten at most, never from https to http.")
+            .otherwise("true, but false for targets from `prom_scraper_sd_configs`"),
+        key("enable_compression", Type::Switch, "Whether compressed answers are asked for.").default("true"),
+        key(
+            "honor_labels",
+            Type::Switch,
+            "Labels of the exposition win over the target's; else they become `exported_…`.",
+        )
+        .default("false"),
+        key("honor_timestamps", Type::Switch, "Timestamps of the exposition are used.").default("true"),
+        key("track_timestamps_staleness", Type::Switch, "Series with timestamps of their own get stale markers too.")
+            .default("false"),
+        key(
+            "on_bad_line",
+            Type::Choice(&["skip", "fail"]),
+            "A line that cannot be read is skipped and counted, or fails the scrape.",
+        )
+        .default("skip"),
+        key("scrape_metrics", Type::Switch, "Whether `up`, `scrape_duration_seconds` and their like are made.")
+            .default("true"),
+        key("body_size_limit", Type::Size, "As in `global`.").otherwise("as in `global`"),
+        key("sample_limit", Type::Count, "As in `global`.").otherwise("as in `global`"),
+        key("label_limit", Type::Count, "As in `global`.").otherwise("as in `global`"),
+        key("label_name_length_limit", Type::Count, "As in `global`.").otherwise("as in `global`"),
+        key("label_value_length_limit", Type::Count, "As in `global`.").otherwise("as in `global`"),
+        TARGET_LIMIT.otherwise("as in `global`"),
+        key("static_configs", Type::Sections(&STATIC), "Targets that are listed here."),
+        key("file_sd_configs", Type::Sections(&FILE_SD), "Targets that files list, in Prometheus' JSON or YAML."),
+        key(
+            "prom_scraper_sd_configs",
+            Type::Sections(&PROM_SCRAPER_SD),
+            "Targets that the jobs of a BOSH VM announce.",
+        ),
+        key(
+            "relabel_configs",
+            Type::Sections(&RELABEL),
+            "Rules for targets, applied in order before they are scraped.",
+        ),
+        key(
+            "metric_relabel_configs",
+            Type::Sections(&RELABEL),
+            "Rules for samples, applied in order after the scrape.",
+        ),
+    ],
+    foreign: &[
+        ("bearer_token", NO_BEARER),
+        ("bearer_token_file", NO_BEARER_FILE),
+        ("oauth2", NO_OAUTH),
+        ("proxy_url", NO_PROXY),
+        ("no_proxy", NO_PROXY),
+        ("proxy_from_environment", NO_PROXY),
+        ("proxy_connect_header", NO_PROXY),
+        ("enable_http2", "not supported: endpoints are spoken to in HTTP/1.1"),
+        ("scrape_protocols", NO_PROTOCOLS),
+        ("fallback_scrape_protocol", "not supported yet; an answer without a known content type is read as text 0.0.4"),
+        ("always_scrape_classic_histograms", NO_NATIVE),
+        ("convert_classic_histograms_to_nhcb", NO_NATIVE),
+        ("scrape_classic_histograms", NO_NATIVE),
+        ("scrape_native_histograms", NO_NATIVE),
+        ("native_histogram_bucket_limit", NO_NATIVE),
+        ("native_histogram_min_bucket_factor", NO_NATIVE),
+        ("extra_scrape_metrics", NO_EXTRA),
+        ("metric_name_validation_scheme", NO_VALIDATION),
+        ("metric_name_escaping_scheme", NO_VALIDATION),
+        ("keep_dropped_targets", "not supported yet"),
+        ("scrape_failure_log_file", "not supported: a failing scrape is logged on stderr, once a cause"),
+        ("sigv4", NO_AZURE),
+        ("azuread", NO_AZURE),
+        ("http_sd_configs", NO_SD_YET),
+        ("nats_sd_configs", NO_SD_YET),
+        ("nomad_sd_configs", NO_SD_YET),
+        ("dns_sd_configs", NO_SD_YET),
+        ("kubernetes_sd_configs", NO_SD),
+        ("consul_sd_configs", NO_SD),
+        ("aws_sd_configs", NO_SD),
+        ("azure_sd_configs", NO_SD),
+        ("digitalocean_sd_configs", NO_SD),
+        ("docker_sd_configs", NO_SD),
+        ("dockerswarm_sd_configs", NO_SD),
+        ("ec2_sd_configs", NO_SD),
+        ("eureka_sd_configs", NO_SD),
+        ("gce_sd_configs", NO_SD),
+        ("hetzner_sd_configs", NO_SD),
+        ("ionos_sd_configs", NO_SD),
+        ("kuma_sd_configs", NO_SD),
+        ("lightsail_sd_configs", NO_SD),
+        ("linode_sd_configs", NO_SD),
+        ("marathon_sd_configs", NO_SD),
+        ("nerve_sd_configs", NO_SD),
+        ("openstack_sd_configs", NO_SD),
+        ("ovhcloud_sd_configs", NO_SD),
+        ("puppetdb_sd_configs", NO_SD),
+        ("scaleway_sd_configs", NO_SD),
+        ("serverset_sd_configs", NO_SD),
+        ("stackit_sd_configs", NO_SD),
+        ("triton_sd_configs", NO_SD),
+        ("uyuni_sd_configs", NO_SD),
+        ("vultr_sd_configs", NO_SD),
+    ],
+};
+
+/// `static_configs[]`.
+pub static STATIC: Section = Section {
+    name: "static_configs",
+    about: "Targets that are listed in the configuration.",
+    keys: &[
+        key("targets", Type::Texts, "`host:port` of each.").required(),
+        key("labels", Type::TextMap, "Labels for each of them."),
+    ],
+    foreign: &[],
+};
+
+/// `file_sd_configs[]`.
+pub static FILE_SD: Section = Section {
+    name: "file_sd_configs",
+    about: "Targets that files list: `[{targets: [\"host:port\"], labels: {…}}]` in JSON or YAML, at most 1 MiB each.",
+    keys: &[
+        key("files", Type::Texts, "Paths; `*` stands for any part of a name.").required(),
+        key("refresh_interval", Type::Duration, "Time between two looks where no event of the file system came.")
+            .default("5m")
+            .within("1s", "24h"),
+        TARGET_LIMIT.default("0"),
+    ],
+    foreign: &[],
+};
+
+/// Where BOSH jobs announce their endpoints, as the original scraper has it: the default of
+/// `prom_scraper_sd_configs[].files`.
+pub const PROM_SCRAPER_FILES: [&str; 2] =
+    ["/var/vcap/jobs/*/config/prom_scraper_config.yml", "/var/vcap/jobs/*/config/metric_port.yml"];
+
+/// `prom_scraper_sd_configs[]`.
+pub static PROM_SCRAPER_SD: Section = Section {
+    name: "prom_scraper_sd_configs",
+    about: "Targets that the jobs of a BOSH VM announce in `prom_scraper_config.yml` files.",
+    keys: &[
+        key("files", Type::Texts, "Paths; `*` stands for any part of a name.").otherwise(
+            "`/var/vcap/jobs/*/config/prom_scraper_config.yml` and `/var/vcap/jobs/*/config/metric_port.yml`",
+        ),
+        key("host", Type::Text, "The host that the announced ports are on.").default("127.0.0.1"),
+        key("refresh_interval", Type::Duration, "Time between two looks where no event of the file system came.")
+            .default("15s")
+            .within("1s", "24h"),
+        TARGET_LIMIT.default("0"),
+    ],
+    foreign: &[],
+};

@@ -1,0 +1,98 @@
+//! What a table is told about bodies, and what it says of one: limits, counts, and lines that could not be read.
+
+use super::text::LineError;
+
+/// What a table is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The longest line, in bytes without the line break; a longer one fails the scrape.
+    pub line_length_max: usize,
+    /// The most samples after relabelling, 0 for no limit; more fail the scrape.
+    pub sample_limit: u64,
+    /// Whether timestamps in the body are taken over.
+    pub honor_timestamps: bool,
+    /// Whether a series with its own timestamps gets a stale marker too.
+    pub track_timestamps_staleness: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { line_length_max: 1 << 20, sample_limit: 0, honor_timestamps: true, track_timestamps_staleness: false }
+    }
+}
+
+/// Why a body is read no further; the scrape must [`fail`](super::Table::fail).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A line is too long.
+    #[error("line {line} is longer than the {max} bytes that a line may have")]
+    LineTooLong {
+        /// The line, from 1.
+        line: u64,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// There are too many samples.
+    #[error("more than {limit} samples after relabelling (sample_limit)")]
+    SampleLimit {
+        /// The limit.
+        limit: u64,
+    },
+    /// The labels of a line break a limit.
+    #[error("line {line}: {reason}")]
+    Labels {
+        /// The line, from 1.
+        line: u64,
+        /// What [`Admit`] said.
+        reason: String,
+    },
+}
+
+/// What a body was made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// Samples, before relabelling dropped any (`scrape_samples_scraped`).
+    pub samples_scraped: u64,
+    /// Samples after relabelling (`scrape_samples_post_metric_relabeling`), repeated ones included.
+    pub samples_post_relabelling: u64,
+    /// Series that the last good scrape did not have (`scrape_series_added`).
+    pub series_added: u64,
+    /// Samples left out because the series has one of that time already (`duplicate_in_scrape`).
+    pub duplicates: u64,
+    /// Lines that could not be read, and were skipped.
+    pub bad_lines: u64,
+    /// The first of them.
+    pub first_bad_lines: Vec<BadLine>,
+}
+
+impl Counts {
+    /// Bad lines of a body that are told in full; the rest are counted.
+    pub const BAD_LINES_KEPT: usize = 5;
+
+    /// Whether there was text, and none of it was a sample: not an exposition.
+    pub fn has_no_valid_line(&self) -> bool {
+        self.bad_lines > 0 && self.samples_scraped == 0
+    }
+}
+
+/// A line that was skipped, for a person to read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {found} stands where {expected} was expected")]
+pub struct BadLine {
+    /// The line, from 1.
+    pub line: u64,
+    /// The column, in bytes from 1.
+    pub column: usize,
+    /// What stands there, escaped and cut.
+    pub found: String,
+    /// What could have stood there.
+    pub expected: &'static str,
+}
+
+impl BadLine {
+    pub(super) fn new(number: u64, line: &[u8], error: LineError) -> Self {
+        Self { line: number, column: error.column(), found: error.found(line), expected: error.expected }
+    }
+}

@@ -1,0 +1,355 @@
+//! A batch as the body of a `_bulk` request: two lines a document.
+//!
+//! Samples of one target's scrape that share a label set (and, in Telegraf's shapes, a measurement) and a time are one
+//! document, never two. What JSON cannot say (NaN, infinities), stale markers and native histograms are left out and
+//! counted; a document without a value is not written. Items' samples and skipped ones add up to the batch's, always.
+
+use std::collections::HashMap;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+
+use super::index::{IndexName, OWN_TIME_REACH_MS, utc};
+use super::plan::{Group, Plan};
+use super::shapes::Shape;
+use crate::config::checked::BulkAction;
+use crate::model::{Point, Points, Value};
+use crate::pipeline::{Batch, Compression, Encoded, Item, Part, Reasons, Slice, reason};
+
+/// Marks an item whose samples all have timestamps of their own.
+pub(super) const OWN_TIME: u32 = 1;
+
+/// Only what tells the fate of each item: a tenth of the whole answer.
+const QUERY: &str = "_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason";
+
+/// How documents are written.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    /// What they look like.
+    pub shape: Shape,
+    /// Where they go.
+    pub index: IndexName,
+    /// What is done with them.
+    pub action: BulkAction,
+    /// How the body is compressed.
+    pub compression: Compression,
+}
+
+/// Plans of the targets that were seen lately, and memory that is used again.
+#[derive(Default)]
+pub struct Cache {
+    plans: HashMap<u64, Kept>,
+    batches: u64,
+    scratch: Scratch,
+    bytes_a_sample: usize,
+}
+
+#[derive(Default)]
+struct Kept {
+    plan: Plan,
+    /// The number of the last batch that it was used for.
+    used: u64,
+}
+
+/// The points of one scrape by group: linked lists in two columns.
+#[derive(Default)]
+struct Scratch {
+    /// A group's first point.
+    first: Vec<u32>,
+    /// The point after this one in its group.
+    next: Vec<u32>,
+    /// Points of one group with their times.
+    timed: Vec<(i64, u32)>,
+}
+
+/// Ends a linked list.
+const NONE: u32 = u32::MAX;
+
+impl Encoder {
+    /// Makes the request of a batch.
+    pub fn encode(&self, cache: &mut Cache, batch: &Batch) -> Encoded {
+        let expected_bytes = batch.samples() as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
+        let mut documents = Documents::new(self, expected_bytes);
+        for slice in &batch.slices {
+            let kept = cache.plans.entry(slice.scrape.origin.key).or_default();
+            kept.used = cache.batches;
+            kept.plan.fit(&slice.scrape.series, &slice.scrape.origin, &self.shape);
+            documents.add(slice, &kept.plan, &mut cache.scratch);
+            if slice.scrape.is_last {
+                cache.plans.remove(&slice.scrape.origin.key);
+            }
+        }
+        cache.forget_unused();
+        let samples: usize = documents.items.iter().map(|item| item.samples as usize).sum();
+        if samples > 0 {
+            cache.bytes_a_sample = documents.body.len().div_ceil(samples);
+        }
+        Encoded {
+            path_and_query: match self.index.fixed() {
+                Some(name) => format!("/{}/{QUERY}", escape_path(name)),
+                None => format!("/{QUERY}"),
+            },
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))]),
+            body: documents.body,
+            items: documents.items,
+            skipped: documents.skipped.into_reasons(),
+            compression: self.compression,
+        }
+    }
+}
+
+impl Cache {
+    /// A plan that so many batches had no use for is forgotten: a target's last scrape, which takes the plan with it, may
+    /// have gone to another lane.
+    const UNUSED_BATCHES_MAX: u64 = 4096;
+
+    fn forget_unused(&mut self) {
+        self.batches += 1;
+        if self.batches.is_multiple_of(Self::UNUSED_BATCHES_MAX / 4) {
+            let oldest = self.batches.saturating_sub(Self::UNUSED_BATCHES_MAX);
+            self.plans.retain(|_, kept| kept.used >= oldest);
+        }
+    }
+}
+
+/// A body that is being written.
+struct Documents<'e> {
+    encoder: &'e Encoder,
+    body: Vec<u8>,
+    items: Vec<Item>,
+    skipped: Skipped,
+    /// The line above a document, and the period that its index name is for.
+    action: (Option<i64>, Vec<u8>),
+    /// The start of a document, and the time in it.
+    opening: (Option<i64>, Vec<u8>),
+}
+
+#[derive(Default)]
+struct Skipped {
+    nan: u64,
+    infinite: u64,
+    stale_marker: u64,
+    unsupported_type: u64,
+}
+
+impl Skipped {
+    /// Whether a value can be written; counts it where not.
+    fn takes(&mut self, value: Value<'_>) -> bool {
+        let counter = match value {
+            Value::Float(value) if value.is_finite() => return true,
+            value if value.is_stale() => &mut self.stale_marker,
+            Value::Histogram(_) => &mut self.unsupported_type,
+            Value::Float(value) if value.is_nan() => &mut self.nan,
+            Value::Float(_) => &mut self.infinite,
+        };
+        *counter += 1;
+        false
+    }
+
+    fn into_reasons(self) -> Reasons {
+        let all = [
+            (reason::NAN, self.nan),
+            (reason::INFINITE, self.infinite),
+            (reason::STALE_MARKER, self.stale_marker),
+            (reason::UNSUPPORTED_TYPE, self.unsupported_type),
+        ];
+        all.into_iter().filter(|(_, samples)| *samples > 0).collect()
+    }
+}
+
+/// The points of a document.
+struct Document<'a> {
+    group: &'a Group,
+    time_ms: i64,
+    /// The time that chooses the index.
+    index_ms: i64,
+    mark: u32,
+}
+
+impl<'e> Documents<'e> {
+    fn new(encoder: &'e Encoder, expected_bytes: usize) -> Self {
+        Self {
+            encoder,
+            body: Vec::with_capacity(expected_bytes),
+            items: Vec::new(),
+            skipped: Skipped::default(),
+            action: (None, Vec::new()),
+            opening: (None, Vec::new()),
+        }
+    }
+
+    fn add(&mut self, slice: &Slice, plan: &Plan, scratch: &mut Scratch) {
+        let points = &slice.scrape.points;
+        let has_own_times = self.link(slice, plan, scratch);
+        let at_ms = slice.scrape.at_ms;
+        for number in 0..plan.groups() as u32 {
+            let first = scratch.first[number as usize];
+            if first == NONE {
+                continue;
+            }
+            let group = &plan.group(number);
+            let next = |&at: &u32| Some(scratch.next[at as usize]).filter(|&at| at != NONE);
+            let listed = std::iter::successors(Some(first), next);
+            if !has_own_times {
+                let document = Document { group, time_ms: at_ms, index_ms: at_ms, mark: 0 };
+                self.document(plan, &document, listed.map(|at| points.get(at as usize)));
+                continue;
+            }
+            scratch.timed.clear();
+            scratch.timed.extend(listed.map(|at| (slice.scrape.time_ms(&points.get(at as usize)), at)));
+            scratch.timed.sort_by_key(|(time_ms, _)| *time_ms);
+            for run in scratch.timed.chunk_by(|(left, _), (right, _)| left == right) {
+                self.document(
+                    plan,
+                    &timed(group, at_ms, run, points),
+                    run.iter().map(|(_, at)| points.get(*at as usize)),
+                );
+            }
+        }
+    }
+
+    /// Lists the points of each group, in order. Returns whether any has a time of its own.
+    fn link(&mut self, slice: &Slice, plan: &Plan, scratch: &mut Scratch) -> bool {
+        let points = &slice.scrape.points;
+        scratch.first.clear();
+        scratch.first.resize(plan.groups(), NONE);
+        scratch.next.clear();
+        scratch.next.resize(points.len(), NONE);
+        let is_whole = slice.part == Part::WHOLE;
+        let mut has_own_times = false;
+        for at in (0..points.len()).rev() {
+            let point = points.get(at);
+            let group = plan.slot(point.series).group;
+            if (is_whole || slice.holds(plan.group(group).part)) && self.skipped.takes(point.value) {
+                has_own_times |= point.own_ms.is_some();
+                scratch.next[at] = std::mem::replace(&mut scratch.first[group as usize], at as u32);
+            }
+        }
+        has_own_times
+    }
+
+    fn document<'p>(&mut self, plan: &Plan, document: &Document<'_>, points: impl Iterator<Item = Point<'p>>) {
+        let shape = &self.encoder.shape;
+        self.prepare(document);
+        let body = &mut self.body;
+        body.extend_from_slice(&self.action.1);
+        body.extend_from_slice(&self.opening.1);
+        if shape.has_names_hash() {
+            body.extend_from_slice(b"\"_metric_names_hash\":\"");
+            hex(body, document.group.names);
+            body.extend_from_slice(b"\",");
+        }
+        body.extend_from_slice(shape.open_labels());
+        let start = body.len();
+        for label in plan.labels(document.group) {
+            body.extend_from_slice(label);
+        }
+        if body.len() > start {
+            body.pop();
+        }
+        shape.open_fields(body, plan.measurement(document.group));
+        let mut samples = 0;
+        for point in points {
+            // Nothing else was listed.
+            let Value::Float(value) = point.value else { continue };
+            body.extend_from_slice(plan.key(plan.slot(point.series)));
+            number(body, value);
+            body.push(b',');
+            samples += 1;
+        }
+        body.pop();
+        body.extend_from_slice(b"}}\n");
+        self.items.push(Item { end: body.len(), samples, mark: document.mark });
+    }
+
+    /// Writes the action line and the time anew where they differ from the last document's.
+    fn prepare(&mut self, document: &Document<'_>) {
+        let (index, action) = (&self.encoder.index, self.encoder.action);
+        let period = IndexName::period(document.index_ms);
+        if self.action.0 != Some(period) {
+            let name = (index.fixed().is_none()).then(|| index.at(document.index_ms));
+            self.action = (Some(period), action_line(action, name.as_deref()));
+        }
+        if self.opening.0 != Some(document.time_ms) {
+            self.opening = (Some(document.time_ms), opening(document.time_ms));
+        }
+    }
+}
+
+/// A document of points that share a time.
+fn timed<'a>(group: &'a Group, at_ms: i64, run: &[(i64, u32)], points: &Points) -> Document<'a> {
+    let time_ms = run.first().map_or(at_ms, |(time_ms, _)| *time_ms);
+    let is_near = time_ms.checked_sub(at_ms).is_some_and(|apart| apart.unsigned_abs() <= OWN_TIME_REACH_MS as u64);
+    let is_own = run.iter().all(|(_, at)| points.get(*at as usize).own_ms.is_some());
+    Document {
+        group,
+        time_ms,
+        index_ms: if is_near { time_ms } else { at_ms },
+        mark: if is_own { OWN_TIME } else { 0 },
+    }
+}
+
+fn action_line(action: BulkAction, index: Option<&str>) -> Vec<u8> {
+    let mut line = match action {
+        BulkAction::Create => b"{\"create\":{".to_vec(),
+        BulkAction::Index => b"{\"index\":{".to_vec(),
+    };
+    if let Some(index) = index {
+        line.extend_from_slice(b"\"_index\":");
+        super::plan::string(&mut line, index);
+    }
+    line.extend_from_slice(b"}}\n");
+    line
+}
+
+/// `{"@timestamp":"2027-01-02T03:04:05.006Z",`. A time beyond the calendar is written as the number that it is; the
+/// receiver judges it.
+fn opening(ms: i64) -> Vec<u8> {
+    match utc(ms) {
+        Some(time) => format!(
+            "{{\"@timestamp\":\"{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z\",",
+            time.year(),
+            time.month(),
+            time.day(),
+            time.hour(),
+            time.minute(),
+            time.second(),
+            time.millisecond()
+        ),
+        None => format!("{{\"@timestamp\":{ms},"),
+    }
+    .into_bytes()
+}
+
+/// Appends a finite float so that it reads back as the same one, always with a point or an exponent: `1` would make a
+/// dynamic mapping take the field for a whole number, and cut off what follows.
+fn number(out: &mut Vec<u8>, value: f64) {
+    // Whole numbers are the usual case. Up to 2^53 they convert exactly; a negative zero must keep its sign.
+    let whole = value as i64;
+    if whole as f64 == value && whole.unsigned_abs() <= 1 << 53 && (whole != 0 || value.is_sign_positive()) {
+        out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+        out.extend_from_slice(b".0");
+    } else {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    }
+}
+
+fn hex(out: &mut Vec<u8>, value: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.extend((0..16).rev().map(|at| DIGITS[(value >> (4 * at)) as usize & 15]));
+}
+
+/// A name as one segment of a URL's path.
+fn escape_path(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! What a document looks like: which labels, which measurement, which field a series becomes.
+//!
+//! docs/elasticsearch.md shows each shape. The Telegraf shapes follow `plugins/parsers/prometheus` (`metric_v1.go`,
+//! `metric_v2.go`) and `plugins/outputs/elasticsearch` of Telegraf 1.37.
+
+use std::borrow::Cow;
+
+use crate::config::checked::DocumentShape;
+use crate::exposition::write;
+use crate::model::{MetricType, Origin, SeriesRef};
+
+/// A shape, and what it needs besides the series.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Which one.
+    pub document: DocumentShape,
+    /// Telegraf's tag `host`: this machine's name. An empty one is left out.
+    pub host: String,
+}
+
+/// Where a series' value goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    /// Only series of one measurement share a document; empty where it does not matter.
+    pub measurement: &'a str,
+    /// The field of the value.
+    pub field: Cow<'a, str>,
+}
+
+/// Names and values.
+pub(super) type Pairs<'a> = Vec<(&'a str, Cow<'a, str>)>;
+
+impl Shape {
+    /// Whether documents name the metrics of their label set by a hash, as a dimension of its own.
+    pub(super) fn has_names_hash(&self) -> bool {
+        self.document == DocumentShape::TimeSeries
+    }
+
+    /// Where the value of `series` goes; `labels` becomes the labels of its document, in the order of their names.
+    pub(super) fn place<'a>(&'a self, series: SeriesRef<'a>, origin: &'a Origin, labels: &mut Pairs<'a>) -> Place<'a> {
+        labels.clear();
+        labels.extend(series.labels().map(|(name, value)| (name, Cow::Borrowed(value))));
+        match self.document {
+            DocumentShape::TimeSeries => Place { measurement: "", field: series.name().into() },
+            DocumentShape::Telegraf => {
+                if let Some(at) = bound_of(series, labels) {
+                    let text = number(&labels[at].1);
+                    labels[at].1 = text;
+                }
+                self.add_tags(origin, labels);
+                Place { measurement: series.family().name, field: series.name().into() }
+            }
+            DocumentShape::TelegrafV1 => {
+                let bound = bound_of(series, labels).map(|at| labels.remove(at).1);
+                self.add_tags(origin, labels);
+                v1_place(series, bound)
+            }
+        }
+    }
+
+    /// `url` is the target's, whatever a label says; `host` is only added, as Telegraf does with global tags.
+    fn add_tags<'a>(&'a self, origin: &'a Origin, labels: &mut Pairs<'a>) {
+        labels.retain(|(name, _)| *name != "url");
+        for (name, value) in [("host", &self.host), ("url", &origin.url)] {
+            if let Err(at) = labels.binary_search_by(|(held, _)| (*held).cmp(name))
+                && !value.is_empty()
+            {
+                labels.insert(at, (name, Cow::Borrowed(value.as_str())));
+            }
+        }
+    }
+
+    /// The text between the time and the first label.
+    pub(super) fn open_labels(&self) -> &'static [u8] {
+        match self.document {
+            DocumentShape::TimeSeries => b"\"labels\":{",
+            DocumentShape::Telegraf | DocumentShape::TelegrafV1 => b"\"tag\":{",
+        }
+    }
+
+    /// Writes the text between the last label and the first field. `measurement` is a JSON string.
+    pub(super) fn open_fields(&self, out: &mut Vec<u8>, measurement: &[u8]) {
+        match self.document {
+            DocumentShape::TimeSeries => out.extend_from_slice(b"},\"metrics\":{"),
+            DocumentShape::Telegraf => {
+                out.extend_from_slice(b"},\"measurement_name\":\"prometheus\",\"prometheus\":{");
+            }
+            DocumentShape::TelegrafV1 => {
+                for text in [b"},\"measurement_name\":", measurement, b",", measurement, b":{"] {
+                    out.extend_from_slice(text);
+                }
+            }
+        }
+    }
+}
+
+/// Where the label is that tells a bucket or a quantile from its siblings.
+fn bound_of(series: SeriesRef<'_>, labels: &Pairs<'_>) -> Option<usize> {
+    let family = series.family();
+    let wanted = match family.kind {
+        MetricType::Histogram | MetricType::GaugeHistogram if part_of(series) == Some("bucket") => "le",
+        MetricType::Summary if series.name() == family.name => "quantile",
+        _ => return None,
+    };
+    labels.iter().position(|(name, _)| *name == wanted)
+}
+
+/// What stands behind the family's name and an underscore.
+fn part_of<'a>(series: SeriesRef<'a>) -> Option<&'a str> {
+    series.name().strip_prefix(series.family().name)?.strip_prefix('_')
+}
+
+fn v1_place<'a>(series: SeriesRef<'a>, bound: Option<Cow<'a, str>>) -> Place<'a> {
+    let family = series.family();
+    let field = match family.kind {
+        MetricType::Histogram | MetricType::GaugeHistogram | MetricType::Summary => {
+            let field = match bound {
+                Some(bound) => Cow::Owned(number(&bound).into_owned()),
+                None => part_of(series).unwrap_or("value").into(),
+            };
+            return Place { measurement: family.name, field };
+        }
+        MetricType::Counter => "counter",
+        MetricType::Gauge | MetricType::Info | MetricType::StateSet => "gauge",
+        MetricType::Unknown => "value",
+    };
+    Place { measurement: series.name(), field: field.into() }
+}
+
+/// A bound as Go's `fmt.Sprint` writes it: `1.0` becomes `1`. What is no number stays.
+fn number<'a>(text: &str) -> Cow<'a, str> {
+    let Ok(value) = text.parse::<f64>() else { return Cow::Owned(text.to_owned()) };
+    let mut out = Vec::new();
+    write::float(&mut out, value);
+    Cow::Owned(String::from_utf8(out).unwrap_or_default())
+}

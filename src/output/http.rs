@@ -1,0 +1,185 @@
+//! What outputs that speak HTTP share: receivers with their credentials, and what an answer's header says.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::{AUTHORIZATION, DATE, HeaderName, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+
+use crate::config::checked::{Auth, HttpOutput};
+use crate::net::Url;
+use crate::net::credentials::{Credentials, SecretHandle};
+use crate::net::error::Stage;
+use crate::net::http::HttpClient;
+use crate::net::text::escaped;
+use crate::pipeline::{Answer, Failure, Request};
+
+/// Bytes of an answer's body, before and after inflating: a sentence for each of ten thousand refused items.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// The receivers of one output, and how requests to them are signed.
+#[derive(Debug)]
+pub struct Receivers {
+    urls: Vec<Url>,
+    client: HttpClient,
+    authorization: Authorization,
+    headers: Vec<(String, SecretHandle)>,
+    has_certificate: bool,
+}
+
+#[derive(Debug)]
+enum Authorization {
+    None,
+    Basic { username: String, password: SecretHandle },
+    Header { scheme: String, credentials: SecretHandle },
+}
+
+impl Receivers {
+    /// Connects to nothing and reads no file yet.
+    pub fn new(settings: &HttpOutput, credentials: &Credentials) -> Self {
+        let authorization = match &settings.auth {
+            Auth::None => Authorization::None,
+            Auth::Basic { username, password } => {
+                Authorization::Basic { username: username.clone(), password: credentials.secret(password) }
+            }
+            Auth::Header { scheme, credentials: secret } => {
+                Authorization::Header { scheme: scheme.clone(), credentials: credentials.secret(secret) }
+            }
+        };
+        let headers = settings.headers.iter().map(|(name, secret)| (name.clone(), credentials.secret(secret)));
+        Self {
+            urls: settings.urls.clone(),
+            client: HttpClient::new(settings.timeout, credentials.client(&settings.tls), ANSWER_BYTES_MAX),
+            authorization,
+            headers: headers.collect(),
+            has_certificate: settings.tls.cert_file.is_some(),
+        }
+    }
+
+    /// Their URLs, for people.
+    pub fn urls(&self) -> Vec<String> {
+        self.urls.iter().map(|url| escaped(&url.to_string())).collect()
+    }
+
+    /// What requests are signed with, for people.
+    pub fn credentials(&self) -> String {
+        match &self.authorization {
+            Authorization::Basic { .. } => "the user name or password of basic_auth".to_owned(),
+            Authorization::Header { scheme, .. } if scheme.eq_ignore_ascii_case("ApiKey") => "the API key".to_owned(),
+            Authorization::Header { scheme, .. } => format!("the credentials of type {}", escaped(scheme)),
+            Authorization::None if self.has_certificate => "the client certificate".to_owned(),
+            Authorization::None => "requests without credentials".to_owned(),
+        }
+    }
+
+    /// Sends a request to the receiver with this index in [`urls`](Self::urls), at a path below its URL.
+    ///
+    /// # Errors
+    /// When no whole answer came; an answer of any status is no error.
+    pub async fn send(&self, url: usize, method: Method, request: Request) -> Result<Answer, Failure> {
+        let Some(base) = self.urls.get(url) else {
+            return Err(before_sending("url", format!("there is no URL {url}")));
+        };
+        let url = below(base, &request.path_and_query);
+        let mut message = http::Request::new(request.body);
+        *message.method_mut() = method;
+        *message.headers_mut() = request.headers;
+        self.sign(message.headers_mut())?;
+        let answer = self.client.send(&url, message).await.map_err(|error| Failure {
+            kind: error.kind(),
+            message: error.to_string(),
+            is_maybe_received: error.stage >= Stage::Header,
+        })?;
+        Ok(Answer { status: answer.status, headers: answer.headers, body: answer.body })
+    }
+
+    fn sign(&self, headers: &mut HeaderMap) -> Result<(), Failure> {
+        let read =
+            |secret: &SecretHandle| secret.current().map_err(|error| before_sending("credentials", error.to_string()));
+        for (name, secret) in &self.headers {
+            insert(headers, name, &read(secret)?)?;
+        }
+        let value = match &self.authorization {
+            Authorization::None => return Ok(()),
+            Authorization::Basic { username, password } => {
+                format!("Basic {}", BASE64.encode(format!("{username}:{}", read(password)?)))
+            }
+            Authorization::Header { scheme, credentials } => format!("{scheme} {}", read(credentials)?),
+        };
+        insert(headers, AUTHORIZATION.as_str(), &value)
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Failure> {
+    let made = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
+    let Some((made_name, mut made_value)) = made else {
+        let message = format!("the value of the header {} holds a character that no header may", escaped(name));
+        return Err(before_sending("credentials", message));
+    };
+    made_value.set_sensitive(true);
+    headers.insert(made_name, made_value);
+    Ok(())
+}
+
+fn before_sending(kind: &'static str, message: String) -> Failure {
+    Failure { kind, message, is_maybe_received: false }
+}
+
+/// `base` with a path and query below its own path.
+fn below(base: &Url, path_and_query: &str) -> Url {
+    let path = base.path_and_query.split('?').next().unwrap_or("").trim_end_matches('/');
+    Url { path_and_query: format!("{path}/{}", path_and_query.trim_start_matches('/')), ..base.clone() }
+}
+
+/// `Retry-After`: seconds, or a date, which counts from the answer's own `Date` (RFC 9110, 10.2.3). Without that, from now.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = http_date(text)?;
+    let date = headers.get(DATE).and_then(|value| http_date(value.to_str().ok()?));
+    let from = date.unwrap_or_else(Timestamp::now);
+    Some(Duration::try_from(until.duration_since(from)).unwrap_or_default())
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Scheme;
+
+    #[test]
+    fn a_path_goes_below_the_urls_own() {
+        let below = |base: &str, path: &str| {
+            let base = Url { scheme: Scheme::Https, host: "es".into(), port: 443, path_and_query: base.to_owned() };
+            super::below(&base, path).to_string()
+        };
+        assert_eq!(below("/", "/m/_bulk?a=b"), "https://es:443/m/_bulk?a=b");
+        assert_eq!(below("/es/", "/_bulk"), "https://es:443/es/_bulk");
+        assert_eq!(below("", ""), "https://es:443/");
+    }
+
+    fn after(retry_after: &'static str, date: &'static str) -> Option<Duration> {
+        let value = HeaderValue::from_static;
+        super::retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value(retry_after)), (DATE, value(date))]))
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(after("120", date), Some(Duration::from_secs(120)));
+        assert_eq!(after("Sun, 06 Nov 1994 08:50:00 GMT", date), Some(Duration::from_secs(23)));
+        assert_eq!(after("Sun, 06 Nov 1994 08:00:00 GMT", date), Some(Duration::ZERO));
+        assert_eq!(after("Sun, 06 Nov 1994 08:50:00 GMT", ""), Some(Duration::ZERO));
+        assert_eq!(after("soon", date), None);
+        assert_eq!(after("-1", date), None);
+        assert_eq!(super::retry_after(&HeaderMap::new()), None);
+    }
+}

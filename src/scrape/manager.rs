@@ -1,0 +1,222 @@
+//! Starts and stops the loops: one task a target.
+//!
+//! Promises
+//! - A target that did not change is not touched by a reload: its connection, table and ticks go on.
+//! - A target that goes is stopped before one that comes is started, and ends with stale markers; at shutdown it ends
+//!   without.
+//! - One slow target delays no other, and scrapes of one target never overlap.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::client::Client;
+use super::run::Scraper;
+use super::schedule::{Schedule, wall_ms};
+use super::status::{Health, Status, Totals, Watched};
+use crate::model::Scrape;
+use crate::net::credentials::Credentials;
+use crate::target::Target;
+
+/// Where scrapes go. Must never wait.
+pub type Emit = Arc<dyn Fn(Arc<Scrape>) + Send + Sync>;
+
+/// The running loops, as pages and metrics see them.
+#[derive(Default)]
+pub struct Scrapes {
+    watched: Mutex<Arc<[Arc<Watched>]>>,
+    /// A first list of targets was there.
+    has_targets: AtomicBool,
+    totals: Arc<Mutex<Totals>>,
+}
+
+impl Scrapes {
+    /// All targets that are being scraped, ordered by job and instance.
+    pub fn all(&self) -> Arc<[Arc<Watched>]> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counters since the start.
+    pub fn totals(&self) -> Totals {
+        *self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the first round is done: discovery has looked, and each target that it found was tried once.
+    pub fn is_first_round_done(&self) -> bool {
+        self.has_targets.load(Ordering::Acquire)
+            && self.all().iter().all(|watched| watched.status().health != Health::Unknown)
+    }
+
+    fn replace(&self, mut watched: Vec<Arc<Watched>>) {
+        watched.sort_by(|a, b| {
+            (a.target.job(), a.target.instance(), &a.target.origin.url).cmp(&(
+                b.target.job(),
+                b.target.instance(),
+                &b.target.origin.url,
+            ))
+        });
+        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = watched.into();
+        self.has_targets.store(true, Ordering::Release);
+    }
+}
+
+/// What a loop is told.
+#[derive(Clone)]
+enum Order {
+    Scrape(Arc<Watched>),
+    /// The target is gone: end its series.
+    End,
+    /// The process ends.
+    Stop,
+}
+
+struct Running {
+    watched: Arc<Watched>,
+    order: watch::Sender<Order>,
+    task: JoinHandle<()>,
+}
+
+/// Starts and stops the loops.
+pub struct Manager {
+    emit: Emit,
+    credentials: Arc<Credentials>,
+    machine: Arc<str>,
+    scrapes: Arc<Scrapes>,
+    /// By the target's key.
+    running: HashMap<u64, Running>,
+}
+
+impl Manager {
+    /// No loops yet. `machine` is this host's name, a part of each target's offset.
+    pub fn new(emit: Emit, credentials: Arc<Credentials>, machine: &str) -> Self {
+        Self { emit, credentials, machine: machine.into(), scrapes: Arc::default(), running: HashMap::new() }
+    }
+
+    /// The loops, for pages and metrics.
+    pub fn scrapes(&self) -> Arc<Scrapes> {
+        self.scrapes.clone()
+    }
+
+    /// From now on these are the targets; their keys are distinct.
+    pub async fn apply(&mut self, targets: &[Arc<Target>]) {
+        let wanted: HashMap<u64, &Arc<Target>> = targets.iter().map(|target| (target.origin.key, target)).collect();
+        let gone: Vec<u64> = self.running.keys().copied().filter(|key| !wanted.contains_key(key)).collect();
+        let gone: Vec<Running> = gone.iter().filter_map(|key| self.running.remove(key)).collect();
+        stop(gone, &Order::End).await;
+        for (key, target) in wanted {
+            match self.running.get_mut(&key) {
+                Some(running) if running.watched.target == *target => {}
+                Some(running) => {
+                    running.watched =
+                        Watched::new(target.clone(), running.watched.status(), self.scrapes.totals.clone());
+                    running.order.send_replace(Order::Scrape(running.watched.clone()));
+                }
+                None => {
+                    let started = self.start(target);
+                    self.running.insert(key, started);
+                }
+            }
+        }
+        self.scrapes.replace(self.running.values().map(|running| running.watched.clone()).collect());
+    }
+
+    /// Ends all loops, without stale markers. A scrape in flight is given up.
+    pub async fn shutdown(self) {
+        stop(self.running.into_values().collect(), &Order::Stop).await;
+    }
+
+    fn start(&self, target: &Arc<Target>) -> Running {
+        let watched = Watched::new(target.clone(), Status::default(), self.scrapes.totals.clone());
+        let (order, orders) = watch::channel(Order::Scrape(watched.clone()));
+        let run = Loop {
+            orders,
+            emit: self.emit.clone(),
+            credentials: self.credentials.clone(),
+            machine: self.machine.clone(),
+        };
+        Running { task: tokio::spawn(run.supervise(watched.clone())), watched, order }
+    }
+}
+
+async fn stop(running: Vec<Running>, order: &Order) {
+    for loop_ in &running {
+        loop_.order.send_replace(order.clone());
+    }
+    for loop_ in running {
+        // It is a supervisor: it ends with its loop, and does not fail.
+        let _ = loop_.task.await;
+    }
+}
+
+#[derive(Clone)]
+struct Loop {
+    orders: watch::Receiver<Order>,
+    emit: Emit,
+    credentials: Arc<Credentials>,
+    machine: Arc<str>,
+}
+
+impl Loop {
+    /// Runs until it is told to end. A panic costs the target its table and one scrape, and nobody else anything.
+    async fn supervise(self, watched: Arc<Watched>) {
+        while let Err(error) = tokio::spawn(self.clone().run(watched.clone())).await {
+            let url = &watched.target.origin.url;
+            tracing::error!(url, %error, "scraping a target failed by a bug of ours; it starts anew");
+        }
+    }
+
+    async fn run(mut self, mut current: Arc<Watched>) {
+        let mut schedule = self.schedule(&current.target);
+        let mut scraper = Scraper::new(current.clone(), self.client(&current.target));
+        loop {
+            let tick = schedule.next(wall_ms());
+            let is_due = tokio::select! {
+                () = tokio::time::sleep(tick.wait) => true,
+                _ = self.orders.wait_for(|order| !order.is_about(&current)) => false,
+            };
+            if is_due {
+                let at_ms = schedule.sample_ms(tick, wall_ms());
+                tokio::select! {
+                    scrapes = scraper.scrape(at_ms) => scrapes.into_iter().for_each(|scrape| (self.emit)(scrape)),
+                    // What was read of a scrape that is given up is forgotten by the next one's begin.
+                    _ = self.orders.wait_for(|order| !matches!(order, Order::Scrape(_))) => {}
+                }
+            }
+            // A manager that is gone can give no order: as if it had said stop.
+            let order = if self.orders.has_changed().is_err() { Order::Stop } else { self.orders.borrow().clone() };
+            match order {
+                Order::Scrape(watched) if Arc::ptr_eq(&watched, &current) => {}
+                Order::Scrape(watched) => {
+                    schedule = self.schedule(&watched.target).after(&schedule);
+                    let client = self.client(&watched.target);
+                    scraper = scraper.retarget(watched.clone(), client);
+                    current = watched;
+                }
+                Order::End => {
+                    if let Some(last) = scraper.end(schedule.now_ms(wall_ms())) {
+                        (self.emit)(last);
+                    }
+                    return;
+                }
+                Order::Stop => return,
+            }
+        }
+    }
+
+    fn schedule(&self, target: &Target) -> Schedule {
+        Schedule::new(target.origin.key, &self.machine, target.interval, target.config.scrape_jitter)
+    }
+
+    fn client(&self, target: &Arc<Target>) -> Client {
+        Client::new(target.clone(), &self.credentials)
+    }
+}
+
+impl Order {
+    fn is_about(&self, watched: &Arc<Watched>) -> bool {
+        matches!(self, Order::Scrape(ordered) if Arc::ptr_eq(ordered, watched))
+    }
+}

@@ -1,0 +1,207 @@
+//! One target: bytes in, scrapes out.
+//!
+//! Owns what a target keeps between its scrapes (connection, table, what was logged) and decides what makes a scrape fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::admit;
+use super::client::{Client, Head, ScrapeError};
+use super::status::{Edges, Watched};
+use crate::config::checked::OnBadLine;
+use crate::exposition::{Counts, Parsed, Refusal, Settings, Table};
+use crate::model::{ChunkBuilder, PointsBuilder, STALE_NAN, Scrape, SeriesSet};
+use crate::net::credentials::Credentials;
+use crate::target::Target;
+
+/// What a target keeps from scrape to scrape.
+pub(super) struct Scraper {
+    target: Arc<Target>,
+    watched: Arc<Watched>,
+    client: Client,
+    table: Table,
+    /// The table of the target as it was before a reload, until the first scrape shows which of its series are gone.
+    before: Option<Table>,
+    edges: Edges,
+}
+
+/// Why a scrape failed: a short stable word, one sentence, and what was read until then.
+struct Fault {
+    kind: &'static str,
+    error: String,
+}
+
+impl From<ScrapeError> for Fault {
+    fn from(error: ScrapeError) -> Self {
+        Self { kind: error.kind(), error: error.to_string() }
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal {
+            Refusal::LineTooLong { .. } => "line_too_long",
+            Refusal::SampleLimit { .. } => "sample_limit",
+            Refusal::Labels { .. } => "label_limit",
+        };
+        Self { kind, error: refusal.to_string() }
+    }
+}
+
+impl Scraper {
+    pub(super) fn new(watched: Arc<Watched>, client: Client) -> Self {
+        let target = watched.target.clone();
+        Self { table: table(&target), client, before: None, edges: Edges::default(), target, watched }
+    }
+
+    /// Goes on with a target that has the same identity and another configuration.
+    pub(super) fn retarget(self, watched: Arc<Watched>, client: Client) -> Self {
+        let target = watched.target.clone();
+        // Two reloads between two scrapes: the older table knows what was last delivered.
+        let before = self.before.or(Some(self.table));
+        Self { table: table(&target), client, before, edges: self.edges, target, watched }
+    }
+
+    /// Scrapes once. The scrapes that it returns are one, or two after a reload that ended series.
+    pub(super) async fn scrape(&mut self, at_ms: i64) -> Vec<Arc<Scrape>> {
+        let began = Instant::now();
+        self.table.begin(at_ms);
+        let read = read(&self.target, &mut self.client, &mut self.table, began + self.target.timeout).await;
+        let duration = began.elapsed();
+        let (is_up, counts) = match read {
+            Ok((_, counts)) => {
+                self.table.accept();
+                self.edges.succeeded(&self.target, &counts);
+                self.watched.note(at_ms, duration, Ok(counts.clone()));
+                (true, counts)
+            }
+            Err(fault) => {
+                let counts = self.table.counts();
+                self.table.fail();
+                self.edges.failed(&self.target, fault.kind, &fault.error);
+                self.watched.note(at_ms, duration, Err((fault.error, counts)));
+                (false, Counts::default())
+            }
+        };
+        let ended = self.before.take().and_then(|before| self.ended_by_reload(before, at_ms));
+        if self.target.config.scrape_metrics {
+            self.report(is_up, duration, &counts);
+        }
+        let parsed = self.table.take();
+        ended.into_iter().chain([self.hand_on(parsed, at_ms, false)]).collect()
+    }
+
+    /// The last scrape of a target that goes away: a stale marker for each of its series.
+    pub(super) fn end(mut self, at_ms: i64) -> Option<Arc<Scrape>> {
+        let parsed = match self.before.take() {
+            // A reload came just before: nothing was scraped since.
+            Some(mut before) => before.end(),
+            None => self.table.end(),
+        };
+        parsed.map(|parsed| self.hand_on(parsed, at_ms, true))
+    }
+
+    fn report(&mut self, is_up: bool, duration: Duration, counts: &Counts) {
+        let table = &mut self.table;
+        table.report("up", "Whether the last scrape of this target succeeded.", f64::from(u8::from(is_up)));
+        table.report("scrape_duration_seconds", "How long the last scrape took.", duration.as_secs_f64());
+        table.report("scrape_samples_scraped", "Samples that the target exposed.", counts.samples_scraped as f64);
+        table.report(
+            "scrape_samples_post_metric_relabeling",
+            "Samples that were left after metric_relabel_configs.",
+            counts.samples_post_relabelling as f64,
+        );
+        table.report("scrape_series_added", "Series that the scrape before did not have.", counts.series_added as f64);
+    }
+
+    fn hand_on(&self, parsed: Parsed, at_ms: i64, is_last: bool) -> Arc<Scrape> {
+        Arc::new(Scrape {
+            origin: self.target.origin.clone(),
+            at_ms,
+            series: parsed.series,
+            points: parsed.points,
+            exemplars: Box::default(),
+            is_last,
+        })
+    }
+
+    /// Stale markers for the series that the target had before a reload and has no more.
+    fn ended_by_reload(&self, before: Table, at_ms: i64) -> Option<Arc<Scrape>> {
+        let now: std::collections::HashSet<u64> = self.table.live_series().map(|series| series.hash()).collect();
+        let mut chunk = ChunkBuilder::default();
+        let mut points = PointsBuilder::default();
+        for series in before.live_series().filter(|series| !now.contains(&series.hash())) {
+            let family = chunk.family(series.family());
+            points.push_float(chunk.push(family, series.name(), series.labels()), STALE_NAN, None);
+        }
+        if points.is_empty() {
+            return None;
+        }
+        let series = Arc::new(SeriesSet::new(vec![chunk.finish()]));
+        Some(self.hand_on(Parsed { points: points.finish(), series }, at_ms, false))
+    }
+}
+
+/// Asks once and reads the body into a table whose scrape has begun.
+async fn read(
+    target: &Target,
+    client: &mut Client,
+    table: &mut Table,
+    deadline: Instant,
+) -> Result<(Head, Counts), Fault> {
+    let mut refusal = None;
+    let fetched =
+        client.get(deadline, |bytes| table.feed(bytes).map_err(|refused| refusal = Some(refused)).is_ok()).await;
+    if let Some(refusal) = refusal {
+        return Err(refusal.into());
+    }
+    let head = fetched?;
+    let counts = table.finish_body()?;
+    if counts.has_no_valid_line() || (counts.bad_lines > 0 && target.config.on_bad_line == OnBadLine::Fail) {
+        let first = counts.first_bad_lines.first().map(ToString::to_string).unwrap_or_default();
+        let (kind, what) = if counts.has_no_valid_line() {
+            ("not_an_exposition", "the body is no exposition: none of its lines is a sample")
+        } else {
+            ("bad_line", "a line cannot be read (on_bad_line: fail)")
+        };
+        return Err(Fault { kind, error: format!("{what}; {first}") });
+    }
+    Ok((head, counts))
+}
+
+/// One scrape, for a person to look at.
+#[derive(Debug)]
+pub struct Probe {
+    /// What the target answered.
+    pub head: Head,
+    /// What its body was made of.
+    pub counts: Counts,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Scrapes a target once, and hands nothing on.
+///
+/// # Errors
+/// One sentence: what happened, and what would help.
+pub async fn probe(target: &Arc<Target>, credentials: &Credentials) -> Result<Probe, String> {
+    let began = Instant::now();
+    let (mut client, mut table) = (Client::new(target.clone(), credentials), table(target));
+    table.begin(0);
+    let read = read(target, &mut client, &mut table, began + target.timeout).await;
+    let (head, counts) = read.map_err(|fault| fault.error)?;
+    Ok(Probe { head, counts, duration: began.elapsed() })
+}
+
+fn table(target: &Arc<Target>) -> Table {
+    let config = &target.config;
+    let settings = Settings {
+        line_length_max: config.limits.line_bytes,
+        sample_limit: config.limits.samples as u64,
+        honor_timestamps: config.honor_timestamps,
+        track_timestamps_staleness: config.track_timestamps_staleness,
+    };
+    Table::new(settings, Box::new(admit::Rules::new(target.clone())), admit::own_labels(target))
+}

@@ -1,0 +1,194 @@
+//! A stand-in for Elasticsearch that answers `_bulk` over real sockets, and goes wrong as a script says.
+//!
+//! It keeps documents as a time series data stream does: one for a label set, its metrics' names and a time; the second is
+//! answered with 409. Without a script it answers as the real one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use flate2::read::GzDecoder;
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A request as it came.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// `POST /m/_bulk?…`, without the version.
+    pub line: String,
+    /// Names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// Inflated.
+    pub body: String,
+}
+
+impl Request {
+    /// The documents, in order.
+    pub fn documents(&self) -> Vec<Json> {
+        self.body.lines().skip(1).step_by(2).map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+}
+
+/// What the server does about a request, once it has read it.
+pub enum Act {
+    /// Sends these bytes and keeps the connection.
+    Answer(Vec<u8>),
+    /// Sends these bytes and closes the connection.
+    Close(Vec<u8>),
+    /// Nothing, ever.
+    Hang,
+}
+
+type Step = Box<dyn FnOnce(&mut Store, &Request) -> Act + Send>;
+
+/// What the server has.
+#[derive(Default)]
+pub struct Store {
+    /// By what makes a document one point of a time series.
+    pub documents: BTreeMap<String, Json>,
+    /// Requests other than `GET /`, in order.
+    pub requests: Vec<Request>,
+}
+
+impl Store {
+    /// How many samples the documents hold.
+    pub fn samples(&self) -> u64 {
+        let fields = |document: &Json| document["metrics"].as_object().map_or(0, |metrics| metrics.len() as u64);
+        self.documents.values().map(fields).sum()
+    }
+
+    /// Takes the documents in, and answers as the real one does. `refuse` says of a document (by position) that it is not
+    /// taken, with status, type and reason.
+    pub fn bulk(
+        &mut self,
+        request: &Request,
+        refuse: impl Fn(usize) -> Option<(u16, &'static str, &'static str)>,
+    ) -> Json {
+        let mut items = Vec::new();
+        for (at, document) in request.documents().into_iter().enumerate() {
+            let key = ["@timestamp", "labels", "_metric_names_hash"].map(|key| document[key].to_string()).join(" ");
+            let refused = refuse(at).or_else(|| {
+                let is_there = self.documents.contains_key(&key);
+                is_there.then_some((409, "version_conflict_engine_exception", "document already exists"))
+            });
+            items.push(match refused {
+                Some((status, kind, reason)) => {
+                    json!({"create": {"_id": null, "status": status, "error": {"type": kind, "reason": reason}}})
+                }
+                None => {
+                    self.documents.insert(key, document);
+                    json!({"create": {"status": 201}})
+                }
+            });
+        }
+        let errors = items.iter().any(|item| item["create"].get("error").is_some());
+        json!({"errors": errors, "took": 1, "items": items})
+    }
+}
+
+/// An answer in HTTP/1.1.
+pub fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} Said\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// Answers as the real one.
+pub fn well(store: &mut Store, request: &Request) -> Act {
+    Act::Answer(answer(200, "", &store.bulk(request, |_| None).to_string()))
+}
+
+/// The server. It ends with the test's runtime.
+pub struct BulkServer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    store: Arc<Mutex<Store>>,
+}
+
+impl BulkServer {
+    /// Starts it. Each request takes a step of the script; after the last one all is well.
+    pub async fn start(script: Vec<Step>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let store: Arc<Mutex<Store>> = Arc::default();
+        let script = Arc::new(Mutex::new(VecDeque::from(script)));
+        tokio::spawn({
+            let store = store.clone();
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(serve(stream, store.clone(), script.clone()));
+                }
+            }
+        });
+        Self { address, store }
+    }
+
+    /// What it has.
+    pub fn store(&self) -> std::sync::MutexGuard<'_, Store> {
+        self.store.lock().expect("no test panics while it holds this")
+    }
+}
+
+/// A step of a script.
+pub fn step(act: impl FnOnce(&mut Store, &Request) -> Act + Send + 'static) -> Step {
+    Box::new(act)
+}
+
+async fn serve(mut stream: TcpStream, store: Arc<Mutex<Store>>, script: Arc<Mutex<VecDeque<Step>>>) {
+    while let Some(request) = read_request(&mut stream).await {
+        let act = {
+            let mut store = store.lock().expect("no test panics while it holds this");
+            if request.line == "GET /" {
+                Act::Answer(answer(200, "x-elastic-product: Elasticsearch\r\n", r#"{"version":{"number":"9.5.3"}}"#))
+            } else {
+                store.requests.push(request.clone());
+                let step = script.lock().expect("no step panics").pop_front();
+                step.unwrap_or_else(|| self::step(well))(&mut store, &request)
+            }
+        };
+        match act {
+            Act::Answer(bytes) => {
+                if stream.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            Act::Close(bytes) => {
+                let _ = stream.write_all(&bytes).await;
+                return;
+            }
+            Act::Hang => std::future::pending().await,
+        }
+    }
+}
+
+/// `None` when the client has gone.
+async fn read_request(stream: &mut TcpStream) -> Option<Request> {
+    let mut read = Vec::new();
+    let head_end = loop {
+        if let Some(at) = memchr::memmem::find(&read, b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(&mut read).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head = String::from_utf8(read[..head_end].to_vec()).expect("ASCII");
+    let mut lines = head.lines();
+    let line = lines.next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+    let header = |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
+    let headers: BTreeMap<_, _> = lines.filter_map(header).collect();
+    let length = headers.get("content-length").map_or(0, |length| length.parse().expect("a number"));
+    while read.len() < head_end + length {
+        if stream.read_buf(&mut read).await.ok()? == 0 {
+            return None;
+        }
+    }
+    let body = &read[head_end..];
+    let mut text = String::new();
+    if headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
+        GzDecoder::new(body).read_to_string(&mut text).expect("gzip of UTF-8");
+    } else {
+        text = String::from_utf8(body.to_vec()).expect("UTF-8");
+    }
+    Some(Request { line, headers, body: text })
+}
