@@ -4,6 +4,7 @@ mod admin;
 mod certs_example;
 mod config;
 mod discovery;
+mod elasticsearch;
 mod elasticsearch_faults;
 mod examples;
 mod expose;
