@@ -14,7 +14,7 @@ use promferry::pipeline::{Counts, Fanout, Reasons, SenderOptions};
 use serde_json::Value as Json;
 use tracing::Level;
 
-use crate::support::bulk_server::{Act, BulkServer, Request, Store, answer, step, well};
+use crate::support::bulk_server::{Act, BulkServer, Request, Step, Store, answer, step, well};
 use crate::support::delivery::{Delivery, Target, elasticsearch, options};
 use crate::support::logs::Logs;
 
@@ -22,8 +22,6 @@ const AT_MS: i64 = 1_798_859_045_000;
 /// Samples of one scrape, and the documents that they become.
 const SAMPLES: usize = 80;
 const DOCUMENTS: usize = 40;
-
-type Steps = Vec<Box<dyn FnOnce(&mut Store, &Request) -> Act + Send>>;
 
 /// What one case came to.
 struct Outcome {
@@ -62,11 +60,11 @@ impl Outcome {
 }
 
 /// Sends two scrapes of one target through a server that follows `script`, and the same ones to a healthy server.
-async fn run(script: Steps) -> Outcome {
+async fn run(script: Vec<Step>) -> Outcome {
     run_with(script, |_| {}).await
 }
 
-async fn run_with(script: Steps, adjust: impl FnOnce(&mut Settings)) -> Outcome {
+async fn run_with(script: Vec<Step>, adjust: impl FnOnce(&mut Settings)) -> Outcome {
     let target = Target::new(1, SAMPLES);
     let scrapes = [target.scrape(AT_MS), target.scrape(AT_MS + 1000)];
     let logs = Logs::listen();
@@ -104,12 +102,12 @@ async fn run_with(script: Steps, adjust: impl FnOnce(&mut Settings)) -> Outcome 
 }
 
 /// The server answers with this status and stores nothing.
-fn says(status: u16, headers: &'static str, body: &'static str) -> Box<dyn FnOnce(&mut Store, &Request) -> Act + Send> {
+fn says(status: u16, headers: &'static str, body: &'static str) -> Step {
     step(move |_, _| Act::Answer(answer(status, headers, body)))
 }
 
 /// The server stores everything, and then does something else than saying so.
-fn stores(act: impl FnOnce(Vec<u8>) -> Act + Send + 'static) -> Box<dyn FnOnce(&mut Store, &Request) -> Act + Send> {
+fn stores(act: impl FnOnce(Vec<u8>) -> Act + Send + 'static) -> Step {
     step(move |store, request| {
         let answered = answer(200, "", &store.bulk(request, |_| None).to_string());
         act(answered)
@@ -210,7 +208,7 @@ async fn an_answer_that_claims_less_than_it_has_doubles_nothing() {
 
 #[tokio::test]
 async fn a_receiver_that_hangs_is_left_when_its_time_is_over() {
-    let outcome = run_with(vec![stores(|_| Act::Hang), stores(|answer| Act::Answer(answer))], |settings| {
+    let outcome = run_with(vec![stores(|_| Act::Hang), stores(Act::Answer)], |settings| {
         settings.http.timeout = Duration::from_millis(300)
     })
     .await;

@@ -57,7 +57,13 @@ pub(super) fn classify(credentials: &str, encoded: &Encoded, attempt: Attempt, a
             verdict: Verdict::TooLarge,
             ..whole(answer, Fate::Retry, "too_large", "refuses a request of this size; see its http.max_content_length")
         },
-        429 => whole(answer, Fate::Retry, "busy", "is busy"),
+        429 => {
+            let judgement = whole(answer, Fate::Retry, "busy", "is busy");
+            if is_maybe_too_large(encoded, attempt) {
+                return Judgement { verdict: Verdict::TooLarge, ..judgement };
+            }
+            judgement
+        }
         401 | 403 => whole(answer, Fate::Retry, "credentials", &format!("refuses {credentials}")),
         300..=399 => {
             let location = answer.headers.get(LOCATION).map_or(&b"nowhere"[..], |value| value.as_bytes());
@@ -77,6 +83,14 @@ pub(super) fn classify(credentials: &str, encoded: &Encoded, attempt: Attempt, a
         }
         _ => whole(answer, Fate::Rejected(BAD_REQUEST), BAD_REQUEST, "does not understand the request"),
     }
+}
+
+/// A node whose memory for indexing is smaller than a request says that it is busy, each time. After some attempts the
+/// request is made smaller, down to a size that any node takes.
+fn is_maybe_too_large(encoded: &Encoded, attempt: Attempt) -> bool {
+    const BUSY_ATTEMPTS_MAX: u32 = 4;
+    const ANY_NODE_TAKES_BYTES: usize = 64 << 10;
+    attempt.number >= BUSY_ATTEMPTS_MAX && encoded.body.len() > ANY_NODE_TAKES_BYTES && encoded.items.len() > 1
 }
 
 /// The same for all documents, and a sentence: what the receiver does, its status, its own words.
@@ -394,6 +408,18 @@ mod tests {
             assert_eq!((&judgement.verdict, judgement.is_maybe_received), (verdict, is_maybe_received), "{status}");
             assert_eq!(sentence(&judgement), expected);
         }
+    }
+
+    #[test]
+    fn a_node_that_is_always_too_busy_gets_smaller_requests_and_nothing_is_given_up() {
+        let busy = answer(429, "");
+        let judge = |items, number| {
+            let encoded = encoded(&vec![0; items]);
+            classify("", &encoded, Attempt { number, is_maybe_resend: false }, &busy).verdict
+        };
+        assert_eq!(judge(2000, 3), Verdict::All(Fate::Retry));
+        assert_eq!(judge(2000, 4), Verdict::TooLarge);
+        assert_eq!(judge(2, 4), Verdict::All(Fate::Retry), "small already");
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub enum Act {
     Hang,
 }
 
-type Step = Box<dyn FnOnce(&mut Store, &Request) -> Act + Send>;
+/// What happens to one request.
+pub type Step = Box<dyn FnOnce(&mut Store, &Request) -> Act + Send>;
 
 /// What the server has.
 #[derive(Default)]

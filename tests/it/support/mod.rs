@@ -1,5 +1,9 @@
-//! What the tests share: targets, receivers, and senders between them.
+//! What the tests share: certificates, targets that behave and misbehave, receivers, and senders between them.
 
 pub mod bulk_server;
+pub mod certificates;
 pub mod delivery;
+pub mod fake_target;
+pub mod elasticsearch;
 pub mod logs;
+pub mod scraping;
