@@ -159,6 +159,9 @@ async fn telegrafs_documents_go_to_the_index_of_their_day() {
     for (shape, documents) in [(DocumentShape::Telegraf, 7), (DocumentShape::TelegrafV1, 4)] {
         let name = Node::unused_name("my-computer-metric");
         let mut settings = elasticsearch(std::slice::from_ref(&node.address), &format!("{name}-%Y.%m.%d"));
+        if shape == DocumentShape::TelegrafV1 {
+            node.install_telegraf_template(&name).await;
+        }
         (settings.action, settings.shape) = (BulkAction::Index, shape);
         // 2027-01-02T23:59:59.500Z, and a second later.
         let midnight_ms = 1_798_934_399_500;
@@ -184,8 +187,17 @@ async fn telegrafs_documents_go_to_the_index_of_their_day() {
             assert!(latency[fields[0]][fields[1]].is_f64(), "{latency}");
         }
         let mapping = node.ask(Method::Get, &format!("/{name}-2027.01.02/_mapping"), None).await;
-        let time = &mapping[format!("{name}-2027.01.02")]["mappings"]["properties"]["@timestamp"];
-        assert_eq!(time["type"], "date", "a time is known as one without any template");
+        let fields = &mapping[format!("{name}-2027.01.02")]["mappings"]["properties"];
+        assert_eq!(fields["@timestamp"]["type"], "date", "a time is known as one, with a template or without");
+        if shape == DocumentShape::TelegrafV1 {
+            assert_eq!(fields["latency.0.1"]["type"], "double", "{fields}");
+            node.remove(&format!("/_index_template/{name}")).await;
+        } else {
+            assert_eq!(
+                fields["prometheus"]["properties"]["requests"]["type"], "float",
+                "what docs/elasticsearch.md warns of"
+            );
+        }
         node.remove(&format!("/{name}-2027.01.02,{name}-2027.01.03")).await;
     }
 }

@@ -8,13 +8,16 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use promferry::config::checked::{Auth, Elasticsearch as Settings};
+use promferry::net::Scheme;
 use promferry::net::credentials::{Credentials, Secret};
+use promferry::net::tls::TlsSettings;
 use promferry::output::elasticsearch::Elasticsearch;
 use promferry::pipeline::{Counts, Fanout, Reasons, SenderOptions};
 use serde_json::Value as Json;
 use tracing::Level;
 
 use crate::support::bulk_server::{Act, BulkServer, Request, Step, Store, answer, step, well};
+use crate::support::certificates::Ca;
 use crate::support::delivery::{Delivery, Target, elasticsearch, options};
 use crate::support::logs::Logs;
 
@@ -276,7 +279,7 @@ async fn a_document_that_is_too_large_by_itself_is_rejected_and_the_others_are_n
 
 #[tokio::test]
 async fn only_documents_that_the_receiver_was_too_busy_for_are_sent_again() {
-    let busy = |at: usize| (at % 3 == 0).then_some((429, "es_rejected_execution_exception", "rejected execution"));
+    let busy = |at: usize| at.is_multiple_of(3).then_some((429, "es_rejected_execution_exception", "rejected execution"));
     let outcome =
         run(vec![step(move |store, request| Act::Answer(answer(200, "", &store.bulk(request, busy).to_string())))])
             .await;
@@ -398,6 +401,33 @@ async fn basic_credentials_and_headers_go_with_each_request() {
     let headers = &store.requests[0].headers;
     assert_eq!(headers["authorization"], "Basic dXNlcjpwYXNzOndvcmQ=");
     assert_eq!((headers["x-found"].as_str(), headers.get("content-encoding")), ("yes", None));
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_comes_late_loses_nothing() {
+    let logs = Logs::listen();
+    let folder = tempfile::tempdir().unwrap();
+    let (servers, clients) = (Ca::new(), Ca::new());
+    let server = BulkServer::start_tls(Vec::new(), servers.server(&["127.0.0.1"]).server_config(Some(&clients))).await;
+    let mut settings = elasticsearch(&[server.address.to_string()], "m");
+    settings.http.urls[0].scheme = Scheme::Https;
+    settings.http.tls = TlsSettings {
+        ca_file: Some(servers.write_to(folder.path())),
+        cert_file: Some(folder.path().join("es.crt")),
+        key_file: Some(folder.path().join("es.key")),
+        ..TlsSettings::default()
+    };
+    let output = Delivery::start(Elasticsearch::new(&settings, &Credentials::new(Duration::ZERO)), options());
+    output.queue.push(&Target::new(1, SAMPLES).scrape(AT_MS));
+    output.failed_once().await;
+    clients.client("promferry").write_to(folder.path(), "es");
+
+    let counts = output.finish().await;
+    assert_eq!((counts.settled.delivered, server.store().samples()), (SAMPLES as u64, SAMPLES as u64));
+    let warnings = logs.at(Level::WARN);
+    let failing: Vec<_> = warnings.iter().filter(|(said, _)| said.starts_with("output cannot deliver")).collect();
+    assert_eq!(failing.len(), 1, "{warnings:?}");
+    assert!(failing[0].1.contains("es.crt cannot be read: "), "{}", failing[0].1);
 }
 
 #[tokio::test]

@@ -67,6 +67,15 @@ impl Node {
         self.ask(Method::Put, &format!("/_index_template/{name}"), Some(template)).await;
     }
 
+    /// Installs the template of docs/elasticsearch.md for Telegraf's documents, for the indices `name-*`.
+    pub async fn install_telegraf_template(&self, name: &str) {
+        let mut template: Json =
+            serde_json::from_str(include_str!("../../../docs/elasticsearch-telegraf-template.json"))
+                .expect("the template in the docs is JSON");
+        template["index_patterns"] = json!([format!("{name}-*")]);
+        self.ask(Method::Put, &format!("/_index_template/{name}"), Some(template)).await;
+    }
+
     /// Every document of an index or a data stream.
     pub async fn documents(&self, index: &str) -> Vec<Json> {
         self.ask(Method::Post, &format!("/{index}/_refresh"), None).await;
