@@ -279,7 +279,8 @@ async fn a_document_that_is_too_large_by_itself_is_rejected_and_the_others_are_n
 
 #[tokio::test]
 async fn only_documents_that_the_receiver_was_too_busy_for_are_sent_again() {
-    let busy = |at: usize| at.is_multiple_of(3).then_some((429, "es_rejected_execution_exception", "rejected execution"));
+    let busy =
+        |at: usize| at.is_multiple_of(3).then_some((429, "es_rejected_execution_exception", "rejected execution"));
     let outcome =
         run(vec![step(move |store, request| Act::Answer(answer(200, "", &store.bulk(request, busy).to_string())))])
             .await;

@@ -11,6 +11,7 @@ mod expose;
 mod exposition;
 mod file;
 mod http_client;
+mod main_job;
 mod relabel;
 mod scrape_client;
 mod structure;
