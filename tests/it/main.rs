@@ -6,6 +6,7 @@ mod config;
 mod discovery;
 mod elasticsearch;
 mod elasticsearch_faults;
+mod elasticsearch_main_job;
 mod examples;
 mod expose;
 mod exposition;
