@@ -108,7 +108,11 @@ fn output(config: &OutputConfig, state: State) -> OutputSnapshot {
         OutputKind::Elasticsearch(elastic) => {
             ("elasticsearch", elastic.http.urls.iter().map(ToString::to_string).collect())
         }
-        OutputKind::Expose(expose) => ("expose", vec![format!("{}{}", expose.listen, expose.path)]),
+        OutputKind::Expose(expose) => {
+            // Not the configured one: its port may be 0.
+            let listens_on = state.listens_on.unwrap_or(expose.listen);
+            ("expose", vec![format!("{listens_on}{}", expose.path)])
+        }
         OutputKind::File(file) => {
             let path = file.path.as_ref().map_or_else(|| "-".to_owned(), |path| path.display().to_string());
             ("file", vec![path])

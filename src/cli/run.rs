@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{FAILED, source};
 use crate::app::{Account, App};
 use crate::config::{self, checked::Config};
+use crate::pipeline::{Counts, Reasons};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -51,8 +52,8 @@ async fn run(config: Config, source: &source::Arguments) -> u8 {
             return FAILED;
         }
     };
-    let admin = app.admin().map(|address| address.to_string()).unwrap_or_default();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin, "promferry is running");
+    let (admin, exposed) = listeners(&app);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin, exposed, "promferry is running");
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -70,12 +71,19 @@ async fn run(config: Config, source: &source::Arguments) -> u8 {
     0
 }
 
+/// Where the admin port and the aggregate endpoints listen: where a port is 0, only the log can tell.
+fn listeners(app: &App) -> (String, String) {
+    let exposed: Vec<String> = app.exposed().iter().map(|(output, address)| format!("{output}={address}")).collect();
+    (app.admin().map(|address| address.to_string()).unwrap_or_default(), exposed.join(" "))
+}
+
 async fn reload(app: &mut App, source: &source::Arguments) {
     let loaded = source.source().map(|source| config::load(&source, &source::environment));
     match loaded {
         Ok(Ok(config)) => {
             app.reload(config).await;
-            tracing::info!("configuration reloaded");
+            let (admin, exposed) = listeners(app);
+            tracing::info!(admin, exposed, "configuration reloaded");
         }
         Ok(Err(problems)) => {
             let error = problems.to_string();
@@ -88,7 +96,7 @@ async fn reload(app: &mut App, source: &source::Arguments) {
 
 fn log_account(account: &Account) {
     let counts = &account.counts;
-    let sum = |reasons: &crate::pipeline::Reasons| reasons.values().sum::<u64>();
+    let sum = |reasons: &Reasons| reasons.values().sum::<u64>();
     tracing::info!(
         output = account.output.name,
         offered = counts.offered,
@@ -97,6 +105,22 @@ fn log_account(account: &Account) {
         rejected = sum(&counts.settled.rejected),
         dropped = sum(&counts.settled.dropped),
         skipped = sum(&counts.settled.skipped),
+        reasons = reasons(counts),
         "drained"
     );
+}
+
+/// Why samples were not delivered: `dropped shutdown 12, skipped stale_marker 3`.
+fn reasons(counts: &Counts) -> String {
+    let settled = &counts.settled;
+    let fates = [
+        ("duplicate", &settled.duplicate),
+        ("rejected", &settled.rejected),
+        ("dropped", &settled.dropped),
+        ("skipped", &settled.skipped),
+    ];
+    let all = fates
+        .iter()
+        .flat_map(|(fate, reasons)| reasons.iter().map(move |(reason, samples)| format!("{fate} {reason} {samples}")));
+    all.collect::<Vec<_>>().join(", ")
 }

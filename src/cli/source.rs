@@ -6,7 +6,9 @@ use super::USAGE;
 use crate::config::checked::Config;
 use crate::config::{self, NamedFile, Source};
 
+// No group of its own: its name would be that of the subcommand's arguments.
 #[derive(clap::Args)]
+#[group(skip)]
 pub(super) struct Arguments {
     /// The configuration; otherwise the file that PROMFERRY_CONFIG names, or the YAML in PROMFERRY_CONFIG_YAML
     #[arg(short, long, value_name = "FILE")]

@@ -47,6 +47,8 @@ pub struct Running {
 pub struct State {
     /// What became of its samples.
     pub counts: Counts,
+    /// Where it listens, for one that does.
+    pub listens_on: Option<SocketAddr>,
     /// Samples and bytes in its queue, and its limits; `None` for one without.
     pub queued: Option<(u64, usize, QueueLimits)>,
     /// Its requests, for one that sends.
@@ -89,6 +91,7 @@ impl Running {
     pub fn state(&self) -> State {
         State {
             counts: self.ledger.snapshot(),
+            listens_on: self.listens_on,
             queued: self.queue.as_ref().map(|queue| {
                 let (samples, bytes) = queue.size();
                 (samples, bytes, *queue.limits())

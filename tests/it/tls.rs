@@ -7,9 +7,11 @@ use std::time::Duration;
 use promferry::net::credentials::Credentials;
 use promferry::net::tls::{ServerTls, TlsSettings, TlsVersion};
 use rcgen::{KeyPair, date_time_ymd};
+use tracing::Level;
 
 use crate::support::certificates::{Ca, Pair, write};
 use crate::support::fake_target::{Behaviour, FakeTarget, Step, answer, ok};
+use crate::support::logs::Logs;
 use crate::support::scraping::{client, failure, scrape, scrape_within, target, tls_target};
 
 const BODY: &str = "up_since 1\n";
@@ -412,49 +414,13 @@ async fn a_half_written_pair_waits_for_its_other_half() {
     assert_eq!(shown(), "new");
 }
 
-/// What is logged on this thread while the value lives.
-struct Logged(Written, tracing::subscriber::DefaultGuard);
-
-#[derive(Clone, Default)]
-struct Written(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Logged {
-    fn start() -> Self {
-        let written = Written::default();
-        let writer = written.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .with_target(false)
-            .without_time()
-            .finish();
-        Self(written, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let written = String::from_utf8(self.0.0.lock().unwrap().clone()).unwrap();
-        written.lines().map(|line| line.trim_start().to_owned()).collect()
-    }
-}
-
 #[test]
 fn a_rotation_is_logged_at_its_edges_only() {
     let (ca, folder) = (Ca::new(), tempfile::tempdir().unwrap());
     let settings = showing(folder.path(), &ca, &ca.client("old"));
     let credentials = Credentials::new(Duration::ZERO);
     let handle = credentials.client(&settings);
-    let logged = Logged::start();
+    let logs = Logs::listen();
     let ask = || (0..3).for_each(|_| drop(handle.current()));
 
     ask();
@@ -465,19 +431,16 @@ fn a_rotation_is_logged_at_its_edges_only() {
     ask();
 
     let at = |name: &str| folder.path().join(name).display().to_string();
-    let files = format!("{}, {}, {}", at("ca.crt"), at("client.crt"), at("client.key"));
-    assert_eq!(
-        logged.lines(),
-        [
-            format!(
-                "WARN credentials cannot be used; the last good ones go on files={files} error=cert_file {} and key_file {} do \
-                 not belong together: the key is of another certificate",
-                at("client.crt"),
-                at("client.key")
-            ),
-            format!("INFO credentials changed; the new ones are in use files={files} expires=4096-01-01T00:00:00Z"),
-        ]
+    let mismatch = format!(
+        "cert_file {} and key_file {} do not belong together: the key is of another certificate",
+        at("client.crt"),
+        at("client.key")
     );
+    let refused = "credentials cannot be used; the last good ones go on".to_owned();
+    assert_eq!(logs.at(Level::WARN), [(refused, mismatch)]);
+    let accepted = "credentials changed; the new ones are in use".to_owned();
+    assert_eq!(logs.at(Level::INFO), [(accepted, String::new())]);
+    assert_eq!(logs.field(Level::INFO, "expires"), ["4096-01-01T00:00:00Z"]);
 }
 
 #[tokio::test]

@@ -46,6 +46,12 @@ impl Logs {
         let text = |line: &Line| (line.message.clone(), line.fields.get("error").cloned().unwrap_or_default());
         lines.iter().filter(|line| line.level == level).map(text).collect()
     }
+
+    /// The values of one field at this level, where it is set.
+    pub fn field(&self, level: Level, name: &str) -> Vec<String> {
+        let lines = self.lines.lock().expect("no panic while it is held");
+        lines.iter().filter(|line| line.level == level).filter_map(|line| line.fields.get(name).cloned()).collect()
+    }
 }
 
 struct Keep(Arc<Mutex<Vec<Line>>>);

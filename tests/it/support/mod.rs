@@ -1,9 +1,12 @@
-//! What the tests share: certificates, targets that behave and misbehave, receivers, and senders between them.
+//! What the tests share: certificates, targets that behave and misbehave, receivers, and the program between them.
 
 pub mod bulk_server;
 pub mod certificates;
 pub mod delivery;
 pub mod elasticsearch;
+pub mod exporter;
 pub mod fake_target;
 pub mod logs;
+pub mod samples;
 pub mod scraping;
+pub mod world;
