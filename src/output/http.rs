@@ -17,8 +17,8 @@ use crate::net::http::HttpClient;
 use crate::net::text::escaped;
 use crate::pipeline::{Answer, Failure, Request};
 
-/// Bytes of an answer's body, before and after inflating: a sentence for each of ten thousand refused items.
-const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of an answer's body, before and after inflating: a sentence of 800 bytes for each of ten thousand refused items.
+const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
 /// The receivers of one output, and how requests to them are signed.
 #[derive(Debug)]

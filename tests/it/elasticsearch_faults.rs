@@ -240,7 +240,7 @@ async fn an_endless_answer_is_cut_off() {
         answer
     };
     let outcome = run(vec![step(move |_, _| Act::Close(endless(1 << 30)))]).await;
-    outcome.recovered("the body of SERVER is larger than 16 MiB");
+    outcome.recovered("the body of SERVER is larger than 8 MiB");
 }
 
 #[tokio::test]
