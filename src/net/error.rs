@@ -126,7 +126,7 @@ impl NetError {
             (Cause::NoAddress(_), _) => "resolve",
             (Cause::Untrusted(_), _) => "certificate",
             (Cause::WantsClientCertificate { .. } | Cause::RefusesClientCertificate { .. }, _) => "client_certificate",
-            (Cause::CutShort | Cause::BadFraming | Cause::BadGzip, _) => "body_cut_short",
+            (Cause::CutShort | Cause::BadFraming | Cause::BadGzip, Stage::Body) => "body_cut_short",
             (Cause::HeaderTooLarge(_), _) => "header_too_large",
             (Cause::BodyTooLarge { .. }, _) => "body_too_large",
             (Cause::NotHttp | Cause::UnknownEncoding(_), _) => "http",

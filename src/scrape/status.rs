@@ -100,20 +100,23 @@ impl Watched {
     }
 }
 
-/// What was last said about a target in the log: each edge once.
+/// What was said about a target in the log: each edge once.
 #[derive(Debug, Default)]
 pub(super) struct Edges {
-    failing: Option<(&'static str, u64)>,
+    /// Scrapes that failed since the last one that did not.
+    failures: u64,
+    /// Their causes. A target that fails now so, now so is told of once for each cause, not at each change.
+    told: Vec<&'static str>,
     has_bad_lines: bool,
     has_duplicates: bool,
 }
 
 impl Edges {
-    /// A scrape failed. Says so when it is the first, or when the cause changed.
+    /// A scrape failed. Says so when the cause is new since the target was last up.
     pub(super) fn failed(&mut self, target: &Target, kind: &'static str, error: &str) {
-        let (known, count) = self.failing.unwrap_or(("", 0));
-        self.failing = Some((kind, count + 1));
-        if known != kind {
+        self.failures += 1;
+        if !self.told.contains(&kind) {
+            self.told.push(kind);
             let (job, url) = (target.job(), &target.origin.url);
             let file = target.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
             tracing::warn!(job, url, file, error, "target is down");
@@ -123,8 +126,10 @@ impl Edges {
     /// A scrape succeeded. Says so when the one before did not, and names lines that were left out.
     pub(super) fn succeeded(&mut self, target: &Target, counts: &Counts) {
         let (job, url) = (target.job(), &target.origin.url);
-        if let Some((_, failures)) = self.failing.take() {
-            tracing::info!(job, url, failures, "target is up again");
+        if self.failures > 0 {
+            tracing::info!(job, url, failures = self.failures, "target is up again");
+            self.failures = 0;
+            self.told.clear();
         }
         let has_bad_lines = counts.bad_lines > 0;
         if has_bad_lines && !self.has_bad_lines {

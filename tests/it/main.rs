@@ -10,6 +10,7 @@ mod elasticsearch_main_job;
 mod examples;
 mod expose;
 mod exposition;
+mod faults;
 mod file;
 mod http_client;
 mod main_job;

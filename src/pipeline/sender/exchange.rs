@@ -133,7 +133,14 @@ fn compress(encoded: &Encoded) -> Request {
 pub(super) struct Health {
     output: String,
     status: Arc<Mutex<SenderStatus>>,
-    failing: Option<(&'static str, Instant)>,
+    failing: Option<Failing>,
+}
+
+/// A time of failing.
+struct Failing {
+    since: Instant,
+    /// The causes in it. Requests that fail now so, now so are told of once for each cause, not at each change.
+    told: Vec<&'static str>,
 }
 
 impl Health {
@@ -156,12 +163,11 @@ impl Health {
         status.failures += 1;
         status.failing = Some(message.to_owned());
         drop(status);
-        let since = match self.failing {
-            Some((known, since)) if known == kind => return self.failing = Some((known, since)),
-            Some((_, since)) => since,
-            None => Instant::now(),
-        };
-        self.failing = Some((kind, since));
+        let failing = self.failing.get_or_insert_with(|| Failing { since: Instant::now(), told: Vec::new() });
+        if failing.told.contains(&kind) {
+            return;
+        }
+        failing.told.push(kind);
         tracing::warn!(
             output = self.output,
             error = message,
@@ -176,8 +182,8 @@ impl Health {
         status.delivered_ms = Some(now);
         status.failing = None;
         drop(status);
-        if let Some((_, since)) = self.failing.take() {
-            tracing::info!(output = self.output, after_s = since.elapsed().as_secs(), "output delivers again");
+        if let Some(failing) = self.failing.take() {
+            tracing::info!(output = self.output, after_s = failing.since.elapsed().as_secs(), "output delivers again");
         }
     }
 }

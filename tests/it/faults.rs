@@ -1,0 +1,448 @@
+//! Targets that go wrong, beside a healthy one, in the running program.
+//!
+//! In each case: the healthy target's scrapes go on and all of its samples are at every output; of the other one nothing
+//! arrives but that it is down; the ledgers add up at every look; one line says why, however often it failed; and the program
+//! has at most 16 MiB more than it had before.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rcgen::date_time_ymd;
+use rustls::ServerConfig;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::support::bulk_server::BulkServer;
+use crate::support::certificates::{Ca, write};
+use crate::support::exporter::Exporter;
+use crate::support::fake_target::{Behaviour, FakeTarget, Step, answer, ok};
+use crate::support::samples::{self, Samples};
+use crate::support::world::{Ended, Process, World, until, written};
+
+/// What a fault may cost, on top of what the program has with a healthy target alone.
+const MEMORY_MAX: u64 = 16 << 20;
+/// Samples of the healthy target in each scrape, with those that promferry adds.
+const HEALTHY_SAMPLES: usize = 25;
+/// The faulty target's job by default: with the platform's certificates, ten times a second.
+const PLATFORM: &str = "scrape_interval: 100ms
+    scheme: https
+    tls_config: {ca_file: ca.crt, cert_file: scrape.crt, key_file: scrape.key}";
+/// The same, for what takes its time.
+const SLOW: &str = "scrape_interval: 500ms
+    scheme: https
+    tls_config: {ca_file: ca.crt, cert_file: scrape.crt, key_file: scrape.key}
+    body_size_limit: 1MiB";
+const PLAIN: &str = "scrape_interval: 100ms";
+
+/// A machine with one healthy target, and a job `faulty` without targets until its file comes.
+pub struct Bench {
+    pub world: World,
+    pub healthy: Exporter,
+    pub promferry: Process,
+    search: BulkServer,
+    idle_memory: u64,
+}
+
+impl Bench {
+    /// Starts it all, and waits until the healthy target was scraped three times. `job` are lines of the faulty one's.
+    pub async fn start(world: World, job: &str, search: BulkServer, output: &str) -> Self {
+        let healthy = Exporter::start(tls(&world), |nth| {
+            let lines = (1..HEALTHY_SAMPLES - 5).map(|series| format!("moving{{series=\"{series}\"}} {nth}{series}\n"));
+            format!("scrape_number {nth}\n{}", lines.collect::<String>())
+        })
+        .await;
+        world.deploy("healthy", "1", &format!("port: {}\n", healthy.port()));
+        world.configure(&format!(
+            r#"
+scrape_configs:
+  - job_name: platform
+    scrape_interval: 200ms
+    scheme: https
+    tls_config: {{ca_file: ca.crt, cert_file: scrape.crt, key_file: scrape.key}}
+    prom_scraper_sd_configs:
+      - files: ["FOLDER/jobs/*/config/prom_scraper_config.yml"]
+  - job_name: faulty
+    {job}
+    file_sd_configs: [{{files: [faulty.json]}}]
+outputs:
+  - name: everything
+    expose: {{listen: "127.0.0.1:0"}}
+  - name: lines
+    file: {{path: samples.jsonl}}
+  - name: search
+    elasticsearch: {{urls: ["http://{}"]{output}}}
+    batch: {{flush_interval: 50ms, flush_jitter: 0s}}
+admin: {{listen: "127.0.0.1:0"}}
+"#,
+            search.address
+        ));
+        let promferry = world.run().await;
+        let mut bench = Self { world, healthy, promferry, search, idle_memory: 0 };
+        bench.until_healthy_was_scraped(3).await;
+        bench.idle_memory = bench.promferry.peak_memory();
+        bench
+    }
+
+    /// Waits for so many more scrapes of the healthy target. All ledgers add up at each look.
+    pub async fn until_healthy_was_scraped(&self, times: usize) {
+        let before = self.healthy.bodies().len();
+        until("the healthy target is scraped", async || {
+            self.promferry.outputs().await;
+            (self.healthy.bodies().len() >= before + times).then_some(())
+        })
+        .await;
+    }
+
+    fn lines(&self) -> Samples {
+        written(&self.world.path("samples.jsonl"))
+    }
+
+    /// How often the faulty target's `up` was this.
+    fn times_up_was(&self, value: &str) -> usize {
+        let is_it = |name: &str, job: &str| name == "up" && job == "faulty";
+        let lines = self.lines();
+        lines.iter().filter(|((series, _), up)| is_it(&series.name, series.label("job")) && *up == value).count()
+    }
+
+    pub async fn until_up_was(&self, value: &str, times: usize) {
+        let before = self.times_up_was(value);
+        until(&format!("up is {value}"), async || {
+            self.promferry.outputs().await;
+            (self.times_up_was(value) >= before + times).then_some(())
+        })
+        .await;
+    }
+
+    pub fn announce(&self, address: SocketAddr) {
+        write(self.world.folder(), "faulty.json", &format!(r#"[{{"targets": ["{address}"]}}]"#));
+    }
+
+    /// Ends the program, and looks at what is the same whatever was wrong.
+    pub async fn finish(self) -> (Ended, Samples, BulkServer) {
+        let grown = self.promferry.peak_memory().saturating_sub(self.idle_memory);
+        assert!(grown <= MEMORY_MAX, "{} KiB more than idle", grown >> 10);
+        let ended = self.promferry.terminate().await;
+        assert!(ended.status.success());
+        let lines = written(&self.world.path("samples.jsonl"));
+        assert_all_of_healthy(&self.healthy, &lines);
+        assert_eq!(ended.count("lines", "delivered"), lines.len() as u64);
+        let offered = ["everything", "lines", "search"].map(|output| ended.count(output, "offered"));
+        assert!(offered.iter().all(|count| *count == offered[0]), "{offered:?}");
+        assert_eq!(ended.count("everything", "delivered"), offered[0]);
+        (ended, lines, self.search)
+    }
+}
+
+/// The platform's way: a certificate for the address, and one is wanted of the client.
+fn tls(world: &World) -> Arc<ServerConfig> {
+    world.ca.server(&["127.0.0.1"]).server_config(Some(&world.ca))
+}
+
+/// Each body that the healthy target sent is there, whole, and it never was down.
+fn assert_all_of_healthy(healthy: &Exporter, lines: &Samples) {
+    let mut scrapes = BTreeMap::<i64, Vec<(&str, &str)>>::new();
+    for ((series, at_ms), value) in lines.iter().filter(|((series, _), _)| series.label("source_id") == "healthy") {
+        scrapes.entry(*at_ms).or_default().push((&series.name, value));
+    }
+    let bodies = healthy.bodies().len();
+    // One that is under way when the program ends is given up.
+    assert!(scrapes.len() == bodies || scrapes.len() + 1 == bodies, "{} of {bodies}", scrapes.len());
+    for (nth, scrape) in scrapes.values().enumerate() {
+        assert_eq!(scrape.len(), HEALTHY_SAMPLES);
+        assert!(scrape.contains(&("scrape_number", &(nth + 1).to_string())), "{nth}: {scrape:?}");
+        assert!(scrape.contains(&("up", "1")), "{nth}: {scrape:?}");
+    }
+}
+
+/// The faulty target fails four times beside the healthy one, and the one line about it has this sentence; a sentence that
+/// ends in `…` may go on.
+async fn assert_told_once(world: World, job: &str, address: SocketAddr, sentence: &str) {
+    let bench = Bench::start(world, job, BulkServer::start(Vec::new()).await, "").await;
+    let folder = bench.world.folder().display().to_string();
+    bench.announce(address);
+    bench.until_up_was("0", 4).await;
+    bench.until_healthy_was_scraped(2).await;
+    let served = bench.promferry.aggregate("everything").await;
+    let down = served.iter().filter(|(series, value)| series.name == "up" && *value == "0").count();
+    assert_eq!(down, 1, "the aggregate endpoint says that it is down");
+    let (ended, lines, search) = bench.finish().await;
+
+    let store = search.store();
+    samples::assert_same(&samples::of_bulk(store.requests.iter().map(|request| request.body.as_str())), &lines);
+    assert_eq!(store.samples(), ended.count("search", "delivered"));
+    let faulty = lines.keys().filter(|(series, _)| series.label("job") == "faulty");
+    for (series, _) in faulty {
+        assert!(series.name == "up" || series.name.starts_with("scrape_"), "a part of a failed scrape: {series:?}");
+    }
+    let complaints = ended.log.complaints();
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    let told = complaints[0].replace(&address.to_string(), "TARGET").replace(&folder, "FOLDER");
+    let is_it = match sentence.strip_suffix('…') {
+        Some(beginning) => told.starts_with(&format!("target is down: {beginning}")),
+        None => told == format!("target is down: {sentence}"),
+    };
+    assert!(is_it, "{told}");
+}
+
+/// A target with the platform's TLS that does this.
+async fn target(world: &World, behaviour: impl Into<Behaviour>) -> FakeTarget {
+    FakeTarget::start_tls(tls(world), behaviour).await
+}
+
+fn well() -> Step {
+    Step::Answer(ok("fine 1\n"))
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority() {
+    let (world, other) = (World::new(), Ca::named("other_ca"));
+    let target = FakeTarget::start_tls(other.server(&["127.0.0.1"]).server_config(None), well()).await;
+    let sentence = "TLS with TARGET: the server's certificate \"127.0.0.1\" was issued by \"CN=other_ca\", and ca_file \
+                    FOLDER/ca.crt holds only \"CN=metric_scraper_ca\"";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_expired() {
+    let world = World::new();
+    let expired = world.ca.server_with(&["127.0.0.1"], |params| params.not_after = date_time_ymd(2025, 3, 4));
+    let target = FakeTarget::start_tls(expired.server_config(None), well()).await;
+    let sentence = "TLS with TARGET: the server's certificate \"127.0.0.1\" expired at 2025-03-04T00:00:00Z";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name() {
+    let world = World::new();
+    let target = FakeTarget::start_tls(world.ca.server(&["uaa_metrics"]).server_config(None), well()).await;
+    let sentence = "TLS with TARGET: the server's certificate is for \"uaa_metrics\", not for \"127.0.0.1\"; set \
+                    server_name to a name that it has";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn no_certificate_for_a_server_that_wants_one() {
+    let world = World::new();
+    let target = target(&world, well()).await;
+    let job = "scrape_interval: 100ms
+    scheme: https
+    tls_config: {ca_file: ca.crt}";
+    let sentence =
+        "TLS with TARGET: the server wants a client certificate, and none is configured (cert_file, key_file)";
+    assert_told_once(world, job, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_server_does_not_trust() {
+    let (world, other) = (World::new(), Ca::named("other_ca"));
+    let target = FakeTarget::start_tls(world.ca.server(&["127.0.0.1"]).server_config(Some(&other)), well()).await;
+    let sentence = "TLS with TARGET: the server does not trust who issued our client certificate \"metric_scraper\": \
+                    \"CN=metric_scraper_ca\"";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_hangs_in_connect() {
+    // A listener that accepts nobody, with a queue of connections that is full: the system answers no more.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(connected) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+        queued.push(connected.unwrap());
+    }
+    let sentence = "TARGET did not accept a connection within 100ms";
+    assert_told_once(World::new(), PLATFORM, address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_hangs_in_the_handshake() {
+    let world = World::new();
+    let target = target(&world, Behaviour::Silent).await;
+    let sentence = "TARGET did not finish the TLS handshake within 100ms";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_sends_no_answer() {
+    let world = World::new();
+    let target = target(&world, Step::ThenHang(Vec::new())).await;
+    assert_told_once(world, PLATFORM, target.address, "TARGET sent no answer within 100ms").await;
+}
+
+#[tokio::test]
+async fn a_target_that_hangs_in_the_header() {
+    let world = World::new();
+    let target = target(&world, Step::ThenHang(b"HTTP/1.1 200 OK\r\ncontent-ty".to_vec())).await;
+    let sentence = "TARGET sent only a part of the answer's header within 100ms";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_hangs_in_the_body() {
+    let world = World::new();
+    let begun = b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nfine 1\nfin".to_vec();
+    let target = target(&world, Step::ThenHang(begun)).await;
+    let sentence = "TARGET did not finish the body within 100ms; 10 bytes of it came";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_trickles() {
+    let world = World::new();
+    let target = target(&world, Step::Trickle(ok(&"fine 1\n".repeat(1000)))).await;
+    let job = PLATFORM.replace("100ms", "250ms");
+    let sentence = "TARGET did not finish the body within 250ms; …";
+    assert_told_once(world, &job, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_announces_a_gigabyte() {
+    let world = World::new();
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n".to_vec();
+    let target = target(&world, Step::Endless(head, "fine 1\n".repeat(1000).into_bytes())).await;
+    assert_told_once(world, PLATFORM, target.address, "the body of TARGET is larger than 64 MiB").await;
+}
+
+#[tokio::test]
+async fn a_target_that_sends_without_an_end() {
+    let world = World::new();
+    let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let chunk = format!("1b58\r\n{}\r\n", "fine 1\n".repeat(1000)).into_bytes();
+    let target = target(&world, Step::Endless(head, chunk)).await;
+    assert_told_once(world, SLOW, target.address, "the body of TARGET is larger than 1 MiB").await;
+}
+
+#[tokio::test]
+async fn a_target_that_sends_one_line_without_an_end() {
+    let world = World::new();
+    let head = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+    let target = target(&world, Step::Endless(head, vec![b'a'; 7000])).await;
+    let job = SLOW.replace("1MiB", "4MiB");
+    let sentence = "line 1 is longer than the 1048576 bytes that a line may have";
+    assert_told_once(world, &job, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_sends_new_series_without_an_end() {
+    let world = World::new();
+    let body: String = (0..200_000).map(|series| format!("series_{series} 1\n")).collect();
+    let target = target(&world, Step::Answer(ok(&body))).await;
+    let job = format!("{}\n    sample_limit: 1000", SLOW.replace("1MiB", "4MiB"));
+    let sentence = "more than 1000 samples after relabelling (sample_limit)";
+    assert_told_once(world, &job, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_sends_a_bomb() {
+    let world = World::new();
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    for _ in 0..100 {
+        gzip.write_all(&b"fine 1\n".repeat(100_000)).unwrap();
+    }
+    let bomb = answer("200 OK", "content-encoding: gzip\r\n", &gzip.finish().unwrap());
+    let target = target(&world, Step::Answer(bomb)).await;
+    assert_told_once(world, SLOW, target.address, "the body of TARGET inflates to more than 1 MiB").await;
+}
+
+#[tokio::test]
+async fn a_target_that_sends_garbage() {
+    let world = World::new();
+    let garbage: Vec<u8> = (0..20_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let target = target(&world, Step::Answer(answer("200 OK", "content-type: text/plain\r\n", &garbage))).await;
+    let sentence = "the body is no exposition: none of its lines is a sample; …";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_sends_a_page() {
+    let world = World::new();
+    let page = answer("200 OK", "content-type: text/html\r\n", b"<h1>Log in</h1>");
+    let target = target(&world, Step::Answer(page)).await;
+    let sentence =
+        "https://TARGET/metrics answered with an HTML page (text/html), which is no exposition: \"<h1>Log in</h1>\"";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_cuts_its_body_short() {
+    let world = World::new();
+    let short = b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nfine 1\nfin".to_vec();
+    let target = target(&world, Step::ThenClose(short)).await;
+    assert_told_once(world, PLATFORM, target.address, "body of TARGET cut short after 10 bytes").await;
+}
+
+#[tokio::test]
+async fn a_target_that_closes_in_the_handshake() {
+    let world = World::new();
+    let target = target(&world, Behaviour::Babble(Vec::new())).await;
+    let sentence = "TARGET closed the connection in the TLS handshake; does it speak TLS?";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_closes_at_once() {
+    let world = World::new();
+    // Whether that is seen as closed or as reset is a matter of moments: it is one cause all the same.
+    let target = target(&world, Behaviour::Close).await;
+    assert_told_once(world, PLATFORM, target.address, "TARGET …").await;
+}
+
+#[tokio::test]
+async fn a_target_that_closes_without_an_answer() {
+    let world = World::new();
+    let target = target(&world, Step::ThenClose(Vec::new())).await;
+    assert_told_once(world, PLATFORM, target.address, "TARGET closed the connection without an answer").await;
+}
+
+#[tokio::test]
+async fn a_target_that_refuses() {
+    let world = World::new();
+    let target = target(&world, Step::Answer(answer("503 Service Unavailable", "", b"starting"))).await;
+    let sentence = "https://TARGET/metrics answered 503 Service Unavailable: \"starting\"";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
+}
+
+#[tokio::test]
+async fn a_target_that_redirects_in_a_loop() {
+    let target = FakeTarget::start(Step::Answer(answer("302 Found", "location: /metrics\r\n", b""))).await;
+    let sentence =
+        "http://TARGET/metrics redirects to /metrics, which is not followed: these were 10 redirects already";
+    assert_told_once(World::new(), PLAIN, target.address, sentence).await;
+    assert_eq!(target.heads().len() % 11, 0, "ten are followed");
+}
+
+#[tokio::test]
+async fn a_target_that_redirects_to_another_host_gets_nothing_of_ours_there() {
+    let world = World::new();
+    let elsewhere = FakeTarget::start(Step::Answer(answer("401 Unauthorized", "", b"who are you?"))).await;
+    let location = format!("location: http://{}/other\r\n", elsewhere.address);
+    let target = FakeTarget::start(Step::Answer(answer("307 Temporary Redirect", &location, b""))).await;
+    let job = format!(
+        "{PLAIN}\n    authorization: {{credentials: hidden}}\n    http_headers: {{X-Key: {{values: [hidden]}}}}"
+    );
+    let sentence = format!("http://{}/other …", elsewhere.address);
+    assert_told_once(world, &job, target.address, &sentence).await;
+    assert!(target.heads().iter().all(|head| head.contains("authorization: Bearer hidden")));
+    let heads = elsewhere.heads();
+    assert!(heads.len() >= 4 && heads.iter().all(|head| !head.contains("hidden")), "{heads:?}");
+}
+
+#[tokio::test]
+async fn a_target_that_redirects_out_of_tls() {
+    let world = World::new();
+    let elsewhere = FakeTarget::start(well()).await;
+    let location = format!("location: http://{}/metrics\r\n", elsewhere.address);
+    let target = target(&world, Step::Answer(answer("302 Found", &location, b""))).await;
+    let sentence = format!(
+        "https://TARGET/metrics redirects to http://{}/metrics, which is not followed: it leads from https to http",
+        elsewhere.address
+    );
+    assert_told_once(world, PLATFORM, target.address, &sentence).await;
+    assert_eq!(elsewhere.connections(), 0);
+}
