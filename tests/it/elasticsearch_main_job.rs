@@ -60,8 +60,10 @@ async fn twenty_thousand_samples_of_mtls_targets_are_read_back_as_they_were_serv
     for target in 0..TARGETS {
         let tls = world.ca.server(&["job_metrics"]).server_config(Some(&world.ca));
         let exporter = Exporter::start(tls, move |nth| body(target, nth)).await;
-        let announcement =
-            format!("port: {}\nscheme: https\nserver_name: job_metrics\nlabels: {{shard: 0{target}}}\n", exporter.port());
+        let announcement = format!(
+            "port: {}\nscheme: https\nserver_name: job_metrics\nlabels: {{shard: 0{target}}}\n",
+            exporter.port()
+        );
         world.deploy(&format!("job-{target}"), "1", &announcement);
         exporters.push(exporter);
     }
