@@ -4,7 +4,7 @@
 //! receiver's answer) ends up in fields, so each value is escaped and capped here, in one place: no value can begin a line
 //! of its own, move a terminal's cursor or fill a disk.
 //!
-//! [`Edge`] is for whoever logs: it tells a beginning, a change and an end from one more of the same.
+//! [`Edge`] and [`Recurrence`] are for whoever logs: they tell what is news from one more of the same.
 //!
 //! Left out on purpose: spans (the program logs constant messages with fields), and self-metrics, which `admin` makes of
 //! snapshots.
@@ -180,6 +180,25 @@ impl Edge {
     /// The cause of the trouble that is on.
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
+    }
+}
+
+/// Tells when trouble that comes and goes is worth a line: when there was none of it for ten minutes.
+///
+/// For what has no end to tell of, such as answers of which one has a flaw and the next one has not.
+#[derive(Debug, Default)]
+pub struct Recurrence {
+    last: Option<Instant>,
+}
+
+impl Recurrence {
+    /// Trouble was quiet for so long: it is news again.
+    const QUIET: Duration = Duration::from_secs(600);
+
+    /// It happened. Whether it is news.
+    pub fn is_news(&mut self) -> bool {
+        let now = Instant::now();
+        self.last.replace(now).is_none_or(|last| now.duration_since(last) > Self::QUIET)
     }
 }
 

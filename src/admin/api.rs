@@ -130,7 +130,7 @@ pub(super) fn duration(duration: Duration) -> String {
     }
     let mut text = String::new();
     for (unit, ms, is_exact) in UNITS {
-        if rest >= ms && !(is_exact && rest % ms != 0) {
+        if rest >= ms && (!is_exact || rest.is_multiple_of(ms)) {
             text.push_str(&format!("{}{unit}", rest / ms));
             rest %= ms;
         }

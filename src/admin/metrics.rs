@@ -88,6 +88,10 @@ impl Writer<'_> {
         let mut rows = rows.peekable();
         let Some((_, first)) = rows.peek() else { return Ok(()) };
         let mut metrics = self.0.encode_descriptor(name, help, None, first.metric_type())?;
+        if N == 0 {
+            // As a family it would have empty braces.
+            return first.encode(metrics);
+        }
         rows.try_for_each(|(labels, metric)| metric.encode(metrics.encode_family(&labels)?))
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::{FAILED, source};
 use crate::config::quoted;
 use crate::discovery::{FileStatus, TargetSet, discover_once};
+use crate::telemetry::Printable;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -33,7 +34,7 @@ fn print(out: &mut impl Write, set: &TargetSet) -> io::Result<()> {
         writeln!(out, "{} every {:?}", target.origin.url, target.interval)?;
         writeln!(out, "  labels {}", target.origin.labels)?;
         if let Some(file) = &target.file {
-            writeln!(out, "  announced by {}", quoted(&file.display().to_string()))?;
+            writeln!(out, "  announced by {}", Printable(&file.display().to_string()))?;
         }
     }
     for dropped in &set.dropped {
@@ -41,7 +42,8 @@ fn print(out: &mut impl Write, set: &TargetSet) -> io::Result<()> {
         writeln!(out, "  job {}, discovered labels {}", quoted(&dropped.job), dropped.discovered)?;
     }
     for file in &set.files {
-        let path = quoted(&file.path.display().to_string());
+        let path = file.path.display().to_string();
+        let path = Printable(&path);
         match &file.status {
             FileStatus::Good { .. } => {}
             FileStatus::Off(why) => writeln!(out, "{path} announces nothing: {why}")?,

@@ -168,18 +168,21 @@ impl Table {
             self.partial.push(b'\n');
             self.read_partial()?;
         }
-        let tally = self.samples.tally();
-        if tally.repeats {
+        if self.samples.tally().repeats {
             self.counts.duplicates = self.samples.settle_repeats();
         }
-        (self.counts.samples_post_relabelling, self.counts.series_added) = (tally.samples, tally.added);
-        self.counts.samples_scraped = tally.samples + self.scrape.dropped;
-        Ok(self.counts.clone())
+        Ok(self.counts())
     }
 
     /// What was read so far of the scrape that has begun.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
+    pub fn counts(&self) -> Counts {
+        let tally = self.samples.tally();
+        Counts {
+            samples_scraped: tally.samples + self.scrape.dropped,
+            samples_post_relabelling: tally.samples,
+            series_added: tally.added,
+            ..self.counts.clone()
+        }
     }
 
     /// The scrape is good: series that it no longer has get a stale marker.

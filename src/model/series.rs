@@ -8,7 +8,6 @@
 //! - Label names of a series are sorted, unique, and never `__name__`; values are never empty.
 //! - `hash` and `group` depend on the labels alone: they are the same in every process and in every chunk.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -243,7 +242,8 @@ pub struct ChunkBuilder {
     hasher: RandomState,
     families: Vec<FamilyEntry>,
     pairs: Vec<(Slice, Slice)>,
-    pair_index: HashMap<(Slice, Slice), u32, RandomState>,
+    /// Indices into `pairs`, by their text: a label that was seen before costs one look.
+    pair_index: HashTable<u32>,
     labels: Vec<u32>,
     series: Vec<SeriesEntry>,
 }
@@ -283,12 +283,8 @@ impl ChunkBuilder {
         let entry = SeriesEntry { name: self.intern(name), labels: self.labels.len() as u32, family, hash, group };
         self.series.push(entry);
         for (name, value) in labels {
-            let pair = (self.intern(name), self.intern(value));
-            let index = *self.pair_index.entry(pair).or_insert_with(|| {
-                self.pairs.push(pair);
-                (self.pairs.len() - 1) as u32
-            });
-            self.labels.push(index);
+            let pair = self.pair(name, value);
+            self.labels.push(pair);
         }
         (self.series.len() - 1) as u32
     }
@@ -304,6 +300,24 @@ impl ChunkBuilder {
             labels: self.labels.into(),
             series: self.series.into(),
         })
+    }
+
+    fn pair(&mut self, name: &str, value: &str) -> u32 {
+        let hash = self.hasher.hash_one((name, value));
+        let text = |(name, value): (Slice, Slice)| (&self.text[name.range()], &self.text[value.range()]);
+        if let Some(&at) = self.pair_index.find(hash, |&at| text(self.pairs[at as usize]) == (name, value)) {
+            return at;
+        }
+        let pair = (self.intern(name), self.intern(value));
+        self.pairs.push(pair);
+        let Self { text, pairs, pair_index, hasher, .. } = self;
+        let at = (pairs.len() - 1) as u32;
+        let again = |&at: &u32| {
+            let (name, value): (Slice, Slice) = pairs[at as usize];
+            hasher.hash_one((&text[name.range()], &text[value.range()]))
+        };
+        pair_index.insert_unique(hash, at, again);
+        at
     }
 
     fn intern(&mut self, text: &str) -> Slice {

@@ -1,7 +1,7 @@
 //! Reading the body of an answer: piece by piece, inflated as it arrives, within limits.
 //!
-//! Held at most: one read buffer, and for gzip an inflate window. Nothing is returned as read before its framing, and for
-//! gzip its checksum, said so; what was handed on until then is the caller's to forget.
+//! Held at most: one read buffer, and for gzip an inflate window. Nothing is returned as read before its framing, and
+//! for gzip its checksum, said so; what was handed on until then is the caller's to forget.
 
 use std::io::{self, Write};
 
@@ -26,8 +26,8 @@ pub struct Received {
     pub is_whole: bool,
 }
 
-/// Reads the body that belongs to `headers`, handing on its pieces until `on_bytes` returns false. `limit` is on bytes of the
-/// body, both as it comes over the wire and inflated.
+/// Reads the body that belongs to `headers`, handing on its pieces until `on_bytes` returns false. `limit` is on bytes
+/// of the body, both as it comes over the wire and inflated.
 ///
 /// # Errors
 /// At [`Stage::Body`]: cut short, damaged, too large, too late, or of an encoding that nobody asked for.

@@ -1,7 +1,7 @@
 //! What a certificate says about itself, for people.
 //!
-//! Nothing here decides about trust: that is webpki's business. This reads what an operator wants to know of a certificate
-//! that was accepted or refused: its names, whose signature it carries, and until when it holds.
+//! Nothing here decides about trust: that is webpki's business. This reads what an operator wants to know of a
+//! certificate that was accepted or refused: its names, whose signature it carries, and until when it holds.
 
 use std::fmt;
 use std::net::IpAddr;

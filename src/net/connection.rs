@@ -19,16 +19,19 @@ use super::connect::{Deadline, Endpoint, PeerInfo, Seen, Stream, connect};
 use super::error::{Cause, Circumstances, NetError, Stage};
 use super::tls::ClientTls;
 
-/// Bytes of an answer's header, and of what is read at once.
-pub const HEADER_BYTES_MAX: usize = 32 << 10;
+/// Bytes of an answer's header, and of what is read at once. The least that hyper takes, because each idle connection
+/// keeps such a buffer: 32 KiB cost about 18 KiB more memory a target.
+pub const HEADER_BYTES_MAX: usize = 8 << 10;
 /// Fields in an answer's header.
 const HEADER_FIELDS_MAX: usize = 100;
+
+type Driver = Pin<Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>>;
 
 /// A connection that requests are sent over, one after the other.
 pub struct HttpConnection {
     sender: http1::SendRequest<Full<Bytes>>,
     /// `None` when it ended.
-    driver: Option<Pin<Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>>>,
+    driver: Option<Driver>,
     seen: Arc<Seen>,
     /// Bytes that had come when the latest request was sent.
     before_request: u64,
@@ -82,8 +85,8 @@ impl HttpConnection {
         }
     }
 
-    /// Whether another request can be tried: the last answer was read to its end, and the server did not hang up as far as
-    /// is known.
+    /// Whether another request can be tried: the last answer was read to its end, and the server did not hang up as far
+    /// as is known.
     pub async fn is_ready(&mut self) -> bool {
         // One poll: it notices what has come since, and waits for nothing.
         poll_fn(|cx| {
@@ -101,8 +104,8 @@ impl HttpConnection {
     /// Sends a request and waits for the header of its answer.
     ///
     /// # Errors
-    /// At [`Stage::Header`], or [`Stage::Handshake`] when the server refuses us late, as TLS 1.3 has it. The connection is of no
-    /// use then.
+    /// At [`Stage::Header`], or [`Stage::Handshake`] when the server refuses us late, as TLS 1.3 has it. The connection
+    /// is of no use then.
     pub async fn send(&mut self, request: Request<Bytes>, deadline: Deadline) -> Result<Response<Incoming>, NetError> {
         self.before_request = self.seen.bytes();
         let answer = self.sender.send_request(request.map(Full::new));
@@ -123,7 +126,8 @@ impl HttpConnection {
         Err(NetError { stage, address: self.address.clone(), cause, received, is_reused: false })
     }
 
-    /// The next piece of the answer's body; `None` at its end. `received` are the body's bytes before it, for the error.
+    /// The next piece of the answer's body; `None` at its end. `received` are the body's bytes before it, for the
+    /// error.
     ///
     /// # Errors
     /// At [`Stage::Body`]. The connection is of no use then.
@@ -168,7 +172,7 @@ impl HttpConnection {
 }
 
 /// What `work` comes to, while the connection moves.
-async fn drive<T, C: Future + ?Sized>(driver: &mut Option<Pin<Box<C>>>, work: impl Future<Output = T>) -> T {
+async fn drive<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|cx| {
         if let Some(connection) = driver

@@ -1,7 +1,7 @@
 //! Secrets and certificates that may change while the program runs.
 //!
-//! Whoever needs one holds a handle and asks it for the current value each time. Equal settings share one value, so that a
-//! thousand targets with the same certificate load it once and share their TLS sessions.
+//! Whoever needs one holds a handle and asks it for the current value each time. Equal settings share one value, so
+//! that a thousand targets with the same certificate load it once and share their TLS sessions.
 //!
 //! Promises
 //! - A handle looks at its files at most once in `recheck_after`, when it is asked: metadata first, contents only where
@@ -145,7 +145,7 @@ impl Credentials {
         Self { recheck_after, clients: Mutex::default(), listeners: Mutex::default(), secrets: Mutex::default() }
     }
 
-    /// TLS towards servers. Reads nothing yet.
+    /// TLS towards servers. Reads nothing yet. The system's authorities, where they are asked for, are read once.
     pub fn client(&self, settings: &TlsSettings) -> ClientCredentials {
         let server_name = settings.server_name.as_deref().map(Arc::from);
         // The name is the connection's: what is shared does not hold it.

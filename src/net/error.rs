@@ -1,6 +1,7 @@
 //! What went wrong between us and a server, in an operator's words.
 //!
-//! A [`NetError`] says at which stage, with whom, and why. hyper's and rustls' errors are translated here and nowhere else.
+//! A [`NetError`] says at which stage, with whom, and why. hyper's and rustls' errors are translated here and nowhere
+//! else.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -38,8 +39,8 @@ pub struct NetError {
     pub address: String,
     /// Why.
     pub cause: Cause,
-    /// Bytes of the answer that came: of all of it, or at the stage [`Stage::Body`] of the body. While it is 0, the server may not
-    /// have seen the request, or may have and said nothing.
+    /// Bytes of the answer that came: of all of it, or at the stage [`Stage::Body`] of the body. While it is 0, the
+    /// server may not have seen the request, or may have and said nothing.
     pub received: u64,
     /// The connection was kept alive from an earlier request.
     pub is_reused: bool,
@@ -136,8 +137,8 @@ impl NetError {
         }
     }
 
-    /// Whether the connection ended without a byte of an answer: on one that was used before, the server may have closed it
-    /// while it was idle.
+    /// Whether the connection ended without a byte of an answer: on one that was used before, the server may have
+    /// closed it while it was idle.
     pub fn is_unanswered(&self) -> bool {
         self.received == 0
             && self.stage == Stage::Header

@@ -1,7 +1,7 @@
 //! An HTTP client for those who deliver: a request, its answer, and a few connections kept alive.
 //!
-//! Leaves out on purpose: resending, redirects, cookies. A request that failed is reported, with all that is known of how
-//! far it came; only the sender knows whether it may be sent twice.
+//! Leaves out on purpose: resending, redirects, cookies. A request that failed is reported, with all that is known of
+//! how far it came; only the sender knows whether it may be sent twice.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -59,8 +59,8 @@ impl HttpClient {
         Self { timeout, tls, answer_bytes_max, idle: Mutex::default() }
     }
 
-    /// Sends `request` to `url`, which decides its URI and `Host`. Over a connection that was kept alive where there is one; a request that
-    /// fails there is not sent again, and [`NetError::is_reused`] says so.
+    /// Sends `request` to `url`, which decides its URI and `Host`. Over a connection that was kept alive where there is
+    /// one; a request that fails there is not sent again, and [`NetError::is_reused`] says so.
     ///
     /// # Errors
     /// When no whole answer came. An answer of any status is no error.

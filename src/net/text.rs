@@ -37,7 +37,7 @@ pub fn duration(duration: Duration) -> String {
     let _ = match ms {
         0 if !duration.is_zero() => write!(out, "{}us", duration.as_micros()),
         0..1000 => write!(out, "{ms}ms"),
-        _ if ms % 1000 == 0 => write!(out, "{}s", ms / 1000),
+        _ if ms.is_multiple_of(1000) => write!(out, "{}s", ms / 1000),
         _ => write!(out, "{}s", ms as f64 / 1000.0),
     };
     out
@@ -46,7 +46,7 @@ pub fn duration(duration: Duration) -> String {
 /// A size: `12 bytes`, `64 MiB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(unit, _)| count >= *unit && count % unit == 0) {
+    match UNITS.iter().find(|(unit, _)| count >= *unit && count.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{} {name}", count / unit),
         None if count == 1 => "1 byte".to_owned(),
         None => format!("{count} bytes"),

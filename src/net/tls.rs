@@ -1,7 +1,8 @@
 //! TLS settings, and the rustls configurations that are made of them.
 //!
-//! One provider, aws-lc-rs, always named. A configuration is made from the files' contents in one go, and only when all of
-//! it fits together: reading files, noticing that they changed, and keeping the last good one is `credentials`' matter.
+//! One provider, aws-lc-rs, always named. A configuration is made from the files' contents in one go, and only when all
+//! of it fits together: reading files, noticing that they changed, and keeping the last good one is `credentials`'
+//! matter.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A value that is made from files, and made anew when their contents change.
 //!
-//! Owns the reading of files that others write: bounded, never waiting, whole or not at all. What is made of the contents,
-//! and what is wrong with them, is for `tls` and `credentials` to say.
+//! Owns the reading of files that others write: bounded, never waiting, whole or not at all. What is made of the
+//! contents, and what is wrong with them, is for `tls` and `credentials` to say.
 
 use std::fmt;
 use std::io::Read;
@@ -78,7 +78,8 @@ impl<T> fmt::Debug for Watched<T> {
 }
 
 impl<T: Value> Watched<T> {
-    /// Made by `build` from the contents of `files`: pairs of the setting that names a file, and the file. Reads nothing yet.
+    /// Made by `build` from the contents of `files`: pairs of the setting that names a file, and the file. Reads
+    /// nothing yet.
     pub(super) fn new(
         files: Vec<(&'static str, PathBuf)>,
         recheck_after: Duration,

@@ -1,7 +1,7 @@
 //! One scrape's request: a GET whose body is handed on as it arrives.
 //!
-//! Owns a target's kept-alive connection, what is sent with a request, and who gets to see it. What the bytes mean is not
-//! its business.
+//! Owns a target's kept-alive connection, what is sent with a request, and who gets to see it. What the bytes mean is
+//! not its business.
 //!
 //! Promises
 //! - Everything, redirects included, happens before the deadline, and within the limits on header and body.
@@ -239,8 +239,8 @@ impl Client {
         }
     }
 
-    /// Asks the target itself, over the connection that there is. A connection that the target closed since the last scrape
-    /// is replaced: once, and only while no byte of an answer came over it.
+    /// Asks the target itself, over the connection that there is. A connection that the target closed since the last
+    /// scrape is replaced: once, and only while no byte of an answer came over it.
     async fn ask_own(
         &mut self,
         url: &Url,

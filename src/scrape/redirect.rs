@@ -10,8 +10,8 @@ pub(super) fn is_same_origin(a: &Url, b: &Url) -> bool {
     a.scheme == b.scheme && a.host.eq_ignore_ascii_case(&b.host) && a.port == b.port
 }
 
-/// The address that `location` means, seen from `from`; `None` where it is none of http or https. Names of users are not
-/// understood, and refused.
+/// The address that `location` means, seen from `from`; `None` where it is none of http or https. Names of users are
+/// not understood, and refused.
 pub(super) fn resolve(from: &Url, location: &str) -> Option<Url> {
     let location = location.split('#').next().unwrap_or_default().trim();
     if location.bytes().any(|byte| byte.is_ascii_control() || byte == b' ' || byte == b'\\') {

@@ -79,7 +79,7 @@ impl Scraper {
                 (true, counts)
             }
             Err(fault) => {
-                let counts = self.table.counts().clone();
+                let counts = self.table.counts();
                 self.table.fail();
                 self.edges.failed(&self.target, fault.kind, &fault.error);
                 self.watched.note(at_ms, duration, Err((fault.error, counts)));

@@ -8,13 +8,16 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use promferry::config::checked::{Auth, Elasticsearch as Settings};
+use promferry::net::Scheme;
 use promferry::net::credentials::{Credentials, Secret};
+use promferry::net::tls::TlsSettings;
 use promferry::output::elasticsearch::Elasticsearch;
 use promferry::pipeline::{Counts, Fanout, Reasons, SenderOptions};
 use serde_json::Value as Json;
 use tracing::Level;
 
-use crate::support::bulk_server::{Act, BulkServer, Request, Store, answer, step, well};
+use crate::support::bulk_server::{Act, BulkServer, Request, Step, Store, answer, step, well};
+use crate::support::certificates::Ca;
 use crate::support::delivery::{Delivery, Target, elasticsearch, options};
 use crate::support::logs::Logs;
 
@@ -22,8 +25,6 @@ const AT_MS: i64 = 1_798_859_045_000;
 /// Samples of one scrape, and the documents that they become.
 const SAMPLES: usize = 80;
 const DOCUMENTS: usize = 40;
-
-type Steps = Vec<Box<dyn FnOnce(&mut Store, &Request) -> Act + Send>>;
 
 /// What one case came to.
 struct Outcome {
@@ -62,11 +63,11 @@ impl Outcome {
 }
 
 /// Sends two scrapes of one target through a server that follows `script`, and the same ones to a healthy server.
-async fn run(script: Steps) -> Outcome {
+async fn run(script: Vec<Step>) -> Outcome {
     run_with(script, |_| {}).await
 }
 
-async fn run_with(script: Steps, adjust: impl FnOnce(&mut Settings)) -> Outcome {
+async fn run_with(script: Vec<Step>, adjust: impl FnOnce(&mut Settings)) -> Outcome {
     let target = Target::new(1, SAMPLES);
     let scrapes = [target.scrape(AT_MS), target.scrape(AT_MS + 1000)];
     let logs = Logs::listen();
@@ -104,12 +105,12 @@ async fn run_with(script: Steps, adjust: impl FnOnce(&mut Settings)) -> Outcome 
 }
 
 /// The server answers with this status and stores nothing.
-fn says(status: u16, headers: &'static str, body: &'static str) -> Box<dyn FnOnce(&mut Store, &Request) -> Act + Send> {
+fn says(status: u16, headers: &'static str, body: &'static str) -> Step {
     step(move |_, _| Act::Answer(answer(status, headers, body)))
 }
 
 /// The server stores everything, and then does something else than saying so.
-fn stores(act: impl FnOnce(Vec<u8>) -> Act + Send + 'static) -> Box<dyn FnOnce(&mut Store, &Request) -> Act + Send> {
+fn stores(act: impl FnOnce(Vec<u8>) -> Act + Send + 'static) -> Step {
     step(move |store, request| {
         let answered = answer(200, "", &store.bulk(request, |_| None).to_string());
         act(answered)
@@ -126,7 +127,7 @@ async fn all_well_is_one_request_and_no_word() {
     let request = &store.requests[0];
     assert_eq!(
         request.line,
-        "POST /metrics-promferry-default/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
+        "POST /metrics-promferry-default/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store"
     );
     assert_eq!(request.headers["content-type"], "application/x-ndjson");
     assert_eq!(request.headers["content-encoding"], "gzip");
@@ -210,7 +211,7 @@ async fn an_answer_that_claims_less_than_it_has_doubles_nothing() {
 
 #[tokio::test]
 async fn a_receiver_that_hangs_is_left_when_its_time_is_over() {
-    let outcome = run_with(vec![stores(|_| Act::Hang), stores(|answer| Act::Answer(answer))], |settings| {
+    let outcome = run_with(vec![stores(|_| Act::Hang), stores(Act::Answer)], |settings| {
         settings.http.timeout = Duration::from_millis(300)
     })
     .await;
@@ -278,7 +279,8 @@ async fn a_document_that_is_too_large_by_itself_is_rejected_and_the_others_are_n
 
 #[tokio::test]
 async fn only_documents_that_the_receiver_was_too_busy_for_are_sent_again() {
-    let busy = |at: usize| (at % 3 == 0).then_some((429, "es_rejected_execution_exception", "rejected execution"));
+    let busy =
+        |at: usize| at.is_multiple_of(3).then_some((429, "es_rejected_execution_exception", "rejected execution"));
     let outcome =
         run(vec![step(move |store, request| Act::Answer(answer(200, "", &store.bulk(request, busy).to_string())))])
             .await;
@@ -400,6 +402,33 @@ async fn basic_credentials_and_headers_go_with_each_request() {
     let headers = &store.requests[0].headers;
     assert_eq!(headers["authorization"], "Basic dXNlcjpwYXNzOndvcmQ=");
     assert_eq!((headers["x-found"].as_str(), headers.get("content-encoding")), ("yes", None));
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_comes_late_loses_nothing() {
+    let logs = Logs::listen();
+    let folder = tempfile::tempdir().unwrap();
+    let (servers, clients) = (Ca::new(), Ca::new());
+    let server = BulkServer::start_tls(Vec::new(), servers.server(&["127.0.0.1"]).server_config(Some(&clients))).await;
+    let mut settings = elasticsearch(&[server.address.to_string()], "m");
+    settings.http.urls[0].scheme = Scheme::Https;
+    settings.http.tls = TlsSettings {
+        ca_file: Some(servers.write_to(folder.path())),
+        cert_file: Some(folder.path().join("es.crt")),
+        key_file: Some(folder.path().join("es.key")),
+        ..TlsSettings::default()
+    };
+    let output = Delivery::start(Elasticsearch::new(&settings, &Credentials::new(Duration::ZERO)), options());
+    output.queue.push(&Target::new(1, SAMPLES).scrape(AT_MS));
+    output.failed_once().await;
+    clients.client("promferry").write_to(folder.path(), "es");
+
+    let counts = output.finish().await;
+    assert_eq!((counts.settled.delivered, server.store().samples()), (SAMPLES as u64, SAMPLES as u64));
+    let warnings = logs.at(Level::WARN);
+    let failing: Vec<_> = warnings.iter().filter(|(said, _)| said.starts_with("output cannot deliver")).collect();
+    assert_eq!(failing.len(), 1, "{warnings:?}");
+    assert!(failing[0].1.contains("es.crt cannot be read: "), "{}", failing[0].1);
 }
 
 #[tokio::test]

@@ -426,6 +426,7 @@ fn a_failed_scrape_marks_what_was_live_and_nothing_else() {
     scrape(&mut table, "a 1\nb 2\n");
     table.begin(AT_MS);
     table.feed(b"b 2\nnew 1\na").expect("within limits");
+    assert_eq!(table.counts().samples_scraped, 2, "what was read before it failed");
     table.fail();
     table.report("up", "whether it is up", 0.0);
     assert_eq!(values(&table.take()), ["a{} stale", "b{} stale", "up{instance=i,job=j} 0"]);

@@ -1,13 +1,17 @@
 //! All integration tests, in one binary.
 
+mod admin;
 mod certs_example;
 mod config;
 mod discovery;
+mod elasticsearch;
 mod elasticsearch_faults;
+mod elasticsearch_main_job;
 mod examples;
 mod expose;
 mod exposition;
 mod faults;
+mod file;
 mod http_client;
 mod main_job;
 mod receiver_faults;

@@ -240,7 +240,7 @@ async fn a_header_without_end_is_stopped_at_the_limit() {
     let server =
         FakeTarget::start(Step::Endless(b"HTTP/1.1 200 OK\r\n".to_vec(), b"x-a: 0123456789\r\n".to_vec())).await;
     let sentence = failure(target(server.address)).await;
-    assert_eq!(sentence, format!("the answer of {} has a header larger than 32 KiB", server.address));
+    assert_eq!(sentence, format!("the answer of {} has a header larger than 8 KiB", server.address));
 }
 
 #[tokio::test]

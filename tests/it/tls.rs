@@ -7,9 +7,11 @@ use std::time::Duration;
 use promferry::net::credentials::Credentials;
 use promferry::net::tls::{ServerTls, TlsSettings, TlsVersion};
 use rcgen::{KeyPair, date_time_ymd};
+use tracing::Level;
 
 use crate::support::certificates::{Ca, Pair, write};
 use crate::support::fake_target::{Behaviour, FakeTarget, Step, answer, ok};
+use crate::support::logs::Logs;
 use crate::support::scraping::{client, failure, scrape, scrape_within, target, tls_target};
 
 const BODY: &str = "up_since 1\n";
@@ -410,6 +412,35 @@ async fn a_half_written_pair_waits_for_its_other_half() {
 
     new.write_to(folder.path(), "client");
     assert_eq!(shown(), "new");
+}
+
+#[test]
+fn a_rotation_is_logged_at_its_edges_only() {
+    let (ca, folder) = (Ca::new(), tempfile::tempdir().unwrap());
+    let settings = showing(folder.path(), &ca, &ca.client("old"));
+    let credentials = Credentials::new(Duration::ZERO);
+    let handle = credentials.client(&settings);
+    let logs = Logs::listen();
+    let ask = || (0..3).for_each(|_| drop(handle.current()));
+
+    ask();
+    let new = ca.client("new");
+    write(folder.path(), "client.crt", &new.certificate_pem);
+    ask();
+    new.write_to(folder.path(), "client");
+    ask();
+
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let mismatch = format!(
+        "cert_file {} and key_file {} do not belong together: the key is of another certificate",
+        at("client.crt"),
+        at("client.key")
+    );
+    let refused = "credentials cannot be used; the last good ones go on".to_owned();
+    assert_eq!(logs.at(Level::WARN), [(refused, mismatch)]);
+    let accepted = "credentials changed; the new ones are in use".to_owned();
+    assert_eq!(logs.at(Level::INFO), [(accepted, String::new())]);
+    assert_eq!(logs.field(Level::INFO, "expires"), ["4096-01-01T00:00:00Z"]);
 }
 
 #[tokio::test]

@@ -152,8 +152,10 @@ fn introduce(app: &App, folder: &Path, file: &Path) {
         println!("  promferry's own metrics  curl -s http://{address}/metrics");
     }
     println!("  every sample, as JSON    tail -f {}/samples.jsonl", folder.display());
+    let program = std::env::current_exe().unwrap_or_else(|_| "promferry".into());
     println!("\ntry, in another terminal:");
-    println!("  promferry targets -c {}", file.display());
+    println!("  {} targets -c {}", program.display(), file.display());
+    println!("  {} probe --source uaa -c {}", program.display(), file.display());
     println!(
         "  rm -r {}/jobs/rep                  # its series go from the aggregate endpoint within a second",
         folder.display()

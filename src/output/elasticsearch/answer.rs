@@ -15,6 +15,8 @@ pub(super) struct ItemAnswer {
     pub kind: String,
     /// The receiver's sentence.
     pub reason: String,
+    /// The document is not in the stream but among its failures, and the status is one of success.
+    pub is_in_failure_store: bool,
 }
 
 /// The answer to a request.
@@ -36,10 +38,12 @@ pub(super) fn read(body: &[u8], items: usize) -> BulkAnswer {
     }
     match after_key(body, b"\"errors\"") {
         // The usual case: there is no item to look at, only their number.
-        Some(rest) if rest.starts_with(b"false") => match memmem::find_iter(body, b"\"status\"").count() {
-            found if found == items => BulkAnswer::AllWell,
-            found => BulkAnswer::Unreadable(wrong_count(found, items)),
-        },
+        Some(rest) if rest.starts_with(b"false") && memmem::find(body, b"\"failure_store\"").is_none() => {
+            match memmem::find_iter(body, b"\"status\"").count() {
+                found if found == items => BulkAnswer::AllWell,
+                found => BulkAnswer::Unreadable(wrong_count(found, items)),
+            }
+        }
         Some(_) => read_items(body, items),
         None => BulkAnswer::Unreadable("does not say whether there were errors".into()),
     }
@@ -94,6 +98,7 @@ fn item_answer(item: &Json) -> ItemAnswer {
         status: status.unwrap_or(0),
         kind: kept(part("type")),
         reason: kept(sentence.unwrap_or_else(|| part("reason"))),
+        is_in_failure_store: result.get("failure_store").is_some_and(|used| used == "used"),
     }
 }
 
@@ -131,7 +136,12 @@ mod tests {
             {"index":{"status":400,"error":{"type":"t","reason":"\"errors\":false \"items\":[]"}}} ,
             {"create":{"status":503,"error":"plain"}},
             {"create":{"status":99999999}}, 7]}"#;
-        let item = |status, kind: &str, reason: &str| ItemAnswer { status, kind: kind.into(), reason: reason.into() };
+        let item = |status, kind: &str, reason: &str| ItemAnswer {
+            status,
+            kind: kind.into(),
+            reason: reason.into(),
+            is_in_failure_store: false,
+        };
         let expected = vec![
             item(201, "", ""),
             item(400, "t", "\"errors\":false \"items\":[]"),
@@ -140,6 +150,14 @@ mod tests {
             item(0, "", ""),
         ];
         assert_eq!(read(body, 5), BulkAnswer::Each(expected));
+    }
+
+    #[test]
+    fn a_document_in_the_failure_store_is_no_success() {
+        let body =
+            br#"{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201,"failure_store":"used"}}]}"#;
+        let BulkAnswer::Each(items) = read(body, 2) else { panic!("items are looked at") };
+        assert_eq!(items.iter().map(|item| item.is_in_failure_store).collect::<Vec<_>>(), [false, true]);
     }
 
     /// What was said of an unreadable answer.

@@ -36,6 +36,8 @@ const TIMESTAMP: &str = "timestamp";
 const FIELD_LIMIT: &str = "field_limit";
 /// Rejected: no such index, and none may be made.
 const INDEX_MISSING: &str = "index_missing";
+/// Rejected: the receiver keeps it as a failure, beside the stream.
+const FAILURE_STORE: &str = "failure_store";
 /// Rejected: the receiver fails on this document each time.
 const SERVER_ERROR: &str = "server_error";
 /// Rejected: for another reason of the document's.
@@ -57,7 +59,13 @@ pub(super) fn classify(credentials: &str, encoded: &Encoded, attempt: Attempt, a
             verdict: Verdict::TooLarge,
             ..whole(answer, Fate::Retry, "too_large", "refuses a request of this size; see its http.max_content_length")
         },
-        429 => whole(answer, Fate::Retry, "busy", "is busy"),
+        429 => {
+            let judgement = whole(answer, Fate::Retry, "busy", "is busy");
+            if is_maybe_too_large(encoded, attempt) {
+                return Judgement { verdict: Verdict::TooLarge, ..judgement };
+            }
+            judgement
+        }
         401 | 403 => whole(answer, Fate::Retry, "credentials", &format!("refuses {credentials}")),
         300..=399 => {
             let location = answer.headers.get(LOCATION).map_or(&b"nowhere"[..], |value| value.as_bytes());
@@ -77,6 +85,14 @@ pub(super) fn classify(credentials: &str, encoded: &Encoded, attempt: Attempt, a
         }
         _ => whole(answer, Fate::Rejected(BAD_REQUEST), BAD_REQUEST, "does not understand the request"),
     }
+}
+
+/// A node whose memory for indexing is smaller than a request says that it is busy, each time. After some attempts the
+/// request is made smaller, down to a size that any node takes.
+fn is_maybe_too_large(encoded: &Encoded, attempt: Attempt) -> bool {
+    const BUSY_ATTEMPTS_MAX: u32 = 4;
+    const ANY_NODE_TAKES_BYTES: usize = 64 << 10;
+    attempt.number >= BUSY_ATTEMPTS_MAX && encoded.body.len() > ANY_NODE_TAKES_BYTES && encoded.items.len() > 1
 }
 
 /// The same for all documents, and a sentence: what the receiver does, its status, its own words.
@@ -116,6 +132,7 @@ fn judge_items(encoded: &Encoded, attempt: Attempt, answer: &Answer) -> Judgemen
 
 fn judge_item(mark: u32, answer: &ItemAnswer, attempt: Attempt) -> Fate {
     match answer.status {
+        200..=299 if answer.is_in_failure_store => Fate::Rejected(FAILURE_STORE),
         200..=299 => Fate::Delivered,
         409 if attempt.is_maybe_resend => Fate::Duplicate(RESEND),
         409 if mark == OWN_TIME => Fate::Duplicate(SAME_TIMESTAMP),
@@ -164,9 +181,10 @@ fn problem(encoded: &Encoded, items: &[ItemAnswer], fates: &[Fate]) -> Option<(&
         if *reason == CONFLICT {
             let _ = write!(sentences, ", first with the labels {}", labels(encoded.item(*first)));
         }
-        let ItemAnswer { status, kind, reason: said } = &items[*first];
-        let said = excerpt(format!("{kind}: {said}").as_bytes(), QUOTED_CHARS_MAX);
-        let _ = write!(sentences, " ({status} {said})");
+        let ItemAnswer { status, kind, reason: said, .. } = &items[*first];
+        let words =
+            [kind.as_str(), said].iter().filter(|text| !text.is_empty()).copied().collect::<Vec<_>>().join(": ");
+        let _ = write!(sentences, " ({})", excerpt(format!("{status} {words}").as_bytes(), QUOTED_CHARS_MAX));
     }
     // The first one that is to be sent again names the trouble that the output is in.
     let retried = fates.iter().position(|fate| *fate == Fate::Retry).map(|at| retry_kind(&items[at]));
@@ -195,6 +213,7 @@ fn explain(reason: &str) -> &'static str {
             "the index has as many fields as it may; raise index.mapping.total_fields.limit, or send fewer metrics"
         }
         INDEX_MISSING => "the index or data stream does not exist and is not made by itself; install its template",
+        FAILURE_STORE => "the receiver put them into the failure store of the data stream; the reasons are there",
         SERVER_ERROR => "the receiver failed on them each time",
         DOCUMENT => "the receiver does not take them",
         "forbidden" => {
@@ -318,6 +337,16 @@ mod tests {
     }
 
     #[test]
+    fn a_document_in_the_failure_store_is_not_in_the_stream() {
+        let body = r#"{"errors":false,"items":[{"create":{"status":201,"failure_store":"used"}}]}"#;
+        let judgement = judge(&[0], FIRST, &answer(200, body));
+        assert_eq!(judgement.verdict, Verdict::Each(vec![Fate::Rejected(FAILURE_STORE)]));
+        let expected = "1 of 1 documents: the receiver put them into the failure store of the data stream; the reasons are \
+                        there (201)";
+        assert_eq!(sentence(&judgement), expected);
+    }
+
+    #[test]
     fn a_refusal_has_its_reason() {
         let cases = [
             (400, "timestamp_error", "the document timestamp is outside of ranges", TIMESTAMP),
@@ -394,6 +423,18 @@ mod tests {
             assert_eq!((&judgement.verdict, judgement.is_maybe_received), (verdict, is_maybe_received), "{status}");
             assert_eq!(sentence(&judgement), expected);
         }
+    }
+
+    #[test]
+    fn a_node_that_is_always_too_busy_gets_smaller_requests_and_nothing_is_given_up() {
+        let busy = answer(429, "");
+        let judge = |items, number| {
+            let encoded = encoded(&vec![0; items]);
+            classify("", &encoded, Attempt { number, is_maybe_resend: false }, &busy).verdict
+        };
+        assert_eq!(judge(2000, 3), Verdict::All(Fate::Retry));
+        assert_eq!(judge(2000, 4), Verdict::TooLarge);
+        assert_eq!(judge(2, 4), Verdict::All(Fate::Retry), "small already");
     }
 
     #[test]

@@ -20,7 +20,8 @@ use crate::pipeline::{Batch, Compression, Encoded, Item, Part, Reasons, Slice, r
 pub(super) const OWN_TIME: u32 = 1;
 
 /// Only what tells the fate of each item: a tenth of the whole answer.
-const QUERY: &str = "_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason";
+const QUERY: &str =
+    "_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store";
 
 /// How documents are written.
 #[derive(Clone, Debug)]

@@ -25,7 +25,7 @@ use super::http::Receivers;
 use crate::config::checked;
 use crate::net::credentials::Credentials;
 use crate::net::host::machine_name;
-use crate::net::text::excerpt;
+use crate::net::text::{duration, excerpt};
 use crate::pipeline::{Answer, Attempt, Batch, Compression, Encoded, Failure, Judgement, Ordering, Output, Request};
 use encode::{Cache, Encoder};
 use index::IndexName;
@@ -34,7 +34,7 @@ use shapes::Shape;
 /// The oldest major version of Elasticsearch that is tested against.
 const VERSION_MIN: u64 = 8;
 
-/// How long the first look at the receivers may take; sending begins after it.
+/// How long the first look at all receivers may take; sending begins after it.
 const START_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The output.
@@ -84,18 +84,15 @@ impl Output for Elasticsearch {
     }
 
     async fn start(&self) -> Result<(), String> {
-        let look = async {
-            let mut doubts = Vec::new();
-            for (at, url) in self.urls().iter().enumerate() {
-                doubts.extend(self.look_at(at).await.map(|doubt| format!("{url}: {doubt}")));
-            }
-            doubts
-        };
-        match tokio::time::timeout(START_TIME_MAX, look).await {
-            Ok(doubts) if doubts.is_empty() => Ok(()),
-            Ok(doubts) => Err(doubts.join("; ")),
-            Err(_) => Err(format!("no answer to GET / within {}s", START_TIME_MAX.as_secs())),
+        let urls = self.urls();
+        let time_max = START_TIME_MAX / urls.len().max(1) as u32;
+        let mut doubts = Vec::new();
+        for (at, url) in urls.iter().enumerate() {
+            let looked = tokio::time::timeout(time_max, self.look_at(at)).await;
+            let doubt = looked.unwrap_or_else(|_| Some(format!("no answer to GET / within {}", duration(time_max))));
+            doubts.extend(doubt.map(|doubt| format!("{url}: {doubt}")));
         }
+        if doubts.is_empty() { Ok(()) } else { Err(doubts.join("; ")) }
     }
 
     fn encode(&self, (): &(), cache: &mut Cache, batch: &Batch) -> Encoded {

@@ -85,7 +85,7 @@ pub(super) fn suffixes(format: Format, kind: MetricType) -> &'static [&'static s
 }
 
 /// The label that tells the samples of one metric apart.
-pub(super) fn inner_label<'n>(kind: MetricType, family: &'n str) -> &'n str {
+pub(super) fn inner_label(kind: MetricType, family: &str) -> &str {
     match kind {
         MetricType::Histogram | MetricType::GaugeHistogram => "le",
         MetricType::Summary => "quantile",
@@ -119,7 +119,7 @@ impl Fit {
 
     fn of(format: Format, series: &SeriesRef<'_>) -> Self {
         let (family, name) = (series.family(), series.name());
-        let part = name.strip_prefix(family.name).unwrap_or("?");
+        let part = name.strip_prefix(family.name).filter(|_| !family.name.is_empty()).unwrap_or("?");
         let fit = |role, bound| Self { kind: family.kind, suffix: part.len() as u8, role, bound };
         let bound = |label| series.label(label).and_then(parse_bound);
         match (family.kind, format) {

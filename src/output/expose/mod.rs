@@ -1,7 +1,8 @@
 //! The aggregate endpoint: the latest scrape of each target, served as one exposition.
 //!
 //! It has no queue: a scrape is delivered when it enters the table, and stays until the target's next one takes its place. A
-//! failed scrape does so too (it holds `up 0`), and a target's last scrape takes the target out.
+//! failed scrape does so too (it holds `up 0`), and a target's last scrape takes the target out. A sample that clients do not
+//! see, because another one has its name and labels, was delivered all the same; [`Served`] counts it.
 //!
 //! Promises
 //! - One valid exposition: each family once, HELP and TYPE once, no series twice; `# EOF` in OpenMetrics.
@@ -30,7 +31,7 @@ use crate::exposition::write::Format;
 use crate::model::{Scrape, Value};
 use crate::net::server::{Response, text};
 use crate::pipeline::{Intake, Ledger, Reasons, SenderStatus, Settlement, reason};
-use crate::telemetry::Edge;
+use crate::telemetry::Recurrence;
 use accept::Accepted;
 use body::{Exposition, Outcome, Style, Unsaid};
 use index::Index;
@@ -95,10 +96,11 @@ impl Entry {
     }
 }
 
+/// What the log was told of. Clients ask for different formats, and a flaw may be in one only: it has no clear end.
 #[derive(Default)]
 struct Edges {
-    duplicates: Edge,
-    type_clashes: Edge,
+    duplicates: Recurrence,
+    type_clashes: Recurrence,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -269,9 +271,7 @@ impl Shared {
 
     fn log_edges(&self, plan: &Plan, outcome: &Outcome) {
         let mut edges = lock(&self.edges);
-        if outcome.duplicates == 0 {
-            edges.duplicates.fine();
-        } else if edges.duplicates.trouble("").is_news() {
+        if outcome.duplicates > 0 && edges.duplicates.is_news() {
             tracing::warn!(
                 output = self.name,
                 samples = outcome.duplicates,
@@ -279,9 +279,7 @@ impl Shared {
                 "the same series comes more than once; the aggregate endpoint serves the first"
             );
         }
-        if plan.type_clashes.count == 0 {
-            edges.type_clashes.fine();
-        } else if edges.type_clashes.trouble("").is_news() {
+        if plan.type_clashes.count > 0 && edges.type_clashes.is_news() {
             tracing::warn!(
                 output = self.name,
                 families = plan.type_clashes.count,

@@ -18,6 +18,13 @@ pub(super) struct Encoder {
     last_family: Box<str>,
 }
 
+/// A sample that has a line.
+pub(super) struct Line<'s> {
+    series: SeriesRef<'s>,
+    value: f64,
+    at_ms: i64,
+}
+
 /// What a piece holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Piece {
@@ -47,43 +54,46 @@ impl Encoder {
         self.begin_file();
     }
 
-    /// Writes whole lines until `out` has `bytes` of them; `None` when nothing was left.
-    pub(super) fn write(&mut self, slices: &[Slice], out: &mut Vec<u8>, bytes: usize) -> Option<Piece> {
-        let mut piece = Piece::default();
-        let mut is_any = false;
+    /// Goes on to the next sample that has a line, and counts those without. `None` at the end of the batch.
+    pub(super) fn advance<'s>(&mut self, slices: &'s [Slice], skipped: &mut Reasons) -> Option<Line<'s>> {
         while let Some(slice) = slices.get(self.slice) {
             let scrape = &slice.scrape;
             while self.point < scrape.points.len() {
-                if out.len() >= bytes {
-                    return Some(piece);
-                }
                 let point = scrape.points.get(self.point);
-                self.point += 1;
                 let series = scrape.series.get(point.series);
-                if !slice.holds(series.group()) {
-                    continue;
-                }
-                is_any = true;
-                match point.value {
-                    value if value.is_stale() => *piece.skipped.entry(reason::STALE_MARKER).or_default() += 1,
-                    Value::Histogram(_) => *piece.skipped.entry(reason::UNSUPPORTED_TYPE).or_default() += 1,
-                    Value::Float(value) => {
-                        self.line(out, &series, value, scrape.time_ms(&point));
-                        piece.samples += 1;
+                if slice.holds(series.group()) {
+                    match point.value {
+                        value if value.is_stale() => *skipped.entry(reason::STALE_MARKER).or_default() += 1,
+                        Value::Histogram(_) => *skipped.entry(reason::UNSUPPORTED_TYPE).or_default() += 1,
+                        Value::Float(value) => return Some(Line { series, value, at_ms: scrape.time_ms(&point) }),
                     }
                 }
+                self.point += 1;
             }
             self.slice += 1;
             self.begin_scrape();
         }
-        is_any.then_some(piece)
+        None
     }
 
-    fn line(&mut self, out: &mut Vec<u8>, series: &SeriesRef<'_>, value: f64, at_ms: i64) {
+    /// Writes whole lines, at least one where there is one, until `out` has `bytes` of them.
+    pub(super) fn write(&mut self, slices: &[Slice], out: &mut Vec<u8>, bytes: usize, piece: &mut Piece) {
+        while let Some(line) = self.advance(slices, &mut piece.skipped) {
+            self.line(out, &line);
+            self.point += 1;
+            piece.samples += 1;
+            if out.len() >= bytes {
+                return;
+            }
+        }
+    }
+
+    fn line(&mut self, out: &mut Vec<u8>, line: &Line<'_>) {
+        let Line { series, value, at_ms } = *line;
         match self.format {
             FileFormat::Json => json::line(out, series.name(), series.labels(), value, Some(at_ms)),
             FileFormat::Text => {
-                self.header(out, series);
+                self.header(out, &series);
                 write::series(out, series.name(), series.labels());
                 write::value(out, Format::Text, value, Some(at_ms));
             }

@@ -213,18 +213,27 @@ impl Worker {
     fn write(&mut self, step: Step, slices: &[Slice]) -> Result<Option<Written>, SinkError> {
         if matches!(step, Step::Begin) {
             self.encoder.begin();
+            // What a batch left that was given up.
+            self.piece = None;
         }
-        let (room, is_new_file) = self.sink.prepare()?;
         if self.piece.is_none() {
+            let mut piece = Piece::default();
+            let is_line_left = self.encoder.advance(slices, &mut piece.skipped).is_some();
+            if !is_line_left {
+                return Ok((!piece.skipped.is_empty()).then_some(Written { piece, bytes: 0 }));
+            }
+            self.piece = Some(piece);
+            self.text.clear();
+        }
+        // Only when there is something to write: a file is not rotated for nothing.
+        let (room, is_new_file) = self.sink.prepare()?;
+        if let Some(piece) = self.piece.as_mut().filter(|_| self.text.is_empty()) {
             if is_new_file {
                 self.encoder.begin_file();
             }
-            self.text.clear();
-            self.piece = self.encoder.write(slices, &mut self.text, room.min(PIECE_BYTES) as usize);
+            self.encoder.write(slices, &mut self.text, room.min(PIECE_BYTES) as usize, piece);
         }
-        if self.piece.is_some() && !self.text.is_empty() {
-            self.sink.write(&self.text)?;
-        }
+        self.sink.write(&self.text)?;
         Ok(self.piece.take().map(|piece| Written { piece, bytes: self.text.len() as u64 }))
     }
 }

@@ -197,3 +197,48 @@ fn ends_with_line_break(path: &Path) -> bool {
     };
     last().map_or(true, |byte| byte == b'\n')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes, and fails then.
+    struct Narrow(Vec<u8>, usize);
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.1).min(3);
+            self.1 -= taken;
+            self.0.extend_from_slice(&bytes[..taken]);
+            if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_half_way_says_how_far_it_came() {
+        let mut narrow = Narrow(Vec::new(), 100);
+        assert!(matches!(write_counted(&mut narrow, true, b"line\n"), (Ok(()), 6)));
+        assert_eq!(narrow.0, b"\nline\n");
+        narrow.1 = 4;
+        let (result, written) = write_counted(&mut narrow, false, b"line\n");
+        assert_eq!((result.unwrap_err().kind(), written), (io::ErrorKind::StorageFull, 4));
+    }
+
+    #[test]
+    fn half_a_line_is_cut_off_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("samples");
+        let mut sink = Sink::new(Some(path.clone()), 0, 0);
+        sink.prepare().unwrap();
+        sink.write(b"whole\n").unwrap();
+        // What a failed write leaves.
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"hal").unwrap();
+        assert!(sink.take_back());
+        sink.write(b"next\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "whole\nnext\n");
+    }
+}

@@ -16,9 +16,12 @@ use promferry::net::credentials::Credentials;
 use promferry::net::server::{Handler, Limits, Server};
 use promferry::net::tls::ServerTls;
 use promferry::output::expose::{EXPOSITIONS_MAX, Expose};
-use promferry::pipeline::{Counts, Intake, Ledger, SenderStatus};
+use promferry::pipeline::{Counts, Intake, Ledger, Projection, SenderStatus};
 use strict::Sample;
 use tokio::sync::watch;
+use tracing::Level;
+
+use crate::support::logs::Logs;
 
 const OPENMETRICS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8";
 const TEXT: &str = "text/plain;version=0.0.4;escaping=allow-utf-8";
@@ -246,6 +249,47 @@ async fn the_same_series_of_two_targets_is_served_once() {
     assert_eq!(endpoint.expose.served().duplicates_last, 6);
     endpoint.read().await;
     assert_eq!(endpoint.expose.served().duplicates, 18);
+}
+
+#[tokio::test]
+async fn series_that_write_relabelling_made_equal_are_served_once() {
+    let endpoint = Endpoint::new();
+    let rules = |labels: &mut Labels<'_>| {
+        labels.set("x", "");
+        true
+    };
+    let projection = Projection::new(Box::new(rules), endpoint.ledger.clone(), endpoint.expose.clone());
+    let mut target = Target::new(1, "");
+    for (body, served, duplicates) in
+        [("m{x=\"1\"} 1\nm{x=\"2\"} 2\n", "m 1", 1), ("m{x=\"2\"} 3\n", "m 3", 0), ("m{x=\"1\"} 4\n", "m 4", 0)]
+    {
+        projection.offer(&target.scrape(body));
+        let (_, text) = endpoint.ask(Method::GET, "/metrics", TEXT).await;
+        assert_eq!(text.lines().filter(|line| line.starts_with("m ")).collect::<Vec<_>>(), [served]);
+        assert_eq!(endpoint.expose.served().duplicates_last, duplicates);
+        endpoint.read().await;
+    }
+    endpoint.counts();
+}
+
+#[tokio::test]
+async fn each_flaw_is_logged_once() {
+    let logs = Logs::listen();
+    let endpoint = Endpoint::new();
+    let (mut a, mut b) = (Target::new(1, ""), Target::new(2, ""));
+    for _ in 0..3 {
+        endpoint.offer(a.scrape("# TYPE x gauge\nx 1\n"));
+        endpoint.offer(b.scrape("# TYPE x counter\nx 2\n"));
+        endpoint.read().await;
+    }
+    let warned: Vec<String> = logs.at(Level::WARN).into_iter().map(|(message, _)| message).collect();
+    assert_eq!(
+        warned,
+        [
+            "the same series comes more than once; the aggregate endpoint serves the first",
+            "targets disagree about a metric's type; the aggregate endpoint serves it as untyped",
+        ]
+    );
 }
 
 #[tokio::test]

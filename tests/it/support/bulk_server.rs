@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex};
 
 use flate2::read::GzDecoder;
 use serde_json::{Value as Json, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// A request as it came.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +111,15 @@ pub struct BulkServer {
 impl BulkServer {
     /// Starts it. Each request takes a step of the script; after the last one all is well.
     pub async fn start(script: Vec<Step>) -> Self {
+        Self::listen(script, None).await
+    }
+
+    /// Starts it behind TLS.
+    pub async fn start_tls(script: Vec<Step>, tls: Arc<ServerConfig>) -> Self {
+        Self::listen(script, Some(tls.into())).await
+    }
+
+    async fn listen(script: Vec<Step>, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let store: Arc<Mutex<Store>> = Arc::default();
@@ -117,7 +128,15 @@ impl BulkServer {
             let store = store.clone();
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(serve(stream, store.clone(), script.clone()));
+                    let (store, script) = (store.clone(), script.clone());
+                    match tls.clone() {
+                        None => tokio::spawn(serve(stream, store, script)),
+                        Some(tls) => tokio::spawn(async move {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, store, script).await;
+                            }
+                        }),
+                    };
                 }
             }
         });
@@ -135,7 +154,11 @@ pub fn step(act: impl FnOnce(&mut Store, &Request) -> Act + Send + 'static) -> S
     Box::new(act)
 }
 
-async fn serve(mut stream: TcpStream, store: Arc<Mutex<Store>>, script: Arc<Mutex<VecDeque<Step>>>) {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    store: Arc<Mutex<Store>>,
+    script: Arc<Mutex<VecDeque<Step>>>,
+) {
     while let Some(request) = read_request(&mut stream).await {
         let act = {
             let mut store = store.lock().expect("no test panics while it holds this");
@@ -163,7 +186,7 @@ async fn serve(mut stream: TcpStream, store: Arc<Mutex<Store>>, script: Arc<Mute
 }
 
 /// `None` when the client has gone.
-async fn read_request(stream: &mut TcpStream) -> Option<Request> {
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
     let mut read = Vec::new();
     let head_end = loop {
         if let Some(at) = memchr::memmem::find(&read, b"\r\n\r\n") {

@@ -56,6 +56,7 @@ pub struct Delivery {
     /// Its queue.
     pub queue: Arc<Queue>,
     task: JoinHandle<()>,
+    status: Arc<std::sync::Mutex<SenderStatus>>,
     _deadline: watch::Sender<Option<tokio::time::Instant>>,
 }
 
@@ -71,8 +72,18 @@ impl Delivery {
         let queue = Queue::new(Ledger::new(&options.name), limits, 1);
         let status: Arc<std::sync::Mutex<SenderStatus>> = Arc::default();
         let (deadline, watched) = watch::channel(None);
-        let task = tokio::spawn(run_sender(Arc::new(output), queue.clone(), options, status, watched));
-        Self { queue, task, _deadline: deadline }
+        let task = tokio::spawn(run_sender(Arc::new(output), queue.clone(), options, status.clone(), watched));
+        Self { queue, task, status, _deadline: deadline }
+    }
+
+    /// Waits until a request failed.
+    pub async fn failed_once(&self) {
+        let wait = async {
+            while self.status.lock().expect("no panic while it is held").failures == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(TEST_TIME_MAX, wait).await.expect("a request fails");
     }
 
     /// Waits until all of it is settled, and returns the ledger, which must add up.

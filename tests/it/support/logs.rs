@@ -29,6 +29,12 @@ pub struct Logs {
 impl Logs {
     /// Begins to listen.
     pub fn listen() -> Self {
+        // While there is one subscriber only, a call site that another test's thread meets first is switched off for all
+        // threads, because that thread has none (tracing-core, `Rebuilder::JustOne`). One for all threads is there to stay.
+        static FOR_ALL: std::sync::Once = std::sync::Once::new();
+        FOR_ALL.call_once(|| {
+            let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
+        });
         let lines: Arc<Mutex<Vec<Line>>> = Arc::default();
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(Keep(lines.clone())));
         Self { lines, _guard: guard }
@@ -39,6 +45,12 @@ impl Logs {
         let lines = self.lines.lock().expect("no panic while it is held");
         let text = |line: &Line| (line.message.clone(), line.fields.get("error").cloned().unwrap_or_default());
         lines.iter().filter(|line| line.level == level).map(text).collect()
+    }
+
+    /// The values of one field at this level, where it is set.
+    pub fn field(&self, level: Level, name: &str) -> Vec<String> {
+        let lines = self.lines.lock().expect("no panic while it is held");
+        lines.iter().filter(|line| line.level == level).filter_map(|line| line.fields.get(name).cloned()).collect()
     }
 }
 

@@ -1,9 +1,10 @@
-//! What integration tests share: certificates, targets and receivers that misbehave, and the plumbing between them.
+//! What the tests share: certificates, targets that behave and misbehave, receivers, and the program between them.
 
 pub mod bench;
 pub mod bulk_server;
 pub mod certificates;
 pub mod delivery;
+pub mod elasticsearch;
 pub mod exporter;
 pub mod fake_target;
 pub mod logs;
