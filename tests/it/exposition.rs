@@ -583,7 +583,10 @@ fn own_series_stay_apart_and_win_over_the_bodys() {
         assert_eq!(values(&parsed)[..2], expected);
         assert_eq!(values(&parsed)[2..], ["scrape_samples_scraped{instance=i,job=j} 2"]);
     }
-    assert_eq!(table.live_series().map(|series| series.name()).collect::<Vec<_>>(), ["a", "up", "scrape_samples_scraped"]);
+    assert_eq!(
+        table.live_series().map(|series| series.name()).collect::<Vec<_>>(),
+        ["a", "up", "scrape_samples_scraped"]
+    );
     let end = table.end().expect("markers");
     assert_eq!(
         values(&end),
