@@ -196,9 +196,7 @@ impl Loop {
                     current = watched;
                 }
                 Order::End => {
-                    if let Some(last) = scraper.end(schedule.now_ms(wall_ms())) {
-                        (self.emit)(last);
-                    }
+                    (self.emit)(scraper.end(schedule.now_ms(wall_ms())));
                     return;
                 }
                 Order::Stop => return,

@@ -15,6 +15,7 @@ mod file;
 mod http_client;
 mod main_job;
 mod relabel;
+mod retarget;
 mod scrape_client;
 mod structure;
 mod support;
