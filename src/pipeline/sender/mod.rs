@@ -261,17 +261,13 @@ pub async fn run<O: Output>(
     let mut expired = deadline.clone();
     tokio::select! {
         () = start(&shared) => {}
-        () = passed(&mut expired) => {}
+        () = past(&mut expired) => {}
     }
     let mut lanes = tokio::task::JoinSet::new();
     for worker in 0..shared.options.workers.max(queue.lanes()) {
-        lanes.spawn(lane(shared.clone(), worker % queue.lanes(), deadline.clone()));
+        lanes.spawn(supervise(shared.clone(), worker % queue.lanes(), deadline.clone()));
     }
-    while let Some(ended) = lanes.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(output = shared.options.name, %error, "a sender's lane ended by itself; its samples wait until they are too old");
-        }
-    }
+    while lanes.join_next().await.is_some() {}
     queue.drop_all(reason::SHUTDOWN);
 }
 
@@ -304,8 +300,8 @@ async fn start<O: Output>(shared: &Shared<O>) {
     }
 }
 
-/// Returns when the shutdown's deadline has passed.
-async fn passed(deadline: &mut watch::Receiver<Option<Instant>>) {
+/// Returns when a deadline that may be set (the shutdown's) has passed; never, when whoever could set it is gone.
+pub async fn past(deadline: &mut watch::Receiver<Option<Instant>>) {
     loop {
         let at = *deadline.borrow_and_update();
         match at {
@@ -316,13 +312,24 @@ async fn passed(deadline: &mut watch::Receiver<Option<Instant>>) {
     }
 }
 
+/// Runs a lane to its end. A panic costs the batch in hand, whose token counts it as abandoned, and the lane's state.
+async fn supervise<O: Output>(shared: Arc<Shared<O>>, number: usize, deadline: watch::Receiver<Option<Instant>>) {
+    while let Err(error) = tokio::spawn(lane(shared.clone(), number, deadline.clone())).await {
+        tracing::error!(
+            output = shared.options.name,
+            %error,
+            "a sender's lane failed by a bug of ours; the batch in hand is dropped as abandoned, and it starts anew"
+        );
+    }
+}
+
 async fn lane<O: Output>(shared: Arc<Shared<O>>, lane: usize, mut deadline: watch::Receiver<Option<Instant>>) {
     let mut work = Lane { state: O::State::default(), cache: O::Cache::default(), bytes_a_sample: 0.0 };
     loop {
         let take = shared.take(&work);
         let Some(batch) = shared.queue.next(lane, take).await else { return };
         let expired = async {
-            passed(&mut deadline).await;
+            past(&mut deadline).await;
             // What the other branch holds is let go next: it counts as dropped by the shutdown.
             shared.queue.ledger().end();
         };
