@@ -62,7 +62,9 @@ pub(super) fn classify(credentials: &str, encoded: &Encoded, attempt: Attempt, a
         429 => {
             let judgement = whole(answer, Fate::Retry, "busy", "is busy");
             if is_maybe_too_large(encoded, attempt) {
-                return Judgement { verdict: Verdict::TooLarge, ..judgement };
+                // Busy all the same: it gets its time before the smaller ones come.
+                let retry_after = Some(judgement.retry_after.unwrap_or_default());
+                return Judgement { verdict: Verdict::TooLarge, retry_after, ..judgement };
             }
             judgement
         }
