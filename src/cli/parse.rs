@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use clap::ValueEnum;
 
 use super::FAILED;
+use crate::exposition::BadLine;
 use crate::exposition::json;
 use crate::exposition::text;
 
@@ -61,7 +62,8 @@ fn read(input: impl io::BufRead, output: &mut impl Write, is_json: bool) -> io::
         }
         Err(error) => {
             bad += 1;
-            eprintln!("stdin:{error}");
+            let BadLine { line, column, found, expected } = error;
+            eprintln!("stdin:{line}:{column}: {found} stands where {expected} was expected");
         }
     })?;
     written?;
@@ -69,7 +71,7 @@ fn read(input: impl io::BufRead, output: &mut impl Write, is_json: bool) -> io::
     if !is_json && bad == 0 {
         writeln!(output, "{samples} samples, all lines read")?;
     } else if bad > 0 {
-        eprintln!("{samples} samples; {bad} lines cannot be read");
+        eprintln!("{samples} samples; lines that cannot be read: {bad}");
     }
     Ok(bad)
 }

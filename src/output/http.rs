@@ -17,7 +17,8 @@ use crate::net::http::HttpClient;
 use crate::net::text::escaped;
 use crate::pipeline::{Answer, Failure, Request};
 
-/// Bytes of an answer's body, before and after inflating: a sentence of 800 bytes for each of ten thousand refused items.
+/// Bytes of an answer's body, before and after inflating: 800 of them for each of ten thousand refused items. Two requests in
+/// flight whose receiver says more than it should cost 16 MiB, and no more.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
 /// The receivers of one output, and how requests to them are signed.

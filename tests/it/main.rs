@@ -14,6 +14,7 @@ mod faults;
 mod file;
 mod http_client;
 mod main_job;
+mod receiver_faults;
 mod relabel;
 mod retarget;
 mod scrape_client;

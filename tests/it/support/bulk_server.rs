@@ -43,7 +43,7 @@ pub enum Act {
     Hang,
 }
 
-/// What happens to one request.
+/// What happens on one request.
 pub type Step = Box<dyn FnOnce(&mut Store, &Request) -> Act + Send>;
 
 /// What the server has.

@@ -1,5 +1,6 @@
 //! What the tests share: certificates, targets that behave and misbehave, receivers, and the program between them.
 
+pub mod bench;
 pub mod bulk_server;
 pub mod certificates;
 pub mod delivery;
