@@ -19,5 +19,6 @@ mod relabel;
 mod retarget;
 mod scrape_client;
 mod structure;
+mod successor;
 mod support;
 mod tls;

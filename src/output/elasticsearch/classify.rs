@@ -436,6 +436,8 @@ mod tests {
         };
         assert_eq!(judge(2000, 3), Verdict::All(Fate::Retry));
         assert_eq!(judge(2000, 4), Verdict::TooLarge);
+        let many = classify("", &encoded(&vec![0; 2000]), Attempt { number: 4, is_maybe_resend: false }, &busy);
+        assert!(many.retry_after.is_some(), "it gets its time");
         assert_eq!(judge(2, 4), Verdict::All(Fate::Retry), "small already");
     }
 
