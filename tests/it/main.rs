@@ -13,6 +13,7 @@ mod exposition;
 mod faults;
 mod file;
 mod http_client;
+mod lost_log;
 mod main_job;
 mod receiver_faults;
 mod relabel;
