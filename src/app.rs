@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -27,6 +27,9 @@ use pages::Pages;
 
 /// How long a certificate, key or secret is used before its file is looked at again.
 const RECHECK_AFTER: Duration = Duration::from_secs(1);
+
+/// At a reload, clients of a port that goes or changes have this long to read their answers.
+const PLACE_GRACE: Duration = Duration::from_secs(1);
 
 /// The stages at work.
 pub struct App {
@@ -124,22 +127,36 @@ impl App {
     }
 
     /// Goes over to another configuration. What is the same in both is not touched. An output that cannot start is left out
-    /// with an error in the log.
+    /// with an error in the log. May be cancelled at any `await`: [`shutdown`](Self::shutdown) then ends what is there.
     pub async fn reload(&mut self, config: Config) {
         let deadline = Instant::now() + config.global.shutdown_timeout;
-        let gone = self.outputs.take_unless(|running| config.outputs.contains(&running.config));
-        // One switch from the old to the new: no scrape passes between the two, and none goes to both.
-        self.start_new(&config.outputs, |output| !is_listener(output)).await;
+        let new = config.outputs.iter().filter(|output| !self.outputs.has(output)).cloned();
+        let (needs_place, others): (Vec<_>, Vec<_>) = new.partition(|output| has_place(output));
+        // What can work beside its predecessor starts before that goes: no scrape falls between the two.
+        let started = self.start_outputs(others).await;
+        let gone = self.outputs.exchange(|running| config.outputs.contains(&running.config), started);
         self.fanout.replace(self.outputs.intakes());
+        let mut places = Vec::new();
         for running in gone {
-            if running.listens_on.is_some() {
-                // Its successor may want the same port.
-                running.shutdown(deadline).await;
-            } else {
-                self.draining.spawn(running.shutdown(deadline));
+            let listens = running.listens_on.is_some();
+            let deadline = if listens { deadline.min(Instant::now() + PLACE_GRACE) } else { deadline };
+            let (ended, has_ended) = oneshot::channel();
+            if has_place(&running.config) {
+                places.push(has_ended);
             }
+            self.draining.spawn(async move {
+                let account = running.shutdown(deadline).await;
+                // Nobody waits for those without a place.
+                let _ = ended.send(());
+                account
+            });
         }
-        self.start_new(&config.outputs, is_listener).await;
+        for place in places {
+            // An error is the end of the task as well.
+            let _ = place.await;
+        }
+        let started = self.start_outputs(needs_place).await;
+        self.outputs.exchange(|_| true, started);
         self.fanout.replace(self.outputs.intakes());
         self.discovery.reload(config.scrapes.clone());
         let is_admin_same = self.config.admin == config.admin;
@@ -149,14 +166,15 @@ impl App {
         }
     }
 
-    /// Starts those of the outputs that do not run yet.
-    async fn start_new(&self, outputs: &[Arc<OutputConfig>], is_meant: impl Fn(&OutputConfig) -> bool) {
-        for output in outputs.iter().filter(|output| is_meant(output) && !self.outputs.has(output)) {
+    async fn start_outputs(&self, outputs: Vec<Arc<OutputConfig>>) -> Vec<Running> {
+        let mut started = Vec::new();
+        for output in outputs {
             match Running::start(output.clone(), &self.credentials, self.is_ready.clone()).await {
-                Ok(running) => self.outputs.add(running),
+                Ok(running) => started.push(running),
                 Err(error) => tracing::error!(output = output.name, error, "an output cannot start, and is left out"),
             }
         }
+        started
     }
 
     /// Ends everything in the order of the data, by `shutdown_timeout` from now. Returns the ledgers.
@@ -168,7 +186,7 @@ impl App {
             Ok(manager) => manager.shutdown().await,
             Err(error) => tracing::error!(%error, "the scrape manager ended by a bug of ours"),
         }
-        for running in self.outputs.take_unless(|_| false) {
+        for running in self.outputs.exchange(|_| false, Vec::new()) {
             self.draining.spawn(running.shutdown(deadline));
         }
         let mut accounts = Vec::new();
@@ -190,8 +208,12 @@ impl App {
     }
 }
 
-fn is_listener(output: &OutputConfig) -> bool {
-    matches!(output.kind, OutputKind::Expose(_))
+/// Whether an output has a port or a file to itself: its successor cannot have it before it ends.
+fn has_place(output: &OutputConfig) -> bool {
+    match output.kind {
+        OutputKind::Expose(_) | OutputKind::File(_) => true,
+        OutputKind::Elasticsearch(_) => false,
+    }
 }
 
 /// Says when the first round of scrapes is done.
@@ -268,8 +290,12 @@ impl Outputs {
         self.lock().iter().any(|running| running.config == *config)
     }
 
-    fn take_unless(&self, keep: impl Fn(&Running) -> bool) -> Vec<Running> {
-        self.lock().extract_if(.., |running| !keep(running)).collect()
+    /// Takes out those for which `keep` does not hold, and adds `new`, in one step.
+    fn exchange(&self, keep: impl Fn(&Running) -> bool, new: Vec<Running>) -> Vec<Running> {
+        let mut all = self.lock();
+        let gone = all.extract_if(.., |running| !keep(running)).collect();
+        all.extend(new);
+        gone
     }
 
     fn intakes(&self) -> Vec<Arc<dyn Intake>> {

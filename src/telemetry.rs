@@ -88,11 +88,17 @@ fn subscriber<W>(lines: Lines, filter: EnvFilter, writer: W) -> impl Subscriber 
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt().with_env_filter(filter).event_format(lines).with_writer(writer).finish()
+    tracing_subscriber::fmt()
+        // It would print to the same stderr, and panic where that is gone: the program must outlive whoever reads its log.
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .event_format(lines)
+        .with_writer(writer)
+        .finish()
 }
 
-/// Text from outside, as a person may read it: control characters, line separators and what turns the direction of
-/// writing are escaped as `\n` or `\u{1b}`.
+/// Text from outside, as a person may read it: control characters, line separators, what turns the direction of writing and
+/// what cannot be seen are escaped as `\n` or `\u{1b}`.
 #[derive(Clone, Copy, Debug)]
 pub struct Printable<'a>(pub &'a str);
 
@@ -115,35 +121,18 @@ impl fmt::Display for Printable<'_> {
 
 fn is_unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Tells when something begins, changes and ends: log edges, not ticks.
+/// Tells when something begins, has a new cause, and ends: log edges, not ticks.
 ///
-/// The caller names the cause by a key that stays the same while the trouble does (no counters, no times in it).
+/// The caller names the cause by a key that stays the same while the trouble does (no counters, no times in it). What fails
+/// now so, now so is news once for each cause until all is well, not at each change.
 #[derive(Debug, Default)]
 pub struct Edge {
-    cause: Option<String>,
     since: Option<Instant>,
     times: u64,
-}
-
-/// What one more report of trouble is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// The first: log it.
-    Began,
-    /// Another cause than before: log it.
-    Changed,
-    /// The same again: say nothing.
-    Continues,
-}
-
-impl Trouble {
-    /// Whether it is worth a line.
-    pub fn is_news(self) -> bool {
-        self != Self::Continues
-    }
+    told: Vec<String>,
 }
 
 /// Trouble that is over.
@@ -156,30 +145,25 @@ pub struct Ended {
 }
 
 impl Edge {
-    /// Something is wrong, because of `cause`.
-    pub fn trouble(&mut self, cause: &str) -> Trouble {
+    /// Causes that are told of before all is well, at most.
+    const TOLD_MAX: usize = 32;
+
+    /// Something is wrong, because of `cause`. Whether that is worth a line.
+    pub fn is_news(&mut self, cause: &str) -> bool {
         self.times += 1;
-        match &self.cause {
-            Some(held) if held == cause => Trouble::Continues,
-            held => {
-                let turn = if held.is_some() { Trouble::Changed } else { Trouble::Began };
-                self.since.get_or_insert_with(Instant::now);
-                self.cause = Some(cause.to_owned());
-                turn
-            }
+        self.since.get_or_insert_with(Instant::now);
+        let is_news = self.told.len() < Self::TOLD_MAX && !self.told.iter().any(|told| told == cause);
+        if is_news {
+            self.told.push(cause.to_owned());
         }
+        is_news
     }
 
     /// All is well. Gives what is over, the first time after trouble: log it.
     pub fn fine(&mut self) -> Option<Ended> {
-        self.cause.take()?;
-        let lasted = self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        let lasted = self.since.take()?.elapsed();
+        self.told.clear();
         Some(Ended { lasted, times: std::mem::take(&mut self.times) })
-    }
-
-    /// The cause of the trouble that is on.
-    pub fn cause(&self) -> Option<&str> {
-        self.cause.as_deref()
     }
 }
 
@@ -413,15 +397,13 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_tells_beginnings_changes_and_ends() {
+    fn an_edge_tells_each_cause_once_and_the_end() {
         let mut edge = Edge::default();
         assert_eq!(edge.fine(), None);
-        assert_eq!(edge.trouble("a"), Trouble::Began);
-        assert_eq!(edge.trouble("a"), Trouble::Continues);
-        assert_eq!(edge.trouble("b"), Trouble::Changed);
-        assert_eq!(edge.cause(), Some("b"));
-        assert_eq!(edge.fine().map(|ended| ended.times), Some(3));
+        let told = ["a", "a", "b", "a", "b"].map(|cause| edge.is_news(cause));
+        assert_eq!(told, [true, false, true, false, false]);
+        assert_eq!(edge.fine().map(|ended| ended.times), Some(5));
         assert_eq!(edge.fine(), None);
-        assert_eq!(edge.trouble("b"), Trouble::Began);
+        assert!(edge.is_news("b"));
     }
 }

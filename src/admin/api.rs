@@ -1,12 +1,12 @@
 //! `/api/v1/targets`, as Prometheus 3 answers it, and `/api/v1/outputs`, which is ours.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::snapshot::{DroppedTarget, OutputSnapshot, TargetSnapshot, Targets};
 use crate::model::Labels;
+use crate::net::form_decoded;
+use crate::net::text::prometheus_duration as duration;
 
 /// Which targets are asked for: `?state=` and `?scrapePool=`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl TargetQuery {
         let mut read = Self::default();
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decoded(value);
+            let value = form_decoded(value);
             match name {
                 "state" => {
                     (read.is_active_left_out, read.is_dropped_left_out) = match value.as_str() {
@@ -42,24 +42,6 @@ impl TargetQuery {
     fn is_of(&self, job: &str) -> bool {
         self.pool.as_deref().is_none_or(|pool| pool == job)
     }
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let hex = |digit: &u8| char::from(*digit).to_digit(16);
-        rest = after;
-        match (first, after) {
-            (b'%', [high, low, tail @ ..]) if hex(high).is_some() && hex(low).is_some() => {
-                bytes.push((hex(high).unwrap_or(0) * 16 + hex(low).unwrap_or(0)) as u8);
-                rest = tail;
-            }
-            (b'+', _) => bytes.push(b' '),
-            (&byte, _) => bytes.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// An answer that went well.
@@ -111,31 +93,6 @@ fn labels(labels: &Labels<'_>) -> Map<String, Value> {
 /// RFC 3339 in UTC, to the millisecond.
 pub(super) fn time(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms).ok().map(|time| format!("{time:.3}"))
-}
-
-/// A duration as Prometheus writes it: `1h30m`, `15s`, `500ms`; years, weeks and days only where nothing is left over.
-pub(super) fn duration(duration: Duration) -> String {
-    const UNITS: [(&str, u128, bool); 7] = [
-        ("y", 365 * 86_400_000, true),
-        ("w", 7 * 86_400_000, true),
-        ("d", 86_400_000, true),
-        ("h", 3_600_000, false),
-        ("m", 60_000, false),
-        ("s", 1_000, false),
-        ("ms", 1, false),
-    ];
-    let mut rest = duration.as_millis();
-    if rest == 0 {
-        return "0s".to_owned();
-    }
-    let mut text = String::new();
-    for (unit, ms, is_exact) in UNITS {
-        if rest >= ms && (!is_exact || rest.is_multiple_of(ms)) {
-            text.push_str(&format!("{}{unit}", rest / ms));
-            rest %= ms;
-        }
-    }
-    text
 }
 
 pub(super) fn outputs(outputs: &[OutputSnapshot]) -> String {
@@ -191,22 +148,6 @@ fn output(output: &OutputSnapshot) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_read_as_prometheus_writes_them() {
-        for (ms, expected) in [
-            (0, "0s"),
-            (1, "1ms"),
-            (15_000, "15s"),
-            (90_000, "1m30s"),
-            (3_600_500, "1h500ms"),
-            (86_400_000, "1d"),
-            (90_000_000, "25h"),
-            (7 * 86_400_000, "1w"),
-        ] {
-            assert_eq!(duration(Duration::from_millis(ms)), expected);
-        }
-    }
 
     #[test]
     fn a_query_names_states_and_a_pool() {

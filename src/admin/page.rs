@@ -4,8 +4,9 @@
 
 use std::fmt::{self, Write};
 
-use super::api::{duration, time};
+use super::api::time;
 use super::snapshot::{DiscoveryProblem, Health, OutputSnapshot, Readiness, Snapshots, TargetSnapshot, Targets};
+use crate::net::text::prometheus_duration as duration;
 use crate::pipeline::Reasons;
 use crate::telemetry::Printable;
 

@@ -58,7 +58,13 @@ async fn run(config: Config, source: &source::Arguments) -> u8 {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(&mut app, source).await,
+            _ = hangup.recv() => {}
+        }
+        // An output that goes may take its time: the end does not wait for it.
+        tokio::select! {
+            () = reload(&mut app, source) => {}
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
         }
     }
     tracing::info!("draining");

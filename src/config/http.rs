@@ -59,6 +59,7 @@ pub fn token(text: &str) -> Result<String, Complaint> {
 
 /// Headers that the connection is made of, or that have a key of their own.
 const RESERVED_HEADERS: &[(&str, &str)] = &[
+    // All of `net::http::CONNECTION_HEADERS`, and those that have a key of their own.
     ("host", "it is made of the address"),
     ("content-length", "it is made of the body"),
     ("content-type", "it is made of the body"),
@@ -207,4 +208,16 @@ fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
 
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_the_connection_cannot_be_configured() {
+        for name in crate::net::http::CONNECTION_HEADERS {
+            assert!(RESERVED_HEADERS.iter().any(|(reserved, _)| *reserved == name), "{name}");
+        }
+    }
 }

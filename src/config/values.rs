@@ -193,4 +193,11 @@ mod tests {
         assert_eq!(port("65535"), Ok(65_535));
         assert!(["0", "65536", "", "80x"].iter().all(|text| port(text).is_err()));
     }
+
+    #[test]
+    fn durations_there_and_back() {
+        for text in ["15s", "1m30s", "500ms", "1h30m", "36h", "1d", "2w", "1y", "1h1ms", "0s"] {
+            assert_eq!(crate::net::text::prometheus_duration(duration(text).unwrap()), text);
+        }
+    }
 }

@@ -13,7 +13,6 @@
 //! All of it runs on one thread of its own, because looking at files waits for disks. Left out on purpose: discovery never
 //! asks whether a target answers.
 
-mod duration;
 mod engine;
 mod file_sd;
 mod files;

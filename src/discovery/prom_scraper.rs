@@ -13,11 +13,12 @@ use std::time::Duration;
 use crate::config::yaml::{self, DISCOVERY_FILE, Entry, Kind, Node};
 use crate::config::{Pos, Problem, quoted, values};
 use crate::model::Labels;
-use crate::net::Scheme;
+use crate::net::http::CONNECTION_HEADERS;
+use crate::net::text::prometheus_duration;
+use crate::net::{Scheme, authority};
 use crate::target::Header;
 
-use super::duration::format_prometheus;
-use super::request::{Params, authority, parse_port, split_query};
+use super::request::{Params, parse_port, split_query};
 use super::resolve::{Group, Own};
 
 /// Request headers of one file, at most.
@@ -25,10 +26,6 @@ const HEADERS_MAX: usize = 64;
 
 /// Bytes of all header names and values of one file, at most.
 const HEADER_BYTES_MAX: usize = 16 << 10;
-
-/// Headers that the request itself is made of.
-const OWN_HEADERS: [&str; 7] =
-    ["host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "proxy-connection"];
 
 /// What a file says.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,7 +194,7 @@ fn read_headers(entry: &Entry) -> Result<Vec<Header>, Fault> {
         if hyper::header::HeaderName::from_bytes(name.as_bytes()).is_err() {
             return refuse("is not the name of a header");
         }
-        if OWN_HEADERS.contains(&name.as_str()) {
+        if CONNECTION_HEADERS.contains(&name.as_str()) {
             return refuse("cannot be set; it belongs to the request itself");
         }
         if headers.iter().any(|held| held.name == name) {
@@ -253,7 +250,7 @@ impl Endpoint {
             labels.set("source_id", source_id.to_owned());
         }
         let scheme = self.scheme.map_or("", Scheme::as_str);
-        let interval = self.interval.map(format_prometheus).unwrap_or_default();
+        let interval = self.interval.map(prometheus_duration).unwrap_or_default();
         for (name, value) in [
             ("instance_id", self.instance_id.as_str()),
             ("__scheme__", scheme),

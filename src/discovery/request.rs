@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::net::form_decoded;
+
 /// Query parameters, by name.
 pub(super) type Params = BTreeMap<String, Vec<String>>;
 
@@ -56,7 +58,7 @@ pub(super) fn split_query(path: &str) -> (&str, Params) {
     let mut params = Params::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        params.entry(decode_form(name)).or_default().push(decode_form(value));
+        params.entry(form_decoded(name)).or_default().push(form_decoded(value));
     }
     (path, params)
 }
@@ -101,11 +103,6 @@ pub(super) fn host_and_port(address: &str) -> Result<(&str, Option<u16>), String
     }
 }
 
-/// `host:port`, an IPv6 address in brackets.
-pub(super) fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
 /// A port as people write it: digits only, 1 to 65535.
 pub(super) fn parse_port(text: &str) -> Option<u16> {
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -128,25 +125,6 @@ fn push_form(out: &mut String, text: &str) {
             other => push_encoded(out, other),
         }
     }
-}
-
-fn decode_form(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let hex = |digit: u8| char::from(digit).to_digit(16);
-        match (first, after) {
-            (b'+', _) => bytes.push(b' '),
-            (b'%', [high, low, tail @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
-                bytes.push((hex(*high).unwrap_or(0) * 16 + hex(*low).unwrap_or(0)) as u8);
-                rest = tail;
-                continue;
-            }
-            (other, _) => bytes.push(*other),
-        }
-        rest = after;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

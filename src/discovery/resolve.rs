@@ -13,10 +13,10 @@ use std::time::Duration;
 use crate::config::checked::ScrapeConfig;
 use crate::config::values;
 use crate::model::{Labels, Origin};
+use crate::net::text::prometheus_duration;
 use crate::net::{Scheme, Url};
 use crate::target::{Header, Target};
 
-use super::duration::format_prometheus;
 use super::request::{Params, host_and_port, path_and_query};
 use super::{INTERVAL_MAX, INTERVAL_MIN};
 
@@ -116,8 +116,8 @@ pub(super) fn discovered(config: &ScrapeConfig, group: &Group, address: &str) ->
         }
     };
     default("job".into(), &config.job_name);
-    default("__scrape_interval__".into(), &format_prometheus(config.scrape_interval));
-    default("__scrape_timeout__".into(), &format_prometheus(config.scrape_timeout));
+    default("__scrape_interval__".into(), &prometheus_duration(config.scrape_interval));
+    default("__scrape_timeout__".into(), &prometheus_duration(config.scrape_timeout));
     default("__metrics_path__".into(), &config.metrics_path);
     default("__scheme__".into(), config.scheme.as_str());
     // Parameters of the target's own come first: a label that is set is not set again.
@@ -216,7 +216,10 @@ fn times(config: &ScrapeConfig, own: &Own, labels: &Labels<'_>) -> Result<(Durat
     let interval = read("__scrape_interval__")?;
     let timeout = read("__scrape_timeout__")?;
     if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
-        return Err(format!("its interval of {} is out of range; it is from 1ms to 24h", format_prometheus(interval)));
+        return Err(format!(
+            "its interval of {} is out of range; it is from 1ms to 24h",
+            prometheus_duration(interval)
+        ));
     }
     if timeout.is_zero() {
         return Err("its timeout is 0s; it is 1ms at least".into());
@@ -227,7 +230,7 @@ fn times(config: &ScrapeConfig, own: &Own, labels: &Labels<'_>) -> Result<(Durat
         return Ok((interval, interval));
     }
     if timeout > interval {
-        let (timeout, interval) = (format_prometheus(timeout), format_prometheus(interval));
+        let (timeout, interval) = (prometheus_duration(timeout), prometheus_duration(interval));
         return Err(format!("its timeout of {timeout} is longer than its interval of {interval}"));
     }
     Ok((interval, timeout))

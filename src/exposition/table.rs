@@ -222,20 +222,25 @@ impl Table {
         Parsed { points: self.samples.points().finish(), series: self.interner.flush() }
     }
 
-    /// The markers of a target that goes away: for every live series, and for the target's own. `None` when there is none.
-    pub fn end(&mut self) -> Option<Parsed> {
+    /// The markers of a target that goes away: for every live series, and for the target's own. There may be none.
+    pub fn end(&mut self) -> Parsed {
         self.fail();
         for report in self.reports.drain(..) {
             self.samples.points().push_float(report.series, STALE_NAN, None);
         }
-        if self.samples.points().is_empty() { None } else { Some(self.take()) }
+        self.take()
     }
 
-    /// The series that the last scrape had, if it was good, and the target's own: for comparing final labels after a
-    /// reload. One that is both comes twice. To be asked after [`take`](Self::take), when the set has them all.
+    /// The series that the last scrape had, if it was good. Not between [`begin`](Self::begin) and [`take`](Self::take): new
+    /// series are not in the set until then.
     pub fn live_series(&self) -> impl Iterator<Item = SeriesRef<'_>> {
-        let own = self.reports.iter().map(|report| report.series);
-        self.samples.live().chain(own).map(|series| self.interner.set().get(series))
+        self.samples.live().map(|series| self.interner.set().get(series))
+    }
+
+    /// The same, and the target's own series: what there is, for comparing final labels after a reload. One that is both
+    /// comes twice.
+    pub fn all_series(&self) -> impl Iterator<Item = SeriesRef<'_>> {
+        self.live_series().chain(self.reports.iter().map(|report| self.interner.set().get(report.series)))
     }
 
     fn hold_back(&mut self, bytes: &[u8]) -> Result<(), Refusal> {

@@ -64,6 +64,10 @@ pub struct LineError {
     pub expected: &'static str,
 }
 
+/// Labels of one sample, at most. No exporter has as many; but a line of a megabyte could hold a hundred thousand, and each
+/// is put into its place among those before it.
+pub const LABELS_MAX: usize = 512;
+
 /// Characters of a bad line that an error repeats.
 const FOUND_CHARS_MAX: usize = 40;
 
@@ -224,6 +228,9 @@ fn label_list<'a>(
         let start = scan.at;
         if scan.eat(b'}') {
             return Ok(());
+        }
+        if labels.len() == LABELS_MAX {
+            return Err(LineError { at: start, expected: "\"}\" (a sample has at most 512 labels)" });
         }
         let (name, is_quoted) = match scan.peek() {
             Some(b'"') => (scan.quoted()?, true),
@@ -501,6 +508,20 @@ mod tests {
             assert!(read_bytes(bytes).expect_err("not UTF-8").ends_with("text in UTF-8"));
         }
         assert_eq!(read_bytes(b"# any \xff\0").as_deref(), Ok("Comment"));
+    }
+
+    /// Without the limit, a line of a megabyte whose labels come in falling order took half a minute.
+    #[test]
+    fn a_sample_has_a_limited_number_of_labels() {
+        let line = |labels: usize| {
+            let list: Vec<String> = (0..labels).rev().map(|at| format!("l{at:06}=\"1\"")).collect();
+            format!("m{{{}}} 1", list.join(","))
+        };
+        assert!(read(&line(LABELS_MAX)).is_ok());
+        let told = format!("\"}}\" (a sample has at most {LABELS_MAX} labels)");
+        let column = 3 + LABELS_MAX * "l000000=\"1\",".len();
+        assert_eq!(read(&line(LABELS_MAX + 1)), Err(format!("{column}: {told}")));
+        assert!(read(&line(80_000)).is_err(), "at once");
     }
 
     #[test]

@@ -15,6 +15,12 @@ pub fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
 }
 
+/// Milliseconds since 1970 by the wall clock.
+pub fn wall_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
 /// Where a scrape came from, as everything downstream of the scrape needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {

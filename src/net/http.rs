@@ -26,6 +26,19 @@ const IDLE_MAX: usize = 4;
 /// A connection that was idle for longer is not used again: something on the way may have forgotten it.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(55);
 
+/// Headers that belong to the connection and to the framing of a message: nobody else may set them.
+pub const CONNECTION_HEADERS: [&str; 9] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+];
+
 /// An answer, read to its end.
 #[derive(Debug)]
 pub struct Answer {

@@ -15,4 +15,4 @@ mod url;
 pub mod verify;
 mod watched;
 
-pub use url::{Scheme, Url};
+pub use url::{Scheme, Url, authority, form_decoded};

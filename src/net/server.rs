@@ -187,7 +187,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: &Shared) -> Res
     let Some(tls) = &shared.tls else { return serve(stream, peer, shared).await };
     let config = tls.current().map_err(|error| error.to_string())?.config.clone();
     let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
-    let stream = tokio::time::timeout(shared.limits.handshake_timeout, handshake).await;
+    let mut stopped = shared.stopped.clone();
+    let stream = tokio::select! {
+        stream = tokio::time::timeout(shared.limits.handshake_timeout, handshake) => stream,
+        // No answer was begun: nothing is waited for.
+        _ = stopped.wait_for(|is_stopped| *is_stopped) => return Ok(()),
+    };
     let stream = stream.map_err(|_| "the handshake took too long")?.map_err(|error| error.to_string())?;
     serve(stream, peer, shared).await
 }

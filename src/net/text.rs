@@ -3,17 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::telemetry::Printable;
+
 /// Control characters and what could hide or reorder text are escaped; the rest stays.
 pub fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' | '\t' => out.extend(c.escape_default()),
-            c if c.is_control() || is_invisible(c) => out.extend(c.escape_unicode()),
-            c => out.push(c),
-        }
-    }
-    out
+    Printable(text).to_string()
 }
 
 /// The first `limit` characters of what may not be text, escaped; `…` where there was more.
@@ -43,6 +37,33 @@ pub fn duration(duration: Duration) -> String {
     out
 }
 
+/// A duration as Prometheus writes it: `1h30m`, `500ms`, `0s`; parts of a millisecond are left out.
+pub fn prometheus_duration(duration: Duration) -> String {
+    const UNITS: [(&str, u128); 7] = [
+        ("y", 365 * 86_400_000),
+        ("w", 7 * 86_400_000),
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+        ("ms", 1),
+    ];
+    let mut rest_ms = duration.as_millis();
+    if rest_ms == 0 {
+        return "0s".into();
+    }
+    let mut out = String::new();
+    for (unit, unit_ms) in UNITS {
+        // Days and longer are only written where nothing is left over: 36h is not 1d12h.
+        let is_calendar = matches!(unit, "y" | "w" | "d");
+        if rest_ms >= unit_ms && (!is_calendar || rest_ms.is_multiple_of(unit_ms)) {
+            let _ = write!(out, "{}{unit}", rest_ms / unit_ms);
+            rest_ms %= unit_ms;
+        }
+    }
+    out
+}
+
 /// A size: `12 bytes`, `64 MiB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -60,11 +81,6 @@ pub fn io_words(error: &std::io::Error) -> String {
     escaped(words)
 }
 
-/// Bidirectional controls, zero-width characters, line separators, the byte order mark.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +96,21 @@ mod tests {
         let spelled = |ms| duration(Duration::from_millis(ms));
         assert_eq!([spelled(0), spelled(200), spelled(1500), spelled(10_000)], ["0ms", "200ms", "1.5s", "10s"]);
         assert_eq!([bytes(1), bytes(1000), bytes(64 << 20)], ["1 byte", "1000 bytes", "64 MiB"]);
+    }
+
+    #[test]
+    fn durations_as_prometheus_writes_them() {
+        for (ms, expected) in [
+            (0, "0s"),
+            (1, "1ms"),
+            (15_000, "15s"),
+            (90_000, "1m30s"),
+            (3_600_500, "1h500ms"),
+            (86_400_000, "1d"),
+            (90_000_000, "25h"),
+            (7 * 86_400_000, "1w"),
+        ] {
+            assert_eq!(prometheus_duration(Duration::from_millis(ms)), expected);
+        }
     }
 }

@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+
+use crate::telemetry::Recurrence;
 
 /// Samples by reason.
 pub type Reasons = BTreeMap<&'static str, u64>;
@@ -98,13 +99,10 @@ impl Counts {
 pub struct Ledger {
     output: String,
     counts: Mutex<Counts>,
-    /// When samples were last dropped for a reason: loss is logged at its first edge.
-    lost_at: Mutex<BTreeMap<&'static str, Instant>>,
+    /// Loss for each reason is logged when it begins, and again when there was none for a while.
+    losses: Mutex<BTreeMap<&'static str, Recurrence>>,
     is_ending: AtomicBool,
 }
-
-/// Loss for one reason is logged again when there was none for so long.
-const QUIET: Duration = Duration::from_secs(600);
 
 impl Ledger {
     /// An empty account of the output of this name.
@@ -112,7 +110,7 @@ impl Ledger {
         Arc::new(Self {
             output: output.to_owned(),
             counts: Mutex::default(),
-            lost_at: Mutex::default(),
+            losses: Mutex::default(),
             is_ending: AtomicBool::new(false),
         })
     }
@@ -122,11 +120,9 @@ impl Ledger {
         self.is_ending.store(true, Ordering::Relaxed);
     }
 
-    /// Whether loss for `reason` begins now: there was none for ten minutes.
+    /// Whether loss for `reason` is news.
     pub(super) fn is_new_loss(&self, reason: &'static str) -> bool {
-        let now = Instant::now();
-        let mut lost_at = self.lost_at.lock().unwrap_or_else(PoisonError::into_inner);
-        lost_at.insert(reason, now).is_none_or(|last| now.duration_since(last) > QUIET)
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default().is_news()
     }
 
     /// Takes `samples` in; they wait until the token is settled.

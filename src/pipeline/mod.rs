@@ -17,5 +17,5 @@ pub use ledger::{Counts, Ledger, Reasons, Settlement, Waiting, reason};
 pub use queue::{Limits as QueueLimits, Overflow, Queue, Take};
 pub use sender::{
     Answer, Attempt, Compression, Encoded, Failure, Fate, Item, Judgement, Ordering, Output, Request, SenderOptions,
-    SenderStatus, Verdict, run as run_sender,
+    SenderStatus, Verdict, past, run as run_sender,
 };

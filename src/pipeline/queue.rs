@@ -137,6 +137,11 @@ impl Queue {
         if state.is_closed {
             return waiting.drop_all(reason::SHUTDOWN);
         }
+        let alone = entry_bytes + scrape.series.chunks().iter().map(|chunk| chunk.bytes()).sum::<usize>();
+        if slice.samples > self.limits.samples || alone > self.limits.bytes {
+            // An empty queue would not hold it: nobody else has to go for it.
+            return waiting.drop_all(reason::QUEUE_FULL);
+        }
         while !fits(&state) {
             let oldest = match self.limits.overflow {
                 Overflow::DropOldest => state.take_oldest(),

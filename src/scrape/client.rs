@@ -26,7 +26,7 @@ use crate::net::connect::{Deadline, Endpoint, PeerInfo};
 use crate::net::connection::HttpConnection;
 use crate::net::credentials::{ClientCredentials, CredentialError, Credentials, SecretHandle};
 use crate::net::error::{Cause, NetError, Stage};
-use crate::net::http::USER_AGENT_VALUE;
+use crate::net::http::{CONNECTION_HEADERS, USER_AGENT_VALUE};
 use crate::net::text::{escaped, excerpt};
 use crate::net::tls::TlsSettings;
 use crate::net::{Scheme, Url};
@@ -38,9 +38,6 @@ const ACCEPT_FORMATS: &str = "text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 const EXCERPT_CHARS_MAX: usize = 200;
 /// Bytes of a refusal's body that are read, so that its connection can be used again.
 const REFUSAL_BYTES_MAX: u64 = 64 << 10;
-/// Headers that only the connection itself may set.
-const RESERVED_HEADERS: [&str; 8] =
-    ["host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade"];
 
 /// What a target answered, beside its body.
 #[derive(Clone, Debug)]
@@ -405,7 +402,7 @@ fn is_html(content_type: &str) -> bool {
 /// Sets a header, whose value is taken for a secret.
 fn insert(headers: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), ScrapeError> {
     let refuse = |reason| ScrapeError::Header { name: escaped(name), reason };
-    if RESERVED_HEADERS.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+    if CONNECTION_HEADERS.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
         return Err(refuse("it belongs to the connection"));
     }
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse("its name is not a header's name"))?;

@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::client::Client;
 use super::run::Scraper;
-use super::schedule::{Schedule, wall_ms};
+use super::schedule::Schedule;
 use super::status::{Health, Status, Totals, Watched};
-use crate::model::Scrape;
+use crate::model::{Scrape, wall_ms};
 use crate::net::credentials::Credentials;
 use crate::target::Target;
 
@@ -196,9 +196,7 @@ impl Loop {
                     current = watched;
                 }
                 Order::End => {
-                    if let Some(last) = scraper.end(schedule.now_ms(wall_ms())) {
-                        (self.emit)(last);
-                    }
+                    (self.emit)(scraper.end(schedule.now_ms(wall_ms())));
                     return;
                 }
                 Order::Stop => return,

@@ -13,5 +13,5 @@ mod status;
 
 pub use manager::{Emit, Manager, Scrapes};
 pub use run::{Probe, probe};
-pub use schedule::{Schedule, Tick, wall_ms};
+pub use schedule::{Schedule, Tick};
 pub use status::{Health, Status, Totals, Watched};

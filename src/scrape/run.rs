@@ -90,18 +90,20 @@ impl Scraper {
             self.report(is_up, duration, &counts);
         }
         let parsed = self.table.take();
+        // Only now can the table's series be looked at.
         let ended = self.before.take().and_then(|before| self.ended_by_reload(before, at_ms));
         ended.into_iter().chain([self.hand_on(parsed, at_ms, false)]).collect()
     }
 
-    /// The last scrape of a target that goes away: a stale marker for each of its series.
-    pub(super) fn end(mut self, at_ms: i64) -> Option<Arc<Scrape>> {
+    /// The last scrape of a target that goes away: a stale marker for each of its series. Also where it has none, because
+    /// whoever keeps something for a target forgets it by this one.
+    pub(super) fn end(mut self, at_ms: i64) -> Arc<Scrape> {
         let parsed = match self.before.take() {
             // A reload came just before: nothing was scraped since.
             Some(mut before) => before.end(),
             None => self.table.end(),
         };
-        parsed.map(|parsed| self.hand_on(parsed, at_ms, true))
+        self.hand_on(parsed, at_ms, true)
     }
 
     fn report(&mut self, is_up: bool, duration: Duration, counts: &Counts) {
@@ -130,10 +132,10 @@ impl Scraper {
 
     /// Stale markers for the series that the target had before a reload and has no more.
     fn ended_by_reload(&self, before: Table, at_ms: i64) -> Option<Arc<Scrape>> {
-        let mut known: HashSet<u64> = self.table.live_series().map(|series| series.hash()).collect();
+        let mut known: HashSet<u64> = self.table.all_series().map(|series| series.hash()).collect();
         let mut chunk = ChunkBuilder::default();
         let mut points = PointsBuilder::default();
-        for series in before.live_series().filter(|series| known.insert(series.hash())) {
+        for series in before.all_series().filter(|series| known.insert(series.hash())) {
             let family = chunk.family(series.family());
             points.push_float(chunk.push(family, series.name(), series.labels()), STALE_NAN, None);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::exposition::Counts;
 use crate::target::Target;
+use crate::telemetry::Edge;
 
 /// Whether the last scrape succeeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,10 +104,7 @@ impl Watched {
 /// What was said about a target in the log: each edge once.
 #[derive(Debug, Default)]
 pub(super) struct Edges {
-    /// Scrapes that failed since the last one that did not.
-    failures: u64,
-    /// Their causes. A target that fails now so, now so is told of once for each cause, not at each change.
-    told: Vec<&'static str>,
+    failing: Edge,
     has_bad_lines: bool,
     has_duplicates: bool,
 }
@@ -114,9 +112,7 @@ pub(super) struct Edges {
 impl Edges {
     /// A scrape failed. Says so when the cause is new since the target was last up.
     pub(super) fn failed(&mut self, target: &Target, kind: &'static str, error: &str) {
-        self.failures += 1;
-        if !self.told.contains(&kind) {
-            self.told.push(kind);
+        if self.failing.is_news(kind) {
             let (job, url) = (target.job(), &target.origin.url);
             let file = target.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
             tracing::warn!(job, url, file, error, "target is down");
@@ -126,10 +122,8 @@ impl Edges {
     /// A scrape succeeded. Says so when the one before did not, and names lines that were left out.
     pub(super) fn succeeded(&mut self, target: &Target, counts: &Counts) {
         let (job, url) = (target.job(), &target.origin.url);
-        if self.failures > 0 {
-            tracing::info!(job, url, failures = self.failures, "target is up again");
-            self.failures = 0;
-            self.told.clear();
+        if let Some(ended) = self.failing.fine() {
+            tracing::info!(job, url, failures = ended.times, "target is up again");
         }
         let has_bad_lines = counts.bad_lines > 0;
         if has_bad_lines && !self.has_bad_lines {

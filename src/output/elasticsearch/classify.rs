@@ -62,7 +62,9 @@ pub(super) fn classify(credentials: &str, encoded: &Encoded, attempt: Attempt, a
         429 => {
             let judgement = whole(answer, Fate::Retry, "busy", "is busy");
             if is_maybe_too_large(encoded, attempt) {
-                return Judgement { verdict: Verdict::TooLarge, ..judgement };
+                // Busy all the same: it gets its time before the smaller ones come.
+                let retry_after = Some(judgement.retry_after.unwrap_or_default());
+                return Judgement { verdict: Verdict::TooLarge, retry_after, ..judgement };
             }
             judgement
         }
@@ -434,6 +436,8 @@ mod tests {
         };
         assert_eq!(judge(2000, 3), Verdict::All(Fate::Retry));
         assert_eq!(judge(2000, 4), Verdict::TooLarge);
+        let many = classify("", &encoded(&vec![0; 2000]), Attempt { number: 4, is_maybe_resend: false }, &busy);
+        assert!(many.retry_after.is_some(), "it gets its time");
         assert_eq!(judge(2, 4), Verdict::All(Fate::Retry), "small already");
     }
 

@@ -16,13 +16,14 @@ mod encode;
 mod sink;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::checked::FileOutput;
-use crate::pipeline::{Batch, Queue, SenderStatus, Settlement, Slice, Take, reason};
+use crate::model::wall_ms;
+use crate::pipeline::{self, Batch, Queue, SenderStatus, Settlement, Slice, Take, reason};
 use crate::telemetry::Edge;
 use encode::{Encoder, Piece};
 use sink::{Sink, SinkError};
@@ -47,7 +48,7 @@ pub async fn run(
     name: &str,
     queue: Arc<Queue>,
     status: Arc<Mutex<SenderStatus>>,
-    deadline: watch::Receiver<Option<Instant>>,
+    mut deadline: watch::Receiver<Option<Instant>>,
 ) {
     let mut output = Output {
         name,
@@ -58,7 +59,7 @@ pub async fn run(
         worker: Some(Box::new(Worker::new(config))),
     };
     let expired = async {
-        passed(deadline).await;
+        pipeline::past(&mut deadline).await;
         // What the other branch holds is let go next: it counts as dropped by the shutdown.
         queue.ledger().end();
     };
@@ -67,18 +68,6 @@ pub async fn run(
         () = expired => {}
     }
     queue.drop_all(reason::SHUTDOWN);
-}
-
-/// Returns when the shutdown's deadline has passed.
-async fn passed(mut deadline: watch::Receiver<Option<Instant>>) {
-    loop {
-        let at = *deadline.borrow_and_update();
-        match at {
-            Some(at) => return tokio::time::sleep_until(at).await,
-            None if deadline.changed().await.is_err() => return std::future::pending().await,
-            None => {}
-        }
-    }
 }
 
 struct Output<'o> {
@@ -145,13 +134,13 @@ impl Output<'_> {
         if bytes > 0 {
             status.requests += 1;
             status.bytes += bytes;
-            status.delivered_ms = Some(now_ms());
+            status.delivered_ms = Some(wall_ms());
         }
     }
 
     fn failed(&mut self, error: &SinkError) {
         let message = error.to_string();
-        if self.trouble.trouble(&message).is_news() {
+        if self.trouble.is_news(&message) {
             tracing::warn!(
                 output = self.name,
                 error = message,
@@ -162,10 +151,6 @@ impl Output<'_> {
         status.failures += 1;
         status.failing = Some(message);
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 /// What a thread is to do with a batch.

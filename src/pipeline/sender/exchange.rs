@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
@@ -14,7 +14,9 @@ use super::parcel::Parcel;
 use super::{
     Compression, Encoded, Fate, Judgement, Lane, Output, Request, SenderOptions, SenderStatus, Shared, Verdict, Work,
 };
+use crate::model::wall_ms;
 use crate::pipeline::ledger::reason;
+use crate::telemetry::Edge;
 
 /// Sends a parcel once. Returns what is still to be done about it, after the wait that it needs.
 pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, mut parcel: Parcel) -> Vec<Work> {
@@ -54,14 +56,19 @@ async fn settle<O: Output>(
     shared.output.settle(&mut lane.state, &parcel.encoded, &verdict);
     let (kind, message) = problem.unwrap_or(("", String::new()));
     let message = format!("{}: {message}", shared.urls[url]);
-    let rejected = super::parcel::settlement(&parcel.encoded, &verdict).rejected;
-    for (reason, samples) in rejected {
+    let settlement = super::parcel::settlement(&parcel.encoded, &verdict);
+    let is_delivery = settlement.delivered > 0 || !settlement.duplicate.is_empty();
+    for (reason, samples) in settlement.rejected {
         if shared.queue.ledger().is_new_loss(reason) {
             tracing::error!(output = shared.options.name, samples, reason, error = message, "samples rejected");
         }
     }
     if verdict == Verdict::TooLarge {
-        shared.endpoints().succeeded(url);
+        match retry_after {
+            None => shared.endpoints().succeeded(url),
+            // Too large for the receiver as busy as it is now: the halves are more requests, not fewer.
+            Some(_) => wait(shared, &mut parcel, url, kind, &message, retry_after).await,
+        }
         let samples = parcel.encoded.samples();
         let halves = parcel.halve();
         if halves.is_none() && shared.queue.ledger().is_new_loss(reason::TOO_LARGE) {
@@ -70,11 +77,14 @@ async fn settle<O: Output>(
         }
         return halves.map(Vec::from).unwrap_or_default();
     }
+    if is_delivery {
+        shared.health().delivered();
+    }
     let is_whole_retry = verdict == Verdict::All(Fate::Retry);
     match parcel.settle(&verdict) {
         None => {
             shared.endpoints().succeeded(url);
-            shared.health().delivered();
+            shared.health().settled();
             Vec::new()
         }
         Some(mut parcel) => {
@@ -133,19 +143,12 @@ fn compress(encoded: &Encoded) -> Request {
 pub(super) struct Health {
     output: String,
     status: Arc<Mutex<SenderStatus>>,
-    failing: Option<Failing>,
-}
-
-/// A time of failing.
-struct Failing {
-    since: Instant,
-    /// The causes in it. Requests that fail now so, now so are told of once for each cause, not at each change.
-    told: Vec<&'static str>,
+    trouble: Edge,
 }
 
 impl Health {
     pub(super) fn new(output: String, status: Arc<Mutex<SenderStatus>>) -> Self {
-        Self { output, status, failing: None }
+        Self { output, status, trouble: Edge::default() }
     }
 
     fn status(&self) -> std::sync::MutexGuard<'_, SenderStatus> {
@@ -163,27 +166,26 @@ impl Health {
         status.failures += 1;
         status.failing = Some(message.to_owned());
         drop(status);
-        let failing = self.failing.get_or_insert_with(|| Failing { since: Instant::now(), told: Vec::new() });
-        if failing.told.contains(&kind) {
-            return;
+        if self.trouble.is_news(kind) {
+            tracing::warn!(
+                output = self.output,
+                error = message,
+                waiting,
+                "output cannot deliver; samples wait and are sent again"
+            );
         }
-        failing.told.push(kind);
-        tracing::warn!(
-            output = self.output,
-            error = message,
-            waiting,
-            "output cannot deliver; samples wait and are sent again"
-        );
     }
 
-    fn delivered(&mut self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let mut status = self.status();
-        status.delivered_ms = Some(now);
-        status.failing = None;
-        drop(status);
-        if let Some(failing) = self.failing.take() {
-            tracing::info!(output = self.output, after_s = failing.since.elapsed().as_secs(), "output delivers again");
+    /// The receiver has taken something.
+    fn delivered(&self) {
+        self.status().delivered_ms = Some(wall_ms());
+    }
+
+    /// A request is settled, one way or the other.
+    fn settled(&mut self) {
+        self.status().failing = None;
+        if let Some(ended) = self.trouble.fine() {
+            tracing::info!(output = self.output, after_s = ended.lasted.as_secs(), "output delivers again");
         }
     }
 }

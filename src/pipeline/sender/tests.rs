@@ -12,10 +12,14 @@ use crate::pipeline::{Counts, Ledger, Overflow, QueueLimits};
 enum Say {
     Status(u16),
     StatusAfter(u16, &'static str),
+    /// Too busy for a request of this size.
+    BusyForSo(&'static str),
     /// Each line of the body is judged by its position.
     Each(Vec<Fate>),
     Nothing,
     Hang,
+    /// The answer is one that a bug of the output's cannot take.
+    Bug,
 }
 
 struct Lines {
@@ -74,6 +78,12 @@ impl Output for Lines {
         };
         match say {
             Say::Status(status) => Ok(answer(status)),
+            Say::BusyForSo(after) => {
+                let mut answer = answer(429);
+                answer.headers.insert("too-large", HeaderValue::from_static("yes"));
+                answer.headers.insert("retry-after", HeaderValue::from_static(after));
+                Ok(answer)
+            }
             Say::StatusAfter(status, after) => {
                 let mut answer = answer(status);
                 answer.headers.insert("retry-after", HeaderValue::from_static(after));
@@ -91,6 +101,7 @@ impl Output for Lines {
                 Err(Failure { kind: "closed", message: "closed before an answer".into(), is_maybe_received: true })
             }
             Say::Hang => std::future::pending().await,
+            Say::Bug => Ok(answer(299)),
         }
     }
 
@@ -107,7 +118,9 @@ impl Output for Lines {
             }
             200 if attempt.is_maybe_resend => Verdict::All(Fate::Duplicate("resend")),
             200 => Verdict::All(Fate::Delivered),
+            299 => panic!("on purpose"),
             413 => Verdict::TooLarge,
+            429 if answer.headers.contains_key("too-large") => Verdict::TooLarge,
             400 => Verdict::All(Fate::Rejected("bad")),
             _ => Verdict::All(Fate::Retry),
         };
@@ -125,6 +138,7 @@ struct Run {
     queue: Arc<Queue>,
     ledger: Arc<Ledger>,
     deadline: watch::Sender<Option<Instant>>,
+    status: Arc<Mutex<SenderStatus>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -154,8 +168,9 @@ impl Run {
             backoff_max: Duration::from_secs(30),
         };
         let (deadline, watched) = watch::channel(None);
-        let task = tokio::spawn(run(output.clone(), queue.clone(), options, Arc::default(), watched));
-        Self { output, queue, ledger, deadline, task }
+        let status = Arc::<Mutex<SenderStatus>>::default();
+        let task = tokio::spawn(run(output.clone(), queue.clone(), options, status.clone(), watched));
+        Self { output, queue, ledger, deadline, status, task }
     }
 
     /// Closes the queue, gives it `seconds`, and returns the ledger and the bodies that were sent.
@@ -307,4 +322,45 @@ async fn a_full_queue_lets_the_oldest_go() {
     assert!(samples <= 100 && bytes <= 1 << 20);
     let (counts, _) = run.end(0).await;
     assert_eq!(counts.settled.dropped[reason::QUEUE_FULL], 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scrape_that_an_empty_queue_would_not_hold_drives_nobody_out() {
+    let run = Run::start(Ordering::Free, 1, vec![]);
+    run.queue.push(&scrape(&[1.0, 2.0]));
+    run.queue.push(&scrape(&[1.0; 101]));
+    let (counts, seen) = run.end(10).await;
+    assert_eq!(bodies(&seen), ["a 1\nb 2\n"]);
+    assert_eq!((counts.settled.delivered, counts.settled.dropped[reason::QUEUE_FULL]), (2, 101));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_too_busy_for_a_size_gets_its_time_before_the_halves() {
+    let run = Run::start(Ordering::Free, 1, vec![Say::BusyForSo("20")]);
+    run.queue.push(&scrape(&[1.0, 2.0]));
+    let (counts, seen) = run.end(100).await;
+    assert_eq!(bodies(&seen), ["a 1\nb 2\n", "a 1\n", "b 2\n"]);
+    assert!((20_000..21_000).contains(&seen[1].2), "{seen:?}");
+    assert_eq!(counts.settled.delivered, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bug_costs_the_batch_and_not_the_lane() {
+    let run = Run::start(Ordering::PerSeries, 1, vec![Say::Bug]);
+    run.queue.push(&scrape(&[1.0, 2.0]));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    run.queue.push(&scrape(&[3.0]));
+    let (counts, seen) = run.end(10).await;
+    assert_eq!(bodies(&seen), ["a 1\nb 2\n", "a 3\n"]);
+    assert_eq!((counts.settled.delivered, counts.settled.dropped[reason::ABANDONED]), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_all_rejected_is_no_delivery() {
+    let run = Run::start(Ordering::Free, 1, vec![Say::Status(400)]);
+    let status = run.status.clone();
+    run.queue.push(&scrape(&[1.0]));
+    let (counts, _) = run.end(10).await;
+    assert_eq!(counts.settled.rejected["bad"], 1);
+    assert_eq!(status.lock().unwrap().delivered_ms, None);
 }
