@@ -237,7 +237,8 @@ impl Table {
         self.samples.live().map(|series| self.interner.set().get(series))
     }
 
-    /// The same, and the target's own series: what there is, for comparing final labels after a reload.
+    /// The same, and the target's own series: what there is, for comparing final labels after a reload. One that is both
+    /// comes twice.
     pub fn all_series(&self) -> impl Iterator<Item = SeriesRef<'_>> {
         self.live_series().chain(self.reports.iter().map(|report| self.interner.set().get(report.series)))
     }

@@ -132,10 +132,10 @@ impl Scraper {
 
     /// Stale markers for the series that the target had before a reload and has no more.
     fn ended_by_reload(&self, before: Table, at_ms: i64) -> Option<Arc<Scrape>> {
-        let now: HashSet<u64> = self.table.all_series().map(|series| series.hash()).collect();
+        let mut known: HashSet<u64> = self.table.all_series().map(|series| series.hash()).collect();
         let mut chunk = ChunkBuilder::default();
         let mut points = PointsBuilder::default();
-        for series in before.all_series().filter(|series| !now.contains(&series.hash())) {
+        for series in before.all_series().filter(|series| known.insert(series.hash())) {
             let family = chunk.family(series.family());
             points.push_float(chunk.push(family, series.name(), series.labels()), STALE_NAN, None);
         }

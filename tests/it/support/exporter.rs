@@ -1,9 +1,11 @@
 //! A job's endpoint as it should be: mutual TLS, keep-alive, and a body that is made anew for each scrape.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -22,9 +24,15 @@ pub struct Exporter {
 struct State {
     tls: Mutex<Arc<ServerConfig>>,
     body: Mutex<Body>,
-    /// Heads of requests, and the bodies that answered them.
-    served: Mutex<Vec<(String, String)>>,
+    served: Mutex<Vec<Served>>,
     connections: Mutex<JoinSet<()>>,
+    accepted: AtomicUsize,
+}
+
+struct Served {
+    head: String,
+    body: String,
+    client: CertificateDer<'static>,
 }
 
 impl Exporter {
@@ -36,6 +44,7 @@ impl Exporter {
             body: Mutex::new(Box::new(body)),
             served: Mutex::default(),
             connections: Mutex::default(),
+            accepted: AtomicUsize::new(0),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, state.clone()));
@@ -48,12 +57,22 @@ impl Exporter {
 
     /// The bodies that were sent, in order.
     pub fn bodies(&self) -> Vec<String> {
-        self.state.served.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()
+        self.state.served.lock().unwrap().iter().map(|served| served.body.clone()).collect()
     }
 
     /// The heads of the requests, in order.
     pub fn heads(&self) -> Vec<String> {
-        self.state.served.lock().unwrap().iter().map(|(head, _)| head.clone()).collect()
+        self.state.served.lock().unwrap().iter().map(|served| served.head.clone()).collect()
+    }
+
+    /// Connections that were accepted.
+    pub fn connections(&self) -> usize {
+        self.state.accepted.load(Ordering::SeqCst)
+    }
+
+    /// The certificates that clients showed with each request, in order.
+    pub fn clients(&self) -> Vec<CertificateDer<'static>> {
+        self.state.served.lock().unwrap().iter().map(|served| served.client.clone()).collect()
     }
 
     /// Shows another certificate, or asks for others, from now on: those who are connected are cut off.
@@ -67,6 +86,7 @@ impl Exporter {
 async fn accept(listener: TcpListener, state: Arc<State>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
+        state.accepted.fetch_add(1, Ordering::SeqCst);
         let mut connections = state.connections.lock().unwrap();
         connections.spawn(serve(stream, state.clone()));
     }
@@ -75,6 +95,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 async fn serve(stream: TcpStream, state: Arc<State>) {
     let tls = TlsAcceptor::from(state.tls.lock().unwrap().clone());
     let Ok(mut stream) = tls.accept(stream).await else { return };
+    let client = stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
     loop {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -85,7 +106,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
             let mut served = state.served.lock().unwrap();
             let body = (state.body.lock().unwrap())(served.len() as u64 + 1);
             let answer = super::fake_target::ok(&body);
-            served.push((String::from_utf8(head).unwrap(), body));
+            served.push(Served { head: String::from_utf8(head).unwrap(), body, client: client.clone() });
             answer
         };
         if stream.write_all(&answer).await.is_err() || stream.flush().await.is_err() {

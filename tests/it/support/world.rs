@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::certificates::{Ca, write};
+use super::certificates::{Ca, Pair, write};
 use super::samples::{self, Samples, Series};
 use crate::expose::client::ask;
 use crate::expose::strict;
@@ -43,17 +43,19 @@ pub struct World {
     folder: TempDir,
     /// Who signs the certificates of targets and of promferry; its certificate is `ca.crt` in the folder.
     pub ca: Ca,
+    /// promferry's certificate: `scrape.crt` and `scrape.key`.
+    pub scraper: Pair,
 }
 
 impl World {
-    /// With `ca.crt`, and promferry's certificate in `scrape.crt` and `scrape.key`.
     pub fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let ca = Ca::named("metric_scraper_ca");
         ca.write_to(folder.path());
-        ca.client("metric_scraper").write_to(folder.path(), "scrape");
+        let scraper = ca.client("metric_scraper");
+        scraper.write_to(folder.path(), "scrape");
         std::fs::create_dir(folder.path().join("jobs")).unwrap();
-        Self { folder, ca }
+        Self { folder, ca, scraper }
     }
 
     pub fn folder(&self) -> &Path {
