@@ -9,6 +9,7 @@ use crate::config::checked::Config;
 use crate::config::{NamedFile, Problem, quoted};
 use crate::discovery::discover_once;
 use crate::net::credentials::Credentials;
+use crate::net::text::io_words;
 use crate::output;
 use crate::scrape::probe;
 
@@ -43,7 +44,7 @@ fn unreadable(named: &NamedFile) -> Option<Problem> {
     let read = File::open(&named.path).and_then(|mut file| file.read(&mut [0]));
     let error = read.err()?;
     let path = quoted(&named.path.display().to_string());
-    let message = format!("{}: {path} cannot be read: {error}", named.key);
+    let message = format!("{}: {path} cannot be read: {}", named.key, io_words(&error));
     Some(Problem { file: named.file.clone(), at: named.at, message })
 }
 

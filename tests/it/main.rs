@@ -2,6 +2,7 @@
 
 mod admin;
 mod certs_example;
+mod cli;
 mod config;
 mod discovery;
 mod elasticsearch;

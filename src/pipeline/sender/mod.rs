@@ -45,7 +45,7 @@ pub trait Output: Send + Sync + 'static {
     /// What delivery depends on from one request to the next; one a lane. It advances only in [`settle`](Self::settle).
     type State: Default + Send;
 
-    /// What makes encoding cheap and may be forgotten at any time; one a lane.
+    /// What makes encoding cheap and may be forgotten at any time; one a lane of the queue, whoever works on it.
     type Cache: Default + Send;
 
     /// What the receiver needs.
@@ -254,6 +254,7 @@ pub async fn run<O: Output>(
         endpoints: Mutex::new(Endpoints::new(output.urls().len())),
         health: Mutex::new(Health::new(options.name.clone(), status)),
         urls: output.urls(),
+        caches: (0..queue.lanes()).map(|_| Mutex::default()).collect(),
         output,
         options,
         queue: queue.clone(),
@@ -271,8 +272,10 @@ pub async fn run<O: Output>(
     queue.drop_all(reason::SHUTDOWN);
 }
 
-struct Shared<O> {
+struct Shared<O: Output> {
     output: Arc<O>,
+    /// By lane of the queue. Two workers of a lane encode one after the other, so that a target is cached once.
+    caches: Box<[Mutex<O::Cache>]>,
     options: SenderOptions,
     queue: Arc<Queue>,
     urls: Vec<String>,
@@ -280,7 +283,7 @@ struct Shared<O> {
     health: Mutex<Health>,
 }
 
-impl<O> Shared<O> {
+impl<O: Output> Shared<O> {
     fn health(&self) -> std::sync::MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -324,7 +327,7 @@ async fn supervise<O: Output>(shared: Arc<Shared<O>>, number: usize, deadline: w
 }
 
 async fn lane<O: Output>(shared: Arc<Shared<O>>, lane: usize, mut deadline: watch::Receiver<Option<Instant>>) {
-    let mut work = Lane { state: O::State::default(), cache: O::Cache::default(), bytes_a_sample: 0.0 };
+    let mut work = Lane { number: lane, state: O::State::default(), bytes_a_sample: 0.0 };
     loop {
         let take = shared.take(&work);
         let Some(batch) = shared.queue.next(lane, take).await else { return };
@@ -341,8 +344,8 @@ async fn lane<O: Output>(shared: Arc<Shared<O>>, lane: usize, mut deadline: watc
 }
 
 struct Lane<O: Output> {
+    number: usize,
     state: O::State,
-    cache: O::Cache,
     /// Of the last bodies: batches are taken so that they will fit.
     bytes_a_sample: f64,
 }
@@ -383,9 +386,10 @@ async fn drain<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch) 
 
 /// Encodes a batch; one whose body is too large goes back as two.
 fn encode<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch, pending: &mut Vec<Work>) -> Option<Parcel> {
-    let encoded = catch_unwind(AssertUnwindSafe(|| shared.output.encode(&lane.state, &mut lane.cache, &batch)));
+    let mut cache = shared.caches[lane.number].lock().unwrap_or_else(PoisonError::into_inner);
+    let encoded = catch_unwind(AssertUnwindSafe(|| shared.output.encode(&lane.state, &mut cache, &batch)));
     let Ok(encoded) = encoded else {
-        lane.cache = O::Cache::default();
+        *cache = O::Cache::default();
         let samples = batch.samples();
         tracing::error!(
             output = shared.options.name,
@@ -394,6 +398,7 @@ fn encode<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch, pendi
         );
         return None;
     };
+    drop(cache);
     if !encoded.body.is_empty() {
         lane.bytes_a_sample = encoded.body.len() as f64 / batch.samples().max(1) as f64;
     }
