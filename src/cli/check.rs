@@ -52,10 +52,7 @@ fn unreadable(named: &NamedFile) -> Option<Problem> {
 fn connect(config: Config) -> u8 {
     let runtime = match run::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("promferry: cannot start: {error}");
-            return FAILED;
-        }
+        Err(code) => return code,
     };
     let credentials = Credentials::new(Duration::ZERO);
     let set = discover_once(config.scrapes);

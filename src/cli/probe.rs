@@ -50,10 +50,7 @@ pub(super) fn main(arguments: Arguments) -> u8 {
     };
     let runtime = match run::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("promferry: cannot start: {error}");
-            return FAILED;
-        }
+        Err(code) => return code,
     };
     let credentials = Credentials::new(Duration::ZERO);
     let mut code = 0;

@@ -31,8 +31,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn main(arguments: Arguments) -> u8 {
-    let ended = run::runtime().map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(demo(arguments)));
-    match ended {
+    let runtime = match run::runtime() {
+        Ok(runtime) => runtime,
+        Err(code) => return code,
+    };
+    match runtime.block_on(demo(arguments)) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("promferry demo: {error}");
