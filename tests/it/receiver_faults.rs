@@ -123,7 +123,8 @@ async fn a_receiver_that_takes_no_request() {
 
 #[tokio::test]
 async fn a_receiver_that_is_too_busy_for_some_documents() {
-    let some = |at: usize| at.is_multiple_of(3).then_some((429, "es_rejected_execution_exception", "rejected execution"));
+    let some =
+        |at: usize| at.is_multiple_of(3).then_some((429, "es_rejected_execution_exception", "rejected execution"));
     let busy = move |store: &mut Store, request: &Request| {
         Act::Answer(answer(200, "", &store.bulk(request, some).to_string()))
     };
