@@ -1,7 +1,5 @@
 //! `promferry run`: logging, configuration, runtime, stages, signals, drain.
 
-use std::time::Duration;
-
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{FAILED, source};
@@ -20,23 +18,7 @@ pub(super) fn main(arguments: Arguments) -> u8 {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(code) => return code,
-    };
-    let code = runtime.block_on(run(config, &arguments.source));
-    // A blocked file system must not hold the process beyond its deadline.
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    code
-}
-
-/// Two workers: one may encode and compress a body while the other one keeps the scrapes on time. Says on stderr why there is
-/// none.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, u8> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| {
-        eprintln!("promferry: cannot start: {error}");
-        FAILED
-    })
+    super::block_on(run(config, &arguments.source))
 }
 
 async fn run(config: Config, source: &source::Arguments) -> u8 {

@@ -1,8 +1,12 @@
 //! Signals: what ends, ends in time and says what was lost; what is reloaded touches nothing that stays the same.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::expose::client::ask;
 use crate::support::bulk_server::{Act, BulkServer, step};
 use crate::support::exporter::Exporter;
 use crate::support::samples;
@@ -186,6 +190,35 @@ async fn outputs_come_and_go_without_a_sample_lost_or_doubled_and_the_others_go_
         .collect();
     let both = samples::of_bulk(bodies.iter().map(String::as_str));
     samples::assert_same(&both, &written(&world.path("samples.jsonl")));
+}
+
+#[tokio::test]
+async fn an_aggregate_endpoint_that_changes_keeps_its_port_whoever_is_connected() {
+    let world = World::new();
+    let target = exporter(&world).await;
+    let jobs = [job("a", &target, "")];
+    // A port that is free, now and most likely in a moment.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let exposed = |path: &str| format!("  - name: everything\n    expose: {{listen: \"{address}\", path: {path}}}\n");
+    world.configure(&configuration(&jobs, &[LINES, &exposed("/metrics")]));
+    let promferry = world.run().await;
+    until_scraped(&target, 2).await;
+    assert!(promferry.aggregate("everything").await.len() > 3);
+    // Somebody who has asked half of a question.
+    let mut half = TcpStream::connect(address).await.unwrap();
+    half.write_all(b"GET /metrics HTTP/1.1\r\nhost: a").await.unwrap();
+
+    let began = Instant::now();
+    world.configure(&configuration(&jobs, &[LINES, &exposed("/all")]));
+    reload(&promferry).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(ask(address, "GET", "/metrics", &[]).await.status, 404);
+    until_scraped(&target, 2).await;
+    assert_eq!(ask(address, "GET", "/all", &[]).await.status, 200);
+    assert!(promferry.aggregate("everything").await.len() > 3);
+    let ended = promferry.terminate().await;
+    assert_eq!(ended.log.complaints(), [""; 0]);
+    assert_eq!(ended.count("lines", "delivered"), written(&world.path("samples.jsonl")).len() as u64);
 }
 
 #[tokio::test]
