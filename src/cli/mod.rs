@@ -84,17 +84,6 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    /// Two structs of arguments of the same name made every subcommand with a configuration panic.
-    #[test]
-    fn the_command_line_is_sound() {
-        super::Arguments::command().debug_assert();
-    }
-}
-
 /// Runs what has an exit code of its own. Two workers: one may encode and compress a body while the other one keeps the
 /// scrapes on time.
 fn block_on(work: impl Future<Output = u8>) -> u8 {
@@ -109,5 +98,16 @@ fn block_on(work: impl Future<Output = u8>) -> u8 {
             eprintln!("promferry: cannot start: {error}");
             FAILED
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    /// Two structs of arguments of the same name made every subcommand with a configuration panic.
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Arguments::command().debug_assert();
     }
 }
