@@ -19,6 +19,7 @@ use crate::admin;
 use crate::config::checked::{Config, OutputConfig, OutputKind};
 use crate::discovery::{Discovery, Noticing, TargetSet};
 use crate::net::credentials::Credentials;
+use crate::net::host;
 use crate::output::{Running, State};
 use crate::pipeline::{Counts, Fanout, Intake};
 use crate::scrape::{Manager, Scrapes};
@@ -78,7 +79,7 @@ impl App {
             let fanout = fanout.clone();
             Arc::new(move |scrape| fanout.offer(&scrape))
         };
-        let manager = Manager::new(emit, credentials.clone(), &crate::net::host::machine_name());
+        let manager = Manager::new(emit, credentials.clone(), &host::machine_name());
         let scrapes = manager.scrapes();
         let (stop, stopped) = watch::channel(false);
         let managing = tokio::spawn(manage(manager, targets.clone(), outputs.clone(), stopped));
@@ -266,14 +267,17 @@ async fn manage(
 
 /// Whether a target is this listener of ours.
 fn is_at(target: &Target, address: SocketAddr) -> bool {
-    if target.port != address.port() {
-        return false;
-    }
-    let host: Option<IpAddr> = target.host.parse().ok();
-    match host {
-        Some(ip) if address.ip().is_unspecified() => crate::net::host::is_own_address(ip),
-        Some(ip) => ip == address.ip(),
-        None => target.host == "localhost",
+    target.port == address.port() && is_host_of(&target.host, address)
+}
+
+fn is_host_of(name: &str, address: SocketAddr) -> bool {
+    let (ours, is_any) = (address.ip(), address.ip().is_unspecified());
+    match name.parse::<IpAddr>() {
+        Ok(ip) if is_any => host::is_own_address(ip),
+        Ok(ip) => ip.to_canonical() == ours.to_canonical(),
+        Err(_) if name.eq_ignore_ascii_case("localhost") => is_any || ours.is_loopback(),
+        // Other names are not resolved here: only the machine's own is known.
+        Err(_) => is_any && name.eq_ignore_ascii_case(&host::machine_name()),
     }
 }
 
@@ -309,5 +313,29 @@ impl Outputs {
     /// The configuration and state of each.
     pub fn states(&self) -> Vec<(Arc<OutputConfig>, State)> {
         self.lock().iter().map(|running| (running.config.clone(), running.state())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_endpoint_is_known_by_each_of_its_addresses() {
+        let is = |name: &str, address: &str| is_host_of(name, address.parse().unwrap());
+        let machine = host::machine_name();
+        for name in ["127.0.0.1", "::1", "localhost", "LocalHost", machine.as_str()] {
+            assert!(is(name, "0.0.0.0:9699") && is(name, "[::]:9699"), "{name}");
+        }
+        assert!(is("127.0.0.1", "127.0.0.1:9699") && is("localhost", "127.0.0.1:9699"));
+        assert!(is("::ffff:10.0.0.1", "10.0.0.1:9699"));
+        for (name, address) in [
+            ("192.0.2.1", "0.0.0.0:9699"),
+            ("other.example", "0.0.0.0:9699"),
+            ("127.0.0.1", "10.0.0.1:9699"),
+            ("localhost", "10.0.0.1:9699"),
+        ] {
+            assert!(!is(name, address), "{name} {address}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-use super::{FAILED, USAGE, run, source};
+use super::{FAILED, USAGE, source};
 use crate::config::checked::Config;
 use crate::config::{NamedFile, Problem, quoted};
 use crate::discovery::discover_once;
@@ -36,7 +36,7 @@ pub(super) fn main(arguments: Arguments) -> u8 {
     let verdict =
         if code == 0 { "nothing is wrong with them" } else { "well formed, but they name files that cannot be read" };
     println!("scrape_configs: {scrapes}, outputs: {outputs}: {verdict}");
-    if arguments.connect { code.max(connect(config)) } else { code }
+    if arguments.connect { code.max(super::block_on(connect(config))) } else { code }
 }
 
 /// What is wrong with a file that the configuration names.
@@ -49,19 +49,12 @@ fn unreadable(named: &NamedFile) -> Option<Problem> {
 }
 
 /// Tries each target and output; says what failed.
-fn connect(config: Config) -> u8 {
-    let runtime = match run::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("promferry: cannot start: {error}");
-            return FAILED;
-        }
-    };
+async fn connect(config: Config) -> u8 {
     let credentials = Credentials::new(Duration::ZERO);
     let set = discover_once(config.scrapes);
     let mut failed = 0;
     for target in &set.targets {
-        match runtime.block_on(probe(target, &credentials)) {
+        match probe(target, &credentials).await {
             Ok(probe) => println!("{}: {} samples", target.origin.url, probe.counts.samples_scraped),
             Err(error) => {
                 println!("{}: {error}", target.origin.url);
@@ -70,7 +63,7 @@ fn connect(config: Config) -> u8 {
         }
     }
     for output in &config.outputs {
-        match runtime.block_on(output::try_once(output, &credentials)) {
+        match output::try_once(output, &credentials).await {
             Ok(()) => println!("output {}: ready", output.name),
             Err(error) => {
                 println!("output {}: {error}", output.name);

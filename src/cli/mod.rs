@@ -12,6 +12,7 @@ mod source;
 mod targets;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -81,6 +82,23 @@ pub fn main() -> ExitCode {
         Command::Completions(arguments) => completions::main(arguments),
     };
     ExitCode::from(code)
+}
+
+/// Runs what has an exit code of its own. Two workers: one may encode and compress a body while the other one keeps the
+/// scrapes on time.
+fn block_on(work: impl Future<Output = u8>) -> u8 {
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // A blocked file system must not hold the process beyond its deadline.
+            runtime.shutdown_timeout(Duration::from_millis(100));
+            code
+        }
+        Err(error) => {
+            eprintln!("promferry: cannot start: {error}");
+            FAILED
+        }
+    }
 }
 
 #[cfg(test)]

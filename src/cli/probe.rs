@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FAILED, USAGE, run, source};
+use super::{FAILED, USAGE, source};
 use crate::config::{self, Source, YAML_VARIABLE};
 use crate::discovery::discover_once;
 use crate::net::connect::TlsInfo;
@@ -48,18 +48,15 @@ pub(super) fn main(arguments: Arguments) -> u8 {
         Ok(targets) => targets,
         Err(code) => return code,
     };
-    let runtime = match run::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("promferry: cannot start: {error}");
-            return FAILED;
-        }
-    };
+    super::block_on(probe_all(targets))
+}
+
+async fn probe_all(targets: Vec<Arc<Target>>) -> u8 {
     let credentials = Credentials::new(Duration::ZERO);
     let mut code = 0;
     for target in targets {
         println!("{}", target.origin.url);
-        match runtime.block_on(probe(&target, &credentials)) {
+        match probe(&target, &credentials).await {
             Ok(probe) => print(&probe),
             Err(error) => {
                 println!("  failed       {error}");

@@ -1,7 +1,5 @@
 //! `promferry run`: logging, configuration, runtime, stages, signals, drain.
 
-use std::time::Duration;
-
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{FAILED, source};
@@ -20,23 +18,7 @@ pub(super) fn main(arguments: Arguments) -> u8 {
         Ok(config) => config,
         Err(code) => return code,
     };
-    match runtime() {
-        Ok(runtime) => {
-            let code = runtime.block_on(run(config, &arguments.source));
-            // A blocked file system must not hold the process beyond its deadline.
-            runtime.shutdown_timeout(Duration::from_millis(100));
-            code
-        }
-        Err(error) => {
-            eprintln!("promferry: cannot start: {error}");
-            FAILED
-        }
-    }
-}
-
-/// Two workers: one may encode and compress a body while the other one keeps the scrapes on time.
-pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+    super::block_on(run(config, &arguments.source))
 }
 
 async fn run(config: Config, source: &source::Arguments) -> u8 {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::Labels;
-use crate::net::credentials::Secret;
+use crate::net::authorization::Authorization;
+use crate::net::credentials::{Credentials, Secret};
 use crate::net::tls::{ServerTls, TlsSettings};
 use crate::net::{Scheme, Url};
 use crate::relabel::Rules;
@@ -159,6 +160,21 @@ pub enum Auth {
         /// The credentials, or the file that holds them.
         credentials: Secret,
     },
+}
+
+impl Auth {
+    /// The same, its secrets from the store that re-reads their files.
+    pub fn handle(&self, store: &Credentials) -> Authorization {
+        match self {
+            Self::None => Authorization::None,
+            Self::Basic { username, password } => {
+                Authorization::Basic { username: username.clone(), password: store.secret(password) }
+            }
+            Self::Header { scheme, credentials } => {
+                Authorization::Header { scheme: scheme.clone(), credentials: store.secret(credentials) }
+            }
+        }
+    }
 }
 
 /// What a line that cannot be read does to its scrape.

@@ -81,7 +81,12 @@ pub static GLOBAL: Section = Section {
             "Samples of a scrape after relabelling; beyond it the scrape fails. 0 is no limit.",
         )
         .default("0"),
-        key("label_limit", Type::Count, "Labels of a sample; beyond it the scrape fails. 0 is no limit.").default("0"),
+        key(
+            "label_limit",
+            Type::Count,
+            "Labels of a sample; beyond it the scrape fails. 0 is no limit but 512, beyond which a line is a bad line.",
+        )
+        .default("0"),
         key(
             "label_name_length_limit",
             Type::Count,

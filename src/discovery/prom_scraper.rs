@@ -402,7 +402,7 @@ mod tests {
     #[test]
     fn headers_and_labels_cannot_do_harm() {
         let refused = |text: &str| parse_text(text).expect_err(text);
-        for name in ["Host", "content-length", "Transfer-Encoding", "CONNECTION"] {
+        for name in ["Host", "content-length", "Transfer-Encoding", "CONNECTION", "te", "Trailer"] {
             assert_eq!(
                 refused(&format!("port: 1\nheaders:\n  {name}: s3cret")),
                 format!("f.yml:3:3: headers: \"{name}\" cannot be set; it belongs to the request itself")

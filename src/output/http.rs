@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{AUTHORIZATION, DATE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-use crate::config::checked::{Auth, HttpOutput};
+use crate::config::checked::HttpOutput;
 use crate::net::Url;
-use crate::net::credentials::{Credentials, SecretHandle};
+use crate::net::authorization::Authorization;
+use crate::net::credentials::{CredentialError, Credentials, SecretHandle};
 use crate::net::error::Stage;
 use crate::net::http::HttpClient;
 use crate::net::text::escaped;
@@ -31,30 +30,14 @@ pub struct Receivers {
     has_certificate: bool,
 }
 
-#[derive(Debug)]
-enum Authorization {
-    None,
-    Basic { username: String, password: SecretHandle },
-    Header { scheme: String, credentials: SecretHandle },
-}
-
 impl Receivers {
     /// Connects to nothing and reads no file yet.
     pub fn new(settings: &HttpOutput, credentials: &Credentials) -> Self {
-        let authorization = match &settings.auth {
-            Auth::None => Authorization::None,
-            Auth::Basic { username, password } => {
-                Authorization::Basic { username: username.clone(), password: credentials.secret(password) }
-            }
-            Auth::Header { scheme, credentials: secret } => {
-                Authorization::Header { scheme: scheme.clone(), credentials: credentials.secret(secret) }
-            }
-        };
         let headers = settings.headers.iter().map(|(name, secret)| (name.clone(), credentials.secret(secret)));
         Self {
             urls: settings.urls.clone(),
             client: HttpClient::new(settings.timeout, credentials.client(&settings.tls), ANSWER_BYTES_MAX),
-            authorization,
+            authorization: settings.auth.handle(credentials),
             headers: headers.collect(),
             has_certificate: settings.tls.cert_file.is_some(),
         }
@@ -98,19 +81,14 @@ impl Receivers {
     }
 
     fn sign(&self, headers: &mut HeaderMap) -> Result<(), Failure> {
-        let read =
-            |secret: &SecretHandle| secret.current().map_err(|error| before_sending("credentials", error.to_string()));
+        let unread = |error: CredentialError| before_sending("credentials", error.to_string());
         for (name, secret) in &self.headers {
-            insert(headers, name, &read(secret)?)?;
+            insert(headers, name, &secret.current().map_err(unread)?)?;
         }
-        let value = match &self.authorization {
-            Authorization::None => return Ok(()),
-            Authorization::Basic { username, password } => {
-                format!("Basic {}", BASE64.encode(format!("{username}:{}", read(password)?)))
-            }
-            Authorization::Header { scheme, credentials } => format!("{scheme} {}", read(credentials)?),
-        };
-        insert(headers, AUTHORIZATION.as_str(), &value)
+        match self.authorization.value().map_err(unread)? {
+            Some(value) => insert(headers, AUTHORIZATION.as_str(), &value),
+            None => Ok(()),
+        }
     }
 }
 

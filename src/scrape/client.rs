@@ -11,8 +11,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
@@ -20,7 +18,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::redirect::{self, REDIRECTS_MAX};
-use crate::config::checked::Auth;
+use crate::net::authorization::Authorization;
 use crate::net::body::{Received, read_body};
 use crate::net::connect::{Deadline, Endpoint, PeerInfo};
 use crate::net::connection::HttpConnection;
@@ -135,25 +133,10 @@ pub struct Client {
     connection: Option<HttpConnection>,
 }
 
-enum Authorization {
-    None,
-    Basic { username: String, password: SecretHandle },
-    Header { scheme: String, credentials: SecretHandle },
-}
-
 impl Client {
     /// Not connected yet; reads no file yet.
     pub fn new(target: Arc<Target>, credentials: &Credentials) -> Self {
         let config = &target.config;
-        let auth = match &config.auth {
-            Auth::None => Authorization::None,
-            Auth::Basic { username, password } => {
-                Authorization::Basic { username: username.clone(), password: credentials.secret(password) }
-            }
-            Auth::Header { scheme, credentials: secret } => {
-                Authorization::Header { scheme: scheme.clone(), credentials: credentials.secret(secret) }
-            }
-        };
         let foreign =
             TlsSettings { cert_file: None, key_file: None, server_name: None, pin_sha256: None, ..target.tls.clone() };
         Self {
@@ -164,7 +147,7 @@ impl Client {
                 .iter()
                 .map(|(name, secret)| (name.clone(), credentials.secret(secret)))
                 .collect(),
-            auth,
+            auth: config.auth.handle(credentials),
             connection: None,
             target,
         }
@@ -307,17 +290,8 @@ impl Client {
     /// What only the target itself may see.
     fn add_own(&self, url: &Url, headers: &mut HeaderMap) -> Result<(), ScrapeError> {
         let read = |secret: &SecretHandle| secret.current().map_err(|error| unusable(url, error));
-        match &self.auth {
-            Authorization::None => {}
-            Authorization::Basic { username, password } => {
-                let pair = format!("{username}:{}", read(password)?);
-                let value = format!("Basic {}", BASE64.encode(pair));
-                insert(headers, AUTHORIZATION.as_str(), value.as_bytes())?;
-            }
-            Authorization::Header { scheme, credentials } => {
-                let value = format!("{scheme} {}", read(credentials)?);
-                insert(headers, AUTHORIZATION.as_str(), value.as_bytes())?;
-            }
+        if let Some(value) = self.auth.value().map_err(|error| unusable(url, error))? {
+            insert(headers, AUTHORIZATION.as_str(), value.as_bytes())?;
         }
         for (name, secret) in &self.headers {
             insert(headers, name, read(secret)?.as_bytes())?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode, header};
 
-use super::{FAILED, run, source};
+use super::{FAILED, source};
 use crate::app::{Account, App};
 use crate::config::{self, Source};
 use crate::exposition::write::CONTENT_TYPE_TEXT;
@@ -31,14 +31,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn main(arguments: Arguments) -> u8 {
-    let ended = run::runtime().map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(demo(arguments)));
-    match ended {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("promferry demo: {error}");
-            FAILED
+    super::block_on(async {
+        match demo(arguments).await {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("promferry demo: {error}");
+                FAILED
+            }
         }
-    }
+    })
 }
 
 async fn demo(arguments: Arguments) -> Result<(), String> {
