@@ -13,7 +13,7 @@ use crate::support::bulk_server::{Act, BulkServer, Request, Step, Store, answer,
 use crate::support::world::{Ended, World, until};
 
 /// Requests that go wrong; all is well after them.
-const FAULTS: usize = 3;
+const FAULTS: usize = 2;
 
 /// What one case came to.
 struct Outcome {
@@ -68,7 +68,7 @@ async fn run(faults: usize, fault: impl Fn(&mut Store, &Request) -> Act + Clone 
         (requests() >= before + faults + 2).then_some(())
     })
     .await;
-    bench.until_healthy_was_scraped(2).await;
+    bench.until_healthy_was_scraped(1).await;
     let (ended, lines, search) = bench.finish().await;
     assert_eq!(ended.count("search", "offered"), lines.len() as u64);
     let stored = search.store().samples();
