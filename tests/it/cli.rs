@@ -34,7 +34,7 @@ async fn exporter(world: &World, name: &str) -> Exporter {
 const GOOD: &str = r#"
 scrape_configs:
   - job_name: platform
-    scrape_interval: 200ms
+    scrape_interval: 5s
     scheme: https
     tls_config: {ca_file: ca.crt, cert_file: scrape.crt, key_file: scrape.key}
     prom_scraper_sd_configs:
@@ -107,7 +107,7 @@ async fn targets_lists_what_is_found_and_what_is_not_used() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert_eq!(
         out,
-        "https://127.0.0.1:9100/metrics every 200ms\n  labels {instance=\"127.0.0.1:9100\",job=\"platform\",origin=\"gorouter\",\
+        "https://127.0.0.1:9100/metrics every 5s\n  labels {instance=\"127.0.0.1:9100\",job=\"platform\",origin=\"gorouter\",\
          source_id=\"gorouter\"}\n  announced by FOLDER/jobs/gorouter/config/prom_scraper_config.yml\n\
          FOLDER/jobs/cc/config/prom_scraper_config.yml announces nothing: the file is empty\n\
          1 targets are scraped, 0 are not\n"
@@ -216,12 +216,12 @@ async fn the_configuration_may_come_from_the_environment() {
     let world = World::new();
     let exporter = exporter(&world, "127.0.0.1").await;
     world.deploy("gorouter", "1", &format!("port: {}\n", exporter.port()));
-    let yaml = GOOD.replace("FOLDER", &world.folder().display().to_string()).replace("200ms", "${EVERY:-200ms}");
+    let yaml = GOOD.replace("FOLDER", &world.folder().display().to_string()).replace("5s", "${EVERY:-5s}");
     let mut by_text = command(&["run"]);
-    by_text.env("PROMFERRY_CONFIG_YAML", &yaml).env("EVERY", "100ms").current_dir(world.folder());
+    by_text.env("PROMFERRY_CONFIG_YAML", &yaml).env("EVERY", "500ms").current_dir(world.folder());
     let promferry = Process::start(by_text).await;
     promferry.until_up(&["gorouter"]).await;
-    assert_eq!(promferry.targets().await["gorouter"]["scrapeInterval"], "100ms");
+    assert_eq!(promferry.targets().await["gorouter"]["scrapeInterval"], "500ms");
     assert_eq!(promferry.terminate().await.log.complaints(), [""; 0]);
     assert!(!written(&world.path("samples.jsonl")).is_empty());
 

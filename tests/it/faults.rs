@@ -20,25 +20,25 @@ use crate::support::fake_target::{Behaviour, FakeTarget, Step, answer, ok};
 use crate::support::samples;
 use crate::support::world::World;
 
-/// The faulty target's job by default: with the platform's certificates, ten times a second.
-const PLATFORM: &str = "scrape_interval: 100ms
+/// The faulty target's job by default: with the platform's certificates. All of a scrape has 400 ms: enough where nothing hangs, also on
+/// a machine that is busy.
+const PLATFORM: &str = "scrape_interval: 400ms
     scheme: https
     tls_config: {ca_file: ca.crt, cert_file: scrape.crt, key_file: scrape.key}";
-/// The same, for what takes its time.
-const SLOW: &str = "scrape_interval: 500ms
+/// The same, for what sends more than it should.
+const LIMITED: &str = "scrape_interval: 400ms
     scheme: https
     tls_config: {ca_file: ca.crt, cert_file: scrape.crt, key_file: scrape.key}
     body_size_limit: 1MiB";
-const PLAIN: &str = "scrape_interval: 100ms";
+const PLAIN: &str = "scrape_interval: 400ms";
 
-/// The faulty target fails four times beside the healthy one, and the one line about it has this sentence; a sentence that
+/// The faulty target fails three times beside the healthy one, and the one line about it has this sentence; a sentence that
 /// ends in `…` may go on.
 async fn assert_told_once(world: World, job: &str, address: SocketAddr, sentence: &str) {
     let bench = Bench::start(world, job, BulkServer::start(Vec::new()).await, "").await;
     let folder = bench.world.folder().display().to_string();
     bench.announce(address);
-    bench.until_up_was("0", 4).await;
-    bench.until_healthy_was_scraped(2).await;
+    tokio::join!(bench.until_up_was("0", 3), bench.until_healthy_was_scraped(2));
     let served = bench.promferry.aggregate("everything").await;
     let down = served.iter().filter(|(series, value)| series.name == "up" && *value == "0").count();
     assert_eq!(down, 1, "the aggregate endpoint says that it is down");
@@ -101,7 +101,7 @@ async fn a_certificate_for_another_name() {
 async fn no_certificate_for_a_server_that_wants_one() {
     let world = World::new();
     let target = target(&world, well()).await;
-    let job = "scrape_interval: 100ms
+    let job = "scrape_interval: 400ms
     scheme: https
     tls_config: {ca_file: ca.crt}";
     let sentence =
@@ -129,7 +129,7 @@ async fn a_target_that_hangs_in_connect() {
     while let Ok(connected) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
         queued.push(connected.unwrap());
     }
-    let sentence = "TARGET did not accept a connection within 100ms";
+    let sentence = "TARGET did not accept a connection within 400ms";
     assert_told_once(World::new(), PLATFORM, address, sentence).await;
 }
 
@@ -137,7 +137,7 @@ async fn a_target_that_hangs_in_connect() {
 async fn a_target_that_hangs_in_the_handshake() {
     let world = World::new();
     let target = target(&world, Behaviour::Silent).await;
-    let sentence = "TARGET did not finish the TLS handshake within 100ms";
+    let sentence = "TARGET did not finish the TLS handshake within 400ms";
     assert_told_once(world, PLATFORM, target.address, sentence).await;
 }
 
@@ -145,14 +145,14 @@ async fn a_target_that_hangs_in_the_handshake() {
 async fn a_target_that_sends_no_answer() {
     let world = World::new();
     let target = target(&world, Step::ThenHang(Vec::new())).await;
-    assert_told_once(world, PLATFORM, target.address, "TARGET sent no answer within 100ms").await;
+    assert_told_once(world, PLATFORM, target.address, "TARGET sent no answer within 400ms").await;
 }
 
 #[tokio::test]
 async fn a_target_that_hangs_in_the_header() {
     let world = World::new();
     let target = target(&world, Step::ThenHang(b"HTTP/1.1 200 OK\r\ncontent-ty".to_vec())).await;
-    let sentence = "TARGET sent only a part of the answer's header within 100ms";
+    let sentence = "TARGET sent only a part of the answer's header within 400ms";
     assert_told_once(world, PLATFORM, target.address, sentence).await;
 }
 
@@ -161,7 +161,7 @@ async fn a_target_that_hangs_in_the_body() {
     let world = World::new();
     let begun = b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nfine 1\nfin".to_vec();
     let target = target(&world, Step::ThenHang(begun)).await;
-    let sentence = "TARGET did not finish the body within 100ms; 10 bytes of it came";
+    let sentence = "TARGET did not finish the body within 400ms; 10 bytes of it came";
     assert_told_once(world, PLATFORM, target.address, sentence).await;
 }
 
@@ -169,9 +169,8 @@ async fn a_target_that_hangs_in_the_body() {
 async fn a_target_that_trickles() {
     let world = World::new();
     let target = target(&world, Step::Trickle(ok(&"fine 1\n".repeat(1000)))).await;
-    let job = PLATFORM.replace("100ms", "250ms");
-    let sentence = "TARGET did not finish the body within 250ms; …";
-    assert_told_once(world, &job, target.address, sentence).await;
+    let sentence = "TARGET did not finish the body within 400ms; …";
+    assert_told_once(world, PLATFORM, target.address, sentence).await;
 }
 
 #[tokio::test]
@@ -190,7 +189,7 @@ async fn a_target_that_sends_without_an_end() {
     let lines = format!("fine{{padding=\"{}\"}} 1\n", "x".repeat(10_000)).repeat(10);
     let chunk = format!("{:x}\r\n{lines}\r\n", lines.len()).into_bytes();
     let target = target(&world, Step::Endless(head, chunk)).await;
-    assert_told_once(world, SLOW, target.address, "the body of TARGET is larger than 1 MiB").await;
+    assert_told_once(world, LIMITED, target.address, "the body of TARGET is larger than 1 MiB").await;
 }
 
 #[tokio::test]
@@ -198,7 +197,7 @@ async fn a_target_that_sends_one_line_without_an_end() {
     let world = World::new();
     let head = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
     let target = target(&world, Step::Endless(head, vec![b'a'; 7000])).await;
-    let job = SLOW.replace("1MiB", "4MiB");
+    let job = LIMITED.replace("1MiB", "4MiB");
     let sentence = "line 1 is longer than the 1048576 bytes that a line may have";
     assert_told_once(world, &job, target.address, sentence).await;
 }
@@ -208,7 +207,7 @@ async fn a_target_that_sends_new_series_without_an_end() {
     let world = World::new();
     let body: String = (0..200_000).map(|series| format!("series_{series} 1\n")).collect();
     let target = target(&world, Step::Answer(ok(&body))).await;
-    let job = format!("{}\n    sample_limit: 1000", SLOW.replace("1MiB", "4MiB"));
+    let job = format!("{}\n    sample_limit: 1000", LIMITED.replace("1MiB", "4MiB"));
     let sentence = "more than 1000 samples after relabelling (sample_limit)";
     assert_told_once(world, &job, target.address, sentence).await;
 }
@@ -222,7 +221,7 @@ async fn a_target_that_sends_a_bomb() {
     }
     let bomb = answer("200 OK", "content-encoding: gzip\r\n", &gzip.finish().unwrap());
     let target = target(&world, Step::Answer(bomb)).await;
-    assert_told_once(world, SLOW, target.address, "the body of TARGET inflates to more than 1 MiB").await;
+    assert_told_once(world, LIMITED, target.address, "the body of TARGET inflates to more than 1 MiB").await;
 }
 
 #[tokio::test]
@@ -305,7 +304,7 @@ async fn a_target_that_redirects_to_another_host_gets_nothing_of_ours_there() {
     assert_told_once(world, &job, target.address, &sentence).await;
     assert!(target.heads().iter().all(|head| head.contains("authorization: Bearer hidden")));
     let heads = elsewhere.heads();
-    assert!(heads.len() >= 4 && heads.iter().all(|head| !head.contains("hidden")), "{heads:?}");
+    assert!(heads.len() >= 3 && heads.iter().all(|head| !head.contains("hidden")), "{heads:?}");
 }
 
 #[tokio::test]

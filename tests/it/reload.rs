@@ -24,7 +24,7 @@ fn search(name: &str, server: &BulkServer) -> String {
     )
 }
 
-/// A scrape configuration with one target, five times a second. `rules` are its `metric_relabel_configs`.
+/// A scrape configuration with one target. `rules` are its `metric_relabel_configs`.
 fn job(name: &str, target: &Exporter, rules: &str) -> String {
     format!(
         "  - job_name: {name}
@@ -39,7 +39,7 @@ fn job(name: &str, target: &Exporter, rules: &str) -> String {
 fn configuration(jobs: &[String], outputs: &[&str]) -> String {
     let (jobs, outputs) = (jobs.concat(), outputs.concat());
     format!(
-        "global: {{scrape_interval: 200ms, shutdown_timeout: 1s}}\nscrape_configs:\n{jobs}outputs:\n{outputs}{ADMIN}"
+        "global: {{scrape_interval: 400ms, shutdown_timeout: 1s}}\nscrape_configs:\n{jobs}outputs:\n{outputs}{ADMIN}"
     )
 }
 
@@ -131,7 +131,7 @@ async fn a_broken_configuration_changes_nothing_and_is_explained_once() {
     promferry.until_up(&[""]).await;
     let before = promferry.outputs().await["lines"]["ledger"]["offered"].as_u64();
 
-    world.configure(&good.replace("scrape_interval: 200ms", "scrape_interval: 200"));
+    world.configure(&good.replace("scrape_interval: 400ms", "scrape_interval: 400"));
     promferry.signal("HUP");
     let refused = "the configuration cannot be used; the one in force stays";
     let line = until("it is refused", async || promferry.log.of(refused).pop()).await;

@@ -11,7 +11,7 @@ use crate::support::certificates::{Ca, Pair, write};
 use crate::support::exporter::Exporter;
 use crate::support::world::{Process, World, until};
 
-/// A target on the platform's authority, and a program that scrapes it five times a second.
+/// A target on the platform's authority, and a program that scrapes it.
 async fn start(world: &World) -> (Exporter, Process) {
     let tls = world.ca.server(&["127.0.0.1"]).server_config(Some(&world.ca));
     let exporter = Exporter::start(tls, |nth| format!("scrape_number {nth}\n")).await;
@@ -19,7 +19,7 @@ async fn start(world: &World) -> (Exporter, Process) {
     world.ca.server(&["promferry", "127.0.0.1"]).write_to(world.folder(), "serve");
     world.configure(
         r#"
-global: {scrape_interval: 200ms}
+global: {scrape_interval: 400ms}
 scrape_configs:
   - job_name: platform
     scheme: https
