@@ -41,11 +41,12 @@ impl Endpoints {
         self.states[at] = State { aside_until: None, failures: 0 };
     }
 
-    /// It did not answer, or said that it cannot now. Returns whether another one is ready.
-    pub(super) fn failed(&mut self, at: usize) -> bool {
+    /// It did not answer, or said that it cannot now, and perhaps for how long. Returns whether another one is ready.
+    pub(super) fn failed(&mut self, at: usize, retry_after: Option<Duration>) -> bool {
         let now = Instant::now();
         let state = &mut self.states[at];
         let aside = ASIDE_FIRST.saturating_mul(1 << state.failures.min(10)).min(ASIDE_MAX);
+        let aside = retry_after.map_or(aside, |asked| asked.max(aside));
         *state = State { aside_until: Some(now + aside), failures: state.failures.saturating_add(1) };
         self.states.iter().any(|state| state.aside_until.is_none_or(|until| until <= now))
     }
@@ -59,9 +60,9 @@ mod tests {
     async fn a_failing_one_is_set_aside_and_comes_back() {
         let mut endpoints = Endpoints::new(2);
         assert_eq!((endpoints.pick(), endpoints.pick()), (0, 1));
-        assert!(endpoints.failed(0), "the other one is ready");
+        assert!(endpoints.failed(0, None), "the other one is ready");
         assert_eq!((endpoints.pick(), endpoints.pick()), (1, 1));
-        assert!(!endpoints.failed(1), "none is ready");
+        assert!(!endpoints.failed(1, None), "none is ready");
         tokio::time::advance(ASIDE_FIRST).await;
         assert_eq!((endpoints.pick(), endpoints.pick()), (0, 1));
     }

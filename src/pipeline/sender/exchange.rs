@@ -106,17 +106,18 @@ async fn wait<O: Output>(
     message: &str,
     retry_after: Option<Duration>,
 ) {
-    let another_is_ready = shared.endpoints().failed(url) && shared.urls.len() > 1;
+    let retry_after = retry_after.map(|asked| asked.min(SenderOptions::RETRY_AFTER_MAX));
+    let another_is_ready = shared.endpoints().failed(url, retry_after) && shared.urls.len() > 1;
     shared.health().failed(kind, message, shared.queue.ledger().snapshot().waiting);
     let options = &shared.options;
     let number = parcel.attempt.number;
     parcel.attempt.number += 1;
-    if another_is_ready && retry_after.is_none() {
+    if another_is_ready {
         return;
     }
     let limit = options.backoff_first.saturating_mul(1 << number.min(16)).min(options.backoff_max);
     let pause = retry_after
-        .map(|asked| asked.min(SenderOptions::RETRY_AFTER_MAX) + crate::random::below(options.backoff_first))
+        .map(|asked| asked + crate::random::below(options.backoff_first))
         .unwrap_or_else(|| crate::random::below(limit));
     // A sample is not sent after its age: no use in waiting longer than that.
     let too_old = parcel.batch.oldest + shared.queue.limits().age;

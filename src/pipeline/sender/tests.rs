@@ -268,6 +268,18 @@ async fn another_receiver_is_asked_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_receiver_that_asks_for_time_is_given_it_while_another_one_is_asked() {
+    let run = Run::start(Ordering::Free, 2, vec![Say::StatusAfter(429, "20")]);
+    for _ in 0..3 {
+        run.queue.push(&scrape(&[1.0]));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    let (counts, seen) = run.end(100).await;
+    assert_eq!(seen.iter().map(|(url, _, _)| *url).collect::<Vec<_>>(), [0, 1, 1, 1]);
+    assert_eq!((seen[0].2, seen[1].2, counts.settled.delivered), (1000, 1000, 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn too_large_is_halved_until_it_fits() {
     let run = Run::start(Ordering::Free, 1, vec![Say::Status(413), Say::Status(413)]);
     run.queue.push(&scrape(&[1.0, 2.0, 3.0, 4.0]));
