@@ -196,6 +196,8 @@ pub struct Limits {
     pub line_bytes: usize,
     /// Samples after relabelling.
     pub samples: usize,
+    /// Bytes that a scrape may add to what is kept of its target; 64 MiB.
+    pub growth_bytes: usize,
     /// Labels of a sample.
     pub labels: usize,
     /// Bytes of a label's name.

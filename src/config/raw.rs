@@ -82,6 +82,12 @@ pub static GLOBAL: Section = Section {
         )
         .default("0"),
         key(
+            "growth_limit",
+            Type::Size,
+            "Memory that one scrape may add to what is kept of its target, taken as 320 bytes and the text for each series or comment that the target never had before; beyond it the scrape fails. 0 is no limit.",
+        )
+        .default("64MiB"),
+        key(
             "label_limit",
             Type::Count,
             "Labels of a sample; beyond it the scrape fails. 0 is no limit but 512, beyond which a line is a bad line.",

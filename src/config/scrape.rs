@@ -36,6 +36,7 @@ pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
         body_bytes: body_limit(fields.size("body_size_limit")),
         line_bytes: LINE_BYTES_MAX,
         samples: fields.count("sample_limit"),
+        growth_bytes: growth_limit(fields.size("growth_limit")),
         labels: fields.count("label_limit"),
         label_name_bytes: fields.count("label_name_length_limit"),
         label_value_bytes: fields.count("label_value_length_limit"),
@@ -66,6 +67,10 @@ fn refuse_timeout_above(fields: &Fields<'_>, timeout: Option<Duration>, interval
 /// In Prometheus 0 is no limit: then nothing is above it.
 fn body_limit(bytes: u64) -> u64 {
     if bytes == 0 { u64::MAX } else { bytes }
+}
+
+fn growth_limit(bytes: u64) -> usize {
+    if bytes == 0 { usize::MAX } else { usize::try_from(bytes).unwrap_or(usize::MAX) }
 }
 
 /// One entry of `scrape_configs`.
@@ -111,6 +116,7 @@ fn limits(fields: &Fields<'_>, inherited: &Limits) -> Limits {
         body_bytes: fields.optional_size("body_size_limit").map_or(inherited.body_bytes, body_limit),
         line_bytes: inherited.line_bytes,
         samples: count("sample_limit", inherited.samples),
+        growth_bytes: fields.optional_size("growth_limit").map_or(inherited.growth_bytes, growth_limit),
         labels: count("label_limit", inherited.labels),
         label_name_bytes: count("label_name_length_limit", inherited.label_name_bytes),
         label_value_bytes: count("label_value_length_limit", inherited.label_value_bytes),

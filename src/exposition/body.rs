@@ -9,6 +9,8 @@ pub struct Settings {
     pub line_length_max: usize,
     /// The most samples after relabelling, 0 for no limit; more fail the scrape.
     pub sample_limit: u64,
+    /// Bytes that one body may add to what is kept of its target, estimated; more fail the scrape.
+    pub growth_max: usize,
     /// Whether timestamps in the body are taken over.
     pub honor_timestamps: bool,
     /// Whether a series with its own timestamps gets a stale marker too.
@@ -17,7 +19,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { line_length_max: 1 << 20, sample_limit: 0, honor_timestamps: true, track_timestamps_staleness: false }
+        Self {
+            line_length_max: 1 << 20,
+            sample_limit: 0,
+            growth_max: usize::MAX,
+            honor_timestamps: true,
+            track_timestamps_staleness: false,
+        }
     }
 }
 
@@ -37,6 +45,16 @@ pub enum Refusal {
     SampleLimit {
         /// The limit.
         limit: u64,
+    },
+    /// Too much of the body was never seen before.
+    #[error(
+        "line {line}: the body has more new series and comments than a scrape may add (growth_limit, {max} bytes of memory)"
+    )]
+    Growth {
+        /// The line, from 1.
+        line: u64,
+        /// The limit, in bytes.
+        max: usize,
     },
     /// The labels of a line break a limit.
     #[error("line {line}: {reason}")]

@@ -40,11 +40,15 @@ impl From<ScrapeError> for Fault {
     }
 }
 
+/// The word for a scrape that brought more than its table may grow by.
+const GROWTH_LIMIT: &str = "growth_limit";
+
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
             Refusal::LineTooLong { .. } => "line_too_long",
             Refusal::SampleLimit { .. } => "sample_limit",
+            Refusal::Growth { .. } => GROWTH_LIMIT,
             Refusal::Labels { .. } => "label_limit",
         };
         Self { kind, error: refusal.to_string() }
@@ -65,12 +69,13 @@ impl Scraper {
         Self { table: table(&target), client, before, edges: self.edges, target, watched }
     }
 
-    /// Scrapes once. The scrapes that it returns are one, or two after a reload that ended series.
+    /// Scrapes once. The scrapes that it returns are one, and others before it where series ended that it does not know.
     pub(super) async fn scrape(&mut self, at_ms: i64) -> Vec<Arc<Scrape>> {
         let began = Instant::now();
         self.table.begin(at_ms);
         let read = read(&self.target, &mut self.client, &mut self.table, began + self.target.timeout).await;
         let duration = began.elapsed();
+        let mut overgrown = None;
         let (is_up, counts) = match read {
             Ok((_, counts)) => {
                 self.table.accept();
@@ -81,6 +86,9 @@ impl Scraper {
             Err(fault) => {
                 let counts = self.table.counts();
                 self.table.fail();
+                if fault.kind == GROWTH_LIMIT {
+                    overgrown = self.start_over(at_ms);
+                }
                 self.edges.failed(&self.target, fault.kind, &fault.error);
                 self.watched.note(at_ms, duration, Err((fault.error, counts)));
                 (false, Counts::default())
@@ -92,7 +100,16 @@ impl Scraper {
         let parsed = self.table.take();
         // Only now can the table's series be looked at.
         let ended = self.before.take().and_then(|before| self.ended_by_reload(before, at_ms));
-        ended.into_iter().chain([self.hand_on(parsed, at_ms, false)]).collect()
+        ended.into_iter().chain(overgrown).chain([self.hand_on(parsed, at_ms, false)]).collect()
+    }
+
+    /// Gives back the memory of a table that a failed scrape has filled. Returns the markers of its series, if it had any.
+    fn start_over(&mut self, at_ms: i64) -> Option<Arc<Scrape>> {
+        let mut filled = std::mem::replace(&mut self.table, table(&self.target));
+        self.table.begin(at_ms);
+        self.table.fail();
+        let markers = filled.take();
+        (!markers.points.is_empty()).then(|| self.hand_on(markers, at_ms, false))
     }
 
     /// The last scrape of a target that goes away: a stale marker for each of its series. Also where it has none, because
@@ -203,6 +220,7 @@ fn table(target: &Arc<Target>) -> Table {
     let settings = Settings {
         line_length_max: config.limits.line_bytes,
         sample_limit: config.limits.samples as u64,
+        growth_max: config.limits.growth_bytes,
         honor_timestamps: config.honor_timestamps,
         track_timestamps_staleness: config.track_timestamps_staleness,
     };

@@ -555,6 +555,17 @@ fn limits_fail_a_scrape_in_words() {
     let mut table = table_with(settings, |_| Admission::Keep);
     table.begin(AT_MS);
     assert_eq!(table.feed(b"a 1\nb 1\nc 1\n"), Err(Refusal::SampleLimit { limit: 2 }));
+    let growth_max = 4 * (320 + "# HELP a b".len());
+    let mut table = table_with(Settings { growth_max, ..Settings::default() }, |_| Admission::Keep);
+    for _ in 0..2 {
+        // What was seen before costs nothing more.
+        table.begin(AT_MS);
+        assert_eq!(table.feed(b"# HELP a b\na 1\nb 1\nc 1\n"), Ok(()));
+        table.accept();
+    }
+    table.begin(AT_MS);
+    let refusal = table.feed(b"d 1\n# HELP e b\n# HELP f b\n# HELP g b\n# HELP h b\n").expect_err("too much");
+    assert_eq!(refusal, Refusal::Growth { line: 5, max: growth_max });
     let mut table = table_with(Settings::default(), |labels| Admission::Refuse(format!("{labels} has too many")));
     table.begin(AT_MS);
     let refusal = table.feed(b"\na 1\n").expect_err("refused");

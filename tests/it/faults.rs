@@ -213,6 +213,24 @@ async fn a_target_that_sends_new_series_without_an_end() {
 }
 
 #[tokio::test]
+async fn a_target_that_sends_more_new_series_than_its_table_may_grow_by() {
+    let world = World::new();
+    let lines: Vec<String> = (0..200_000).map(|series| format!("series_{series} 1\n")).collect();
+    let target = target(&world, Step::Answer(ok(&lines.concat()))).await;
+    let job = format!("{}\n    growth_limit: 4MiB", LIMITED.replace("1MiB", "8MiB"));
+    let mut grown = 0;
+    let last = lines.iter().position(|line| {
+        grown += 320 + line.len() - 1;
+        grown > 4 << 20
+    });
+    let sentence = format!(
+        "line {}: the body has more new series and comments than a scrape may add (growth_limit, 4194304 bytes of memory)",
+        last.unwrap() + 1
+    );
+    assert_told_once(world, &job, target.address, &sentence).await;
+}
+
+#[tokio::test]
 async fn a_target_that_sends_a_bomb() {
     let world = World::new();
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());

@@ -59,6 +59,7 @@ pub static SCRAPE: Section = Section {
             .default("true"),
         key("body_size_limit", Type::Size, "As in `global`.").otherwise("as in `global`"),
         key("sample_limit", Type::Count, "As in `global`.").otherwise("as in `global`"),
+        key("growth_limit", Type::Size, "As in `global`.").otherwise("as in `global`"),
         key("label_limit", Type::Count, "As in `global`.").otherwise("as in `global`"),
         key("label_name_length_limit", Type::Count, "As in `global`.").otherwise("as in `global`"),
         key("label_value_length_limit", Type::Count, "As in `global`.").otherwise("as in `global`"),

@@ -27,6 +27,7 @@ fn config() -> ScrapeConfig {
         limits: Limits {
             body_bytes: 0,
             line_bytes: 0,
+            growth_bytes: 0,
             samples: 0,
             labels: 0,
             label_name_bytes: 0,

@@ -38,6 +38,7 @@ pub fn config() -> ScrapeConfig {
         limits: Limits {
             body_bytes: 64 << 20,
             line_bytes: 1 << 20,
+            growth_bytes: usize::MAX,
             samples: 0,
             labels: 0,
             label_name_bytes: 0,
