@@ -28,7 +28,7 @@ pub(super) struct Scraper {
     edges: Edges,
 }
 
-/// Why a scrape failed: a short stable word, one sentence, and what was read until then.
+/// Why a scrape failed: a short stable word, and one sentence.
 struct Fault {
     kind: &'static str,
     error: String,
@@ -40,15 +40,12 @@ impl From<ScrapeError> for Fault {
     }
 }
 
-/// The word for a scrape that brought more than its table may grow by.
-const GROWTH_LIMIT: &str = "growth_limit";
-
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
             Refusal::LineTooLong { .. } => "line_too_long",
             Refusal::SampleLimit { .. } => "sample_limit",
-            Refusal::Growth { .. } => GROWTH_LIMIT,
+            Refusal::Growth { .. } => "growth_limit",
             Refusal::Labels { .. } => "label_limit",
         };
         Self { kind, error: refusal.to_string() }
@@ -69,13 +66,12 @@ impl Scraper {
         Self { table: table(&target), client, before, edges: self.edges, target, watched }
     }
 
-    /// Scrapes once. The scrapes that it returns are one, and others before it where series ended that it does not know.
+    /// Scrapes once. The scrapes that it returns are one, or two after a reload that ended series.
     pub(super) async fn scrape(&mut self, at_ms: i64) -> Vec<Arc<Scrape>> {
         let began = Instant::now();
         self.table.begin(at_ms);
         let read = read(&self.target, &mut self.client, &mut self.table, began + self.target.timeout).await;
         let duration = began.elapsed();
-        let mut overgrown = None;
         let (is_up, counts) = match read {
             Ok((_, counts)) => {
                 self.table.accept();
@@ -86,9 +82,6 @@ impl Scraper {
             Err(fault) => {
                 let counts = self.table.counts();
                 self.table.fail();
-                if fault.kind == GROWTH_LIMIT {
-                    overgrown = self.start_over(at_ms);
-                }
                 self.edges.failed(&self.target, fault.kind, &fault.error);
                 self.watched.note(at_ms, duration, Err((fault.error, counts)));
                 (false, Counts::default())
@@ -100,16 +93,7 @@ impl Scraper {
         let parsed = self.table.take();
         // Only now can the table's series be looked at.
         let ended = self.before.take().and_then(|before| self.ended_by_reload(before, at_ms));
-        ended.into_iter().chain(overgrown).chain([self.hand_on(parsed, at_ms, false)]).collect()
-    }
-
-    /// Gives back the memory of a table that a failed scrape has filled. Returns the markers of its series, if it had any.
-    fn start_over(&mut self, at_ms: i64) -> Option<Arc<Scrape>> {
-        let mut filled = std::mem::replace(&mut self.table, table(&self.target));
-        self.table.begin(at_ms);
-        self.table.fail();
-        let markers = filled.take();
-        (!markers.points.is_empty()).then(|| self.hand_on(markers, at_ms, false))
+        ended.into_iter().chain([self.hand_on(parsed, at_ms, false)]).collect()
     }
 
     /// The last scrape of a target that goes away: a stale marker for each of its series. Also where it has none, because

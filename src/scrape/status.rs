@@ -114,7 +114,7 @@ impl Edges {
     pub(super) fn failed(&mut self, target: &Target, kind: &'static str, error: &str) {
         if self.failing.is_news(kind) {
             let (job, url) = (target.job(), &target.origin.url);
-            let file = target.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+            let file = target.file.as_ref().map(|file| file.display().to_string());
             tracing::warn!(job, url, file, error, "target is down");
         }
     }
