@@ -96,8 +96,8 @@ fn batches() -> Vec<Batch> {
     let batch = |round| {
         let scrapes = sets.iter().zip(0..).map(|(set, target)| Slice::whole(scrape(target, set, round)));
         let slices: Vec<Slice> = scrapes.collect();
-        let samples = slices.iter().map(|slice| slice.samples).sum();
-        Batch { slices, waiting: ledger.offer(samples), oldest: Instant::now() }
+        let samples = slices.iter().map(|slice| slice.samples()).sum();
+        Batch::new(slices, ledger.offer(samples), Instant::now())
     };
     (0..SCRAPES).map(batch).collect()
 }

@@ -234,6 +234,16 @@ pub enum OutputKind {
     File(FileOutput),
 }
 
+impl OutputKind {
+    /// Whether samples of one series may arrive in any order.
+    pub fn takes_any_order(&self) -> bool {
+        match self {
+            Self::Elasticsearch(_) => true,
+            Self::Expose(_) | Self::File(_) => false,
+        }
+    }
+}
+
 /// How requests are made up. A batch ends at whichever comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -248,7 +258,7 @@ pub struct Batch {
 }
 
 /// What is kept while an output cannot deliver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
     /// Samples; 1,000,000.
     pub max_samples: usize,
@@ -258,6 +268,30 @@ pub struct Queue {
     pub max_age: Duration,
     /// What a full queue does.
     pub on_full: OnFull,
+    /// What goes first when it delivers again.
+    pub order: Order,
+    /// Where what waits is kept beside memory; `None` for memory alone.
+    pub disk: Option<Disk>,
+}
+
+/// What goes first when an output delivers again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// What is scraped now, and what waits behind it.
+    FreshFirst,
+    /// Everything in the order in which it was scraped.
+    OldestFirst,
+}
+
+/// A disk queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// A folder for one output alone.
+    pub path: PathBuf,
+    /// Bytes on disk, at most; 1 GiB.
+    pub max_bytes: u64,
+    /// Whether each batch is on the disk itself before it counts as kept; else the system writes it when it sees fit.
+    pub is_synced: bool,
 }
 
 /// What a full queue does.

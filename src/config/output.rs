@@ -1,8 +1,8 @@
 //! `outputs` and `admin`.
 
 use super::checked::{
-    Admin, Auth, Batch, BulkAction, DocumentShape, Elasticsearch, Expose, FileFormat, FileOutput, HttpOutput, OnFull,
-    OutputConfig, OutputKind, Queue,
+    Admin, Auth, Batch, BulkAction, Disk, DocumentShape, Elasticsearch, Expose, FileFormat, FileOutput, HttpOutput,
+    OnFull, Order, OutputConfig, OutputKind, Queue,
 };
 use super::common::{name_text, rules};
 use super::fields::Fields;
@@ -21,7 +21,8 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
         }
     }
     // Read also where the kind is not known: all problems are told at once.
-    let (batch, queue, write_relabel) = (batch(fields), queue(fields), rules(fields, "write_relabel_configs"));
+    let (batch, queue, write_relabel) =
+        (batch(fields), queue(fields, kind.as_ref()), rules(fields, "write_relabel_configs"));
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
@@ -55,7 +56,7 @@ fn batch(fields: &Fields<'_>) -> Batch {
     }
 }
 
-fn queue(fields: &Fields<'_>) -> Queue {
+fn queue(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Queue {
     let fields = fields.section_or_defaults("queue");
     let on_full = [("drop_oldest", OnFull::DropOldest), ("drop_newest", OnFull::DropNewest)];
     Queue {
@@ -63,7 +64,32 @@ fn queue(fields: &Fields<'_>) -> Queue {
         max_bytes: to_usize(fields.size("max_bytes")),
         max_age: fields.duration("max_age"),
         on_full: fields.choice("on_full", &on_full).unwrap_or_default(),
+        order: order(&fields, kind),
+        disk: disk(&fields, kind),
     }
+}
+
+fn order(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Order {
+    let orders = [("fresh_first", Order::FreshFirst), ("oldest_first", Order::OldestFirst)];
+    let is_free = kind.is_none_or(OutputKind::takes_any_order);
+    let order = fields.choice("order", &orders);
+    if order == Some(Order::FreshFirst) && !is_free {
+        fields
+            .note("order", "fresh_first would mix up the order of samples, which this output must keep; leave it out");
+    }
+    order.unwrap_or(if is_free { Order::FreshFirst } else { Order::OldestFirst })
+}
+
+fn disk(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Option<Disk> {
+    let disk = fields.section("disk")?;
+    if let Some(OutputKind::File(_)) = kind {
+        fields.note("disk", "not used by file, which writes to a disk itself; leave it out");
+    }
+    Some(Disk {
+        path: disk.optional_text("path").map(|path| disk.join(&path)).unwrap_or_default(),
+        max_bytes: disk.size("max_bytes"),
+        is_synced: disk.choice("fsync", &[("batch", true), ("never", false)]).unwrap_or(true),
+    })
 }
 
 fn to_usize(bytes: u64) -> usize {

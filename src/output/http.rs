@@ -14,7 +14,7 @@ use crate::net::credentials::{CredentialError, Credentials, SecretHandle};
 use crate::net::error::Stage;
 use crate::net::http::HttpClient;
 use crate::net::text::escaped;
-use crate::pipeline::{Answer, Failure, Request};
+use crate::pipeline::{Answer, Failure, Next, Request};
 
 /// Bytes of an answer's body, before and after inflating: 800 of them for each of ten thousand refused items. Two requests in
 /// flight whose receiver says more than it should cost 16 MiB, and no more.
@@ -111,6 +111,11 @@ fn before_sending(kind: &'static str, message: String) -> Failure {
 fn below(base: &Url, path_and_query: &str) -> Url {
     let path = base.path_and_query.split('?').next().unwrap_or("").trim_end_matches('/');
     Url { path_and_query: format!("{path}/{}", path_and_query.trim_start_matches('/')), ..base.clone() }
+}
+
+/// When a receiver that cannot take something wants it again.
+pub fn next(headers: &HeaderMap) -> Next {
+    retry_after(headers).map_or(Next::Backoff, Next::After)
 }
 
 /// `Retry-After`: seconds, or a date, which counts from the answer's own `Date` (RFC 9110, 10.2.3). Without that, from now.

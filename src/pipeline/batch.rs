@@ -3,94 +3,97 @@
 //! A scrape that is too large for a request is divided by its label sets' group hash, never by position: samples whose
 //! labels differ only in name (or bucket) always stay together, which time series data streams need, and which keeps
 //! histograms whole.
+//!
+//! Invariant: `waiting` stands for the samples of `slices`, no more and no less, and whatever is settled leaves both.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::ledger::Waiting;
+use super::disk::Record;
+use super::ledger::{Settlement, Waiting};
 use crate::model::{Point, Scrape, SeriesRef};
-
-/// Which part of a scrape: the groups whose hash leaves `index` when divided by `of`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Below `of`.
-    pub index: u32,
-    /// A power of two; 1 is the whole scrape.
-    pub of: u32,
-}
-
-impl Part {
-    /// The whole scrape.
-    pub const WHOLE: Part = Part { index: 0, of: 1 };
-
-    /// A scrape is divided into at most this many parts; label sets that still share one cannot be told apart by it.
-    const OF_MAX: u32 = 1 << 20;
-
-    fn holds(self, group: u64) -> bool {
-        // The low bits choose lanes and table slots elsewhere; these are independent of them.
-        self.of == 1 || (group >> 32) as u32 & (self.of - 1) == self.index
-    }
-
-    fn halves(self) -> Option<[Part; 2]> {
-        let of = self.of * 2;
-        (of <= Self::OF_MAX).then_some([Part { index: self.index, of }, Part { index: self.index + self.of, of }])
-    }
-}
 
 /// A scrape, or a part of one, in a batch.
 #[derive(Clone, Debug)]
 pub struct Slice {
     /// The scrape, shared.
     pub scrape: Arc<Scrape>,
-    /// Which part of it.
-    pub part: Part,
-    /// How many samples that part has.
-    pub samples: u64,
+    /// The positions of its points that are meant, rising; `None` for all.
+    selected: Option<Arc<[u32]>>,
 }
+
+/// Bits of a group's hash that divide it. The low ones choose lanes and table slots elsewhere; these are independent.
+const DIVIDING_BITS: Range<u32> = 32..64;
 
 impl Slice {
     /// All of a scrape.
     pub fn whole(scrape: Arc<Scrape>) -> Self {
-        let samples = scrape.samples() as u64;
-        Self { scrape, part: Part::WHOLE, samples }
+        Self { scrape, selected: None }
     }
 
-    /// The samples of this part, in the scrape's order, each with its series.
+    /// The points of a scrape at these positions, which rise and are below its number of points.
+    pub fn of(scrape: Arc<Scrape>, positions: Vec<u32>) -> Self {
+        let is_whole = positions.len() == scrape.points.len();
+        Self { selected: (!is_whole).then(|| positions.into()), scrape }
+    }
+
+    /// How many samples it has.
+    pub fn samples(&self) -> u64 {
+        self.selected.as_ref().map_or(self.scrape.samples(), |selected| selected.len()) as u64
+    }
+
+    /// The positions of its points in the scrape, rising; `None` for all.
+    pub fn selected(&self) -> Option<&[u32]> {
+        self.selected.as_deref()
+    }
+
+    /// Where the point with this number in the slice is in the scrape; `None` behind the last.
+    pub fn position(&self, number: usize) -> Option<usize> {
+        match &self.selected {
+            None => (number < self.scrape.samples()).then_some(number),
+            Some(selected) => selected.get(number).map(|&at| at as usize),
+        }
+    }
+
+    /// The positions of its points in the scrape, rising.
+    pub fn positions(&self) -> impl Iterator<Item = u32> + Clone {
+        let selected = self.selected();
+        let all = if selected.is_none() { 0..self.scrape.samples() as u32 } else { 0..0 };
+        all.chain(selected.unwrap_or_default().iter().copied())
+    }
+
+    /// The samples, in the scrape's order, each with its series.
     pub fn points(&self) -> impl Iterator<Item = (Point<'_>, SeriesRef<'_>)> {
-        self.scrape
-            .points
-            .iter()
-            .map(|point| (point, self.scrape.series.get(point.series)))
-            .filter(|(_, series)| self.part.holds(series.group()))
-    }
-
-    /// Whether a group of label sets is in this part.
-    pub fn holds(&self, group: u64) -> bool {
-        self.part.holds(group)
+        self.positions().map(|at| {
+            let point = self.scrape.points.get(at as usize);
+            let series = self.scrape.series.get(point.series);
+            (point, series)
+        })
     }
 
     /// Two parts that are each smaller, or `None` where only one label set is left.
     fn divide(&self) -> Option<[Slice; 2]> {
-        let mut part = self.part;
-        loop {
-            let [left, right] =
-                part.halves()?.map(|part| Slice { scrape: self.scrape.clone(), part, samples: 0 }.counted());
-            match (left.samples, right.samples) {
-                (0, _) => part = right.part,
-                (_, 0) => part = left.part,
-                _ => return Some([left, right]),
-            }
-        }
-    }
-
-    fn counted(mut self) -> Self {
-        self.samples = self.points().count() as u64;
-        self
+        let group = |&at: &u32| self.scrape.series.get(self.scrape.points.get(at as usize).series).group();
+        DIVIDING_BITS.into_iter().find_map(|bit| {
+            let (left, right): (Vec<u32>, Vec<u32>) = self.positions().partition(|at| group(at) >> bit & 1 == 0);
+            let is_divided = !left.is_empty() && !right.is_empty();
+            is_divided.then(|| [left, right].map(|positions| Slice::of(self.scrape.clone(), positions)))
+        })
     }
 }
 
-/// What is sent in one request. It is frozen: a resend carries the same samples.
+/// How often a request was tried before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// 0 for the first.
+    pub number: u32,
+    /// An attempt before this one may have been received, though no answer said so.
+    pub is_maybe_resend: bool,
+}
+
+/// What is sent in one request. It is frozen: a resend carries the same samples, less those that are settled.
 #[derive(Debug)]
 pub struct Batch {
     /// Its scrapes, oldest first.
@@ -99,16 +102,54 @@ pub struct Batch {
     pub waiting: Waiting,
     /// When its oldest scrape came into the queue.
     pub oldest: Instant,
+    /// What was tried with it so far.
+    pub attempt: Attempt,
+    /// Where it is on disk, if it is; parts of a batch share it.
+    pub record: Option<Arc<Record>>,
 }
 
 impl Batch {
+    /// A batch that was not tried yet and is not on disk.
+    pub fn new(slices: Vec<Slice>, waiting: Waiting, oldest: Instant) -> Self {
+        Self { slices, waiting, oldest, attempt: Attempt::default(), record: None }
+    }
+
     /// How many samples it has.
     pub fn samples(&self) -> u64 {
-        self.slices.iter().map(|slice| slice.samples).sum()
+        self.slices.iter().map(Slice::samples).sum()
+    }
+
+    /// Says what became of some of its samples: to the ledger, and to the disk.
+    pub fn settle(&mut self, settlement: &Settlement) {
+        self.waiting.settle(settlement);
+        if let Some(record) = &self.record {
+            record.settle(settlement.total());
+        }
+    }
+
+    /// Drops all of it for one reason.
+    pub fn drop_all(mut self, reason: &'static str) {
+        let settlement = Settlement::dropped(reason, self.waiting.samples());
+        self.settle(&settlement);
+    }
+
+    /// Leaves only the points with these numbers, which rise. Points are numbered through the scrapes of all slices: those of the
+    /// second scrape start where the first one's end, whatever is selected of them.
+    ///
+    /// The token is not touched: who calls this has settled or taken out what is left out.
+    pub fn keep(&mut self, numbers: &[u32]) {
+        let (mut rest, mut start) = (numbers, 0);
+        for slice in &mut self.slices {
+            let end = start + slice.scrape.samples() as u32;
+            let (of_slice, behind) = rest.split_at(rest.partition_point(|&number| number < end));
+            *slice = Slice::of(slice.scrape.clone(), of_slice.iter().map(|number| number - start).collect());
+            (rest, start) = (behind, end);
+        }
     }
 
     /// Two batches of about half the size, or the batch itself where it holds one label set of one scrape.
     pub fn split(mut self) -> Result<[Batch; 2], Batch> {
+        self.slices.retain(|slice| slice.samples() > 0);
         let right = if self.slices.len() > 1 {
             self.slices.split_off(self.slices.len() / 2)
         } else {
@@ -116,8 +157,10 @@ impl Batch {
             self.slices = vec![left];
             vec![right]
         };
-        let samples = right.iter().map(|slice| slice.samples).sum();
-        let right = Batch { slices: right, waiting: self.waiting.take(samples), oldest: self.oldest };
+        let samples = right.iter().map(Slice::samples).sum();
+        let waiting = self.waiting.take(samples);
+        let right =
+            Batch { slices: right, waiting, oldest: self.oldest, attempt: self.attempt, record: self.record.clone() };
         Ok([self, right])
     }
 }

@@ -29,6 +29,12 @@ pub mod reason {
     pub const UNSUPPORTED_TYPE: &str = "unsupported_type";
     /// Dropped: the queue was full.
     pub const QUEUE_FULL: &str = "queue_full";
+    /// Dropped: the process reached its `memory_limit`.
+    pub const MEMORY: &str = "memory";
+    /// Dropped: the queue was full, and the disk did not take what waits.
+    pub const DISK_FULL: &str = "disk_full";
+    /// Dropped: what is on disk cannot be read back.
+    pub const CORRUPT: &str = "corrupt";
     /// Dropped: waited longer than `max_age`.
     pub const TOO_OLD: &str = "too_old";
     /// Dropped: still waiting when the shutdown's deadline came.
@@ -81,8 +87,10 @@ pub struct Counts {
     pub restored: u64,
     /// What became of them.
     pub settled: Settlement,
-    /// In the queue or being sent.
+    /// In the queue, on disk, or being sent.
     pub waiting: u64,
+    /// Outside of the equation: delivered by a resend, and the receiver may have had them already and cannot tell.
+    pub maybe_doubled: u64,
 }
 
 impl Counts {
@@ -133,6 +141,19 @@ impl Ledger {
         Waiting { ledger: self.clone(), samples }
     }
 
+    /// Takes in `samples` that were found on disk; they wait until the token is settled.
+    pub fn restore(self: &Arc<Self>, samples: u64) -> Waiting {
+        let mut counts = self.lock();
+        counts.restored += samples;
+        counts.waiting += samples;
+        Waiting { ledger: self.clone(), samples }
+    }
+
+    /// So many delivered samples may be stored twice.
+    pub(super) fn maybe_doubled(&self, samples: u64) {
+        self.lock().maybe_doubled += samples;
+    }
+
     /// All counts at one moment.
     pub fn snapshot(&self) -> Counts {
         self.lock().clone()
@@ -172,6 +193,11 @@ fn explain(reason: &str) -> &'static str {
         reason::QUEUE_FULL => {
             "the queue is full: the output takes less than is scraped; see its errors, or raise queue.max_samples and queue.max_bytes"
         }
+        reason::MEMORY => "the process has reached global.memory_limit; what waits longest goes first",
+        reason::DISK_FULL => {
+            "the queue is full and the disk did not take what waits; see the output's errors, and queue.disk"
+        }
+        reason::CORRUPT => "they were on disk and cannot be read back",
         reason::TOO_OLD => "they waited longer than queue.max_age",
         reason::SHUTDOWN => "they were still waiting when shutdown_timeout had passed",
         reason::ABANDONED => "the program lost track of them; this is a bug",
@@ -208,6 +234,11 @@ impl Waiting {
     pub fn drop_all(mut self, reason: &'static str) {
         let settlement = Settlement::dropped(reason, self.samples);
         self.settle(&settlement);
+    }
+
+    /// They stay where they are, on disk: they wait beyond the end of this process.
+    pub fn leave(mut self) {
+        self.samples = 0;
     }
 
     /// Takes `samples` of them out into a token of their own (all of them, where there are fewer).

@@ -6,16 +6,17 @@
 //! - No output sees another: each has its own queue, sender and ledger.
 
 mod batch;
+pub mod disk;
 mod fanout;
 mod ledger;
 mod queue;
 mod sender;
 
-pub use batch::{Batch, Part, Slice};
+pub use batch::{Attempt, Batch, Slice};
 pub use fanout::{Fanout, Intake, Projection};
 pub use ledger::{Counts, Ledger, Reasons, Settlement, Waiting, reason};
 pub use queue::{Limits as QueueLimits, Overflow, Queue, Take};
 pub use sender::{
-    Answer, Attempt, Compression, Encoded, Failure, Fate, Item, Judgement, Ordering, Output, Request, SenderOptions,
-    SenderStatus, Verdict, past, run as run_sender,
+    Answer, Compression, Confirming, Encoded, Failure, Fate, Item, Judgement, Next, Ordering, Output, Receipt, Request,
+    SenderOptions, SenderStatus, Verdict, past, run as run_sender,
 };

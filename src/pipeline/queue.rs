@@ -124,21 +124,22 @@ impl Queue {
     /// Takes a scrape in, or drops something as the policy says. Never waits.
     pub fn push(&self, scrape: &Arc<Scrape>) {
         let slice = Slice::whole(scrape.clone());
-        let waiting = self.ledger.offer(slice.samples);
-        if slice.samples == 0 {
+        let samples = slice.samples();
+        let waiting = self.ledger.offer(samples);
+        if samples == 0 {
             return;
         }
         let mut state = self.lock();
         let entry_bytes = scrape.own_bytes() + size_of::<Entry>();
         let needed = |state: &State| entry_bytes + state.new_chunk_bytes(&scrape.series);
         let fits = |state: &State| {
-            state.samples + slice.samples <= self.limits.samples && state.bytes + needed(state) <= self.limits.bytes
+            state.samples + samples <= self.limits.samples && state.bytes + needed(state) <= self.limits.bytes
         };
         if state.is_closed {
             return waiting.drop_all(reason::SHUTDOWN);
         }
         let alone = entry_bytes + scrape.series.chunks().iter().map(|chunk| chunk.bytes()).sum::<usize>();
-        if slice.samples > self.limits.samples || alone > self.limits.bytes {
+        if samples > self.limits.samples || alone > self.limits.bytes {
             // An empty queue would not hold it: nobody else has to go for it.
             return waiting.drop_all(reason::QUEUE_FULL);
         }
@@ -222,15 +223,15 @@ impl State {
         for chunk in scrape.series.chunks() {
             *self.chunks.entry(chunk.id()).or_default() += 1;
         }
-        self.samples += entry.slice.samples;
-        self.lanes[lane].samples += entry.slice.samples;
+        self.samples += entry.waiting.samples();
+        self.lanes[lane].samples += entry.waiting.samples();
         self.lanes[lane].entries.push_back(entry);
     }
 
     fn take_front(&mut self, lane: usize) -> Option<Entry> {
         let entry = self.lanes[lane].entries.pop_front()?;
-        self.lanes[lane].samples -= entry.slice.samples;
-        self.samples -= entry.slice.samples;
+        self.lanes[lane].samples -= entry.waiting.samples();
+        self.samples -= entry.waiting.samples();
         let scrape = &entry.slice.scrape;
         self.bytes -= scrape.own_bytes() + size_of::<Entry>();
         for chunk in scrape.series.chunks() {
@@ -266,14 +267,12 @@ impl State {
     fn take_batch(&mut self, lane: usize, samples: u64) -> Option<Batch> {
         let mut batch: Option<Batch> = None;
         while let Some(front) = self.lanes[lane].entries.front() {
-            if batch.as_ref().is_some_and(|batch| batch.waiting.samples() + front.slice.samples > samples) {
+            if batch.as_ref().is_some_and(|batch| batch.waiting.samples() + front.waiting.samples() > samples) {
                 break;
             }
             let Some(entry) = self.take_front(lane) else { break };
             match &mut batch {
-                None => {
-                    batch = Some(Batch { slices: vec![entry.slice], waiting: entry.waiting, oldest: entry.since });
-                }
+                None => batch = Some(Batch::new(vec![entry.slice], entry.waiting, entry.since)),
                 Some(batch) => {
                     batch.slices.push(entry.slice);
                     batch.waiting.join(entry.waiting);

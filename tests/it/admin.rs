@@ -74,7 +74,7 @@ impl Snapshots for Fixed {
             name: HOSTILE.to_owned(),
             kind: "elasticsearch",
             urls: vec!["https://es:9200".to_owned()],
-            counts: Counts { offered: 100, restored: 0, settled, waiting: 15 },
+            counts: Counts { offered: 100, restored: 0, settled, waiting: 15, maybe_doubled: 0 },
             queue: Some(QueueSnapshot { samples: 15, bytes: 4096, limits }),
             status: SenderStatus {
                 failing: Some(format!("https://es:9200 answered {HOSTILE}")),

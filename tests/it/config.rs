@@ -160,10 +160,22 @@ fn what_prometheus_knows_and_we_lack_gets_a_sentence_of_its_own() {
         problems("outputs: [{name: o, splunk_hec: {}}]"),
         ["1:21: splunk_hec: not supported yet; outputs are elasticsearch, expose and file"]
     );
+}
+
+#[test]
+fn a_queue_keeps_what_its_output_can_use() {
+    let with = |output: &str, queue: &str| format!("outputs: [{{name: o, {output}, queue: {{{queue}}}}}]");
+    let (search, file) = ("elasticsearch: {urls: [\"http://es:9200\"]}", "file: {path: a}");
+    load_text(&with(search, "order: oldest_first, disk: {path: d}"), &[]).unwrap();
     assert_eq!(
-        problems("outputs: [{name: o, file: {path: a}, queue: {disk: {}}}]"),
-        ["1:46: disk: not supported yet; what waits is kept in memory"]
+        problems(&with(file, "order: fresh_first")),
+        ["1:53: order: fresh_first would mix up the order of samples, which this output must keep; leave it out"]
     );
+    assert_eq!(
+        problems(&with(file, "disk: {path: d}")),
+        ["1:52: disk: not used by file, which writes to a disk itself; leave it out"]
+    );
+    assert_eq!(problems(&with(search, "disk: {}")), ["1:78: path is missing in disk"]);
 }
 
 #[test]

@@ -172,6 +172,24 @@ pub static QUEUE: Section = Section {
             .default("2h")
             .within("1s", ""),
         key("on_full", Type::Choice(&["drop_oldest", "drop_newest"]), "What a full queue does.").default("drop_oldest"),
+        key("order", Type::Choice(&["fresh_first", "oldest_first"]), "What goes first when it delivers again.")
+            .otherwise("`fresh_first` where the receiver takes samples in any order"),
+        key("disk", Type::Section(&DISK), "What waits is kept on disk too; not for `file`.").otherwise("memory alone"),
     ],
-    foreign: &[("disk", "not supported yet; what waits is kept in memory")],
+    foreign: &[],
+};
+
+/// `outputs[].queue.disk`.
+pub static DISK: Section = Section {
+    name: "disk",
+    about: "What waits is kept on disk too, from the first failure until all of it is delivered, and over a restart.",
+    keys: &[
+        key("path", Type::Path, "A folder for this output alone; it is made where it is missing.").required(),
+        key("max_bytes", Type::Size, "Bytes on disk at most; a full one does what `on_full` says.")
+            .default("1GiB")
+            .within("1MiB", ""),
+        key("fsync", Type::Choice(&["batch", "never"]), "When what is written must have reached the disk itself.")
+            .default("batch"),
+    ],
+    foreign: &[("max_size", "write \"max_bytes\""), ("max_age", "belongs one level up, under \"queue\"")],
 };

@@ -19,8 +19,8 @@ use super::answer::{BulkAnswer, ItemAnswer, read, words};
 use super::encode::OWN_TIME;
 use crate::model::Labels;
 use crate::net::text::excerpt;
-use crate::output::http::retry_after;
-use crate::pipeline::{Answer, Attempt, Encoded, Fate, Judgement, Verdict};
+use crate::output::http::next;
+use crate::pipeline::{Answer, Attempt, Encoded, Fate, Judgement, Next, Verdict};
 
 /// Duplicate: an earlier attempt was received, though no answer said so.
 const RESEND: &str = "resend";
@@ -57,14 +57,14 @@ pub(super) fn classify(credentials: &str, encoded: &Encoded, attempt: Attempt, a
         200..=299 => judge_items(encoded, attempt, answer),
         413 => Judgement {
             verdict: Verdict::TooLarge,
+            next: Next::Now,
             ..whole(answer, Fate::Retry, "too_large", "refuses a request of this size; see its http.max_content_length")
         },
         429 => {
             let judgement = whole(answer, Fate::Retry, "busy", "is busy");
             if is_maybe_too_large(encoded, attempt) {
                 // Busy all the same: it gets its time before the smaller ones come.
-                let retry_after = Some(judgement.retry_after.unwrap_or_default());
-                return Judgement { verdict: Verdict::TooLarge, retry_after, ..judgement };
+                return Judgement { verdict: Verdict::TooLarge, ..judgement };
             }
             judgement
         }
@@ -107,7 +107,7 @@ fn whole(answer: &Answer, fate: Fate, kind: &'static str, does: &str) -> Judgeme
     Judgement {
         verdict: Verdict::All(fate),
         is_maybe_received: false,
-        retry_after: retry_after(&answer.headers),
+        next: next(&answer.headers),
         problem: Some((kind, sentence)),
     }
 }
@@ -128,7 +128,7 @@ fn judge_items(encoded: &Encoded, attempt: Attempt, answer: &Answer) -> Judgemen
         problem: problem(encoded, &items, &fates),
         verdict: Verdict::Each(fates),
         is_maybe_received: false,
-        retry_after: retry_after(&answer.headers),
+        next: next(&answer.headers),
     }
 }
 
@@ -258,6 +258,7 @@ mod tests {
             items: marks.iter().map(item).collect(),
             path_and_query: String::new(),
             headers: HeaderMap::new(),
+            points: Vec::new(),
             skipped: Reasons::new(),
             compression: Compression::None,
             body,
@@ -437,7 +438,7 @@ mod tests {
         assert_eq!(judge(2000, 3), Verdict::All(Fate::Retry));
         assert_eq!(judge(2000, 4), Verdict::TooLarge);
         let many = classify("", &encoded(&vec![0; 2000]), Attempt { number: 4, is_maybe_resend: false }, &busy);
-        assert!(many.retry_after.is_some(), "it gets its time");
+        assert_ne!(many.next, Next::Now, "it gets its time");
         assert_eq!(judge(2, 4), Verdict::All(Fate::Retry), "small already");
     }
 
@@ -458,6 +459,6 @@ mod tests {
     fn retry_after_is_passed_on() {
         let mut busy = answer(429, "");
         busy.headers.insert("retry-after", HeaderValue::from_static("7"));
-        assert_eq!(judge(&[0], FIRST, &busy).retry_after, Some(std::time::Duration::from_secs(7)));
+        assert_eq!(judge(&[0], FIRST, &busy).next, Next::After(std::time::Duration::from_secs(7)));
     }
 }

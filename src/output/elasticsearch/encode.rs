@@ -13,8 +13,8 @@ use super::index::{IndexName, OWN_TIME_REACH_MS, utc};
 use super::plan::{Group, Plan};
 use super::shapes::Shape;
 use crate::config::checked::BulkAction;
-use crate::model::{Point, Points, Value};
-use crate::pipeline::{Batch, Compression, Encoded, Item, Part, Reasons, Slice, reason};
+use crate::model::{Points, Value};
+use crate::pipeline::{Batch, Compression, Encoded, Item, Reasons, Slice, reason};
 
 /// Marks an item whose samples all have timestamps of their own.
 pub(super) const OWN_TIME: u32 = 1;
@@ -93,6 +93,7 @@ impl Encoder {
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))]),
             body: documents.body,
             items: documents.items,
+            points: documents.points,
             skipped: documents.skipped.into_reasons(),
             compression: self.compression,
         }
@@ -118,6 +119,9 @@ struct Documents<'e> {
     encoder: &'e Encoder,
     body: Vec<u8>,
     items: Vec<Item>,
+    points: Vec<u32>,
+    /// The number of the first point of the scrape in hand.
+    start: u32,
     skipped: Skipped,
     /// The line above a document, and the period that its index name is for.
     action: (Option<i64>, Vec<u8>),
@@ -173,6 +177,8 @@ impl<'e> Documents<'e> {
             encoder,
             body: Vec::with_capacity(expected_bytes),
             items: Vec::new(),
+            points: Vec::new(),
+            start: 0,
             skipped: Skipped::default(),
             action: (None, Vec::new()),
             opening: (None, Vec::new()),
@@ -193,20 +199,17 @@ impl<'e> Documents<'e> {
             let listed = std::iter::successors(Some(first), next);
             if !has_own_times {
                 let document = Document { group, time_ms: at_ms, index_ms: at_ms, mark: 0 };
-                self.document(plan, &document, listed.map(|at| points.get(at as usize)));
+                self.document(plan, &document, points, listed);
                 continue;
             }
             scratch.timed.clear();
             scratch.timed.extend(listed.map(|at| (slice.scrape.time_ms(&points.get(at as usize)), at)));
             scratch.timed.sort_by_key(|(time_ms, _)| *time_ms);
             for run in scratch.timed.chunk_by(|(left, _), (right, _)| left == right) {
-                self.document(
-                    plan,
-                    &timed(group, at_ms, run, points),
-                    run.iter().map(|(_, at)| points.get(*at as usize)),
-                );
+                self.document(plan, &timed(group, at_ms, run, points), points, run.iter().map(|(_, at)| *at));
             }
         }
+        self.start += points.len() as u32;
     }
 
     /// Lists the points of each group, in order. Returns whether any has a time of its own.
@@ -216,20 +219,24 @@ impl<'e> Documents<'e> {
         scratch.first.resize(plan.groups(), NONE);
         scratch.next.clear();
         scratch.next.resize(points.len(), NONE);
-        let is_whole = slice.part == Part::WHOLE;
         let mut has_own_times = false;
-        for at in (0..points.len()).rev() {
-            let point = points.get(at);
-            let group = plan.slot(point.series).group;
-            if (is_whole || slice.holds(plan.group(group).part)) && self.skipped.takes(point.value) {
+        let mut look = |at: u32| {
+            let point = points.get(at as usize);
+            let group = plan.slot(point.series).group as usize;
+            if self.skipped.takes(point.value) {
                 has_own_times |= point.own_ms.is_some();
-                scratch.next[at] = std::mem::replace(&mut scratch.first[group as usize], at as u32);
+                scratch.next[at as usize] = std::mem::replace(&mut scratch.first[group], at);
             }
+        };
+        match slice.selected() {
+            None => (0..points.len() as u32).rev().for_each(look),
+            Some(selected) => selected.iter().rev().copied().for_each(&mut look),
         }
         has_own_times
     }
 
-    fn document<'p>(&mut self, plan: &Plan, document: &Document<'_>, points: impl Iterator<Item = Point<'p>>) {
+    /// Writes one document of the points at these positions of `points`.
+    fn document(&mut self, plan: &Plan, document: &Document<'_>, points: &Points, at: impl Iterator<Item = u32>) {
         let shape = &self.encoder.shape;
         self.prepare(document);
         let body = &mut self.body;
@@ -250,12 +257,14 @@ impl<'e> Documents<'e> {
         }
         shape.open_fields(body, plan.measurement(document.group));
         let mut samples = 0;
-        for point in points {
+        for at in at {
+            let point = points.get(at as usize);
             // Nothing else was listed.
             let Value::Float(value) = point.value else { continue };
             body.extend_from_slice(plan.key(plan.slot(point.series)));
             number(body, value);
             body.push(b',');
+            self.points.push(self.start + at);
             samples += 1;
         }
         body.pop();

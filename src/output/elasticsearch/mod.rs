@@ -99,6 +99,10 @@ impl Output for Elasticsearch {
         self.encoder.encode(cache, batch)
     }
 
+    fn is_idempotent(&self) -> bool {
+        self.encoder.action == crate::config::checked::BulkAction::Create
+    }
+
     async fn send(&self, url: usize, request: Request) -> Result<Answer, Failure> {
         self.receivers.send(url, Method::POST, request).await
     }

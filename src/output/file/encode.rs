@@ -58,15 +58,13 @@ impl Encoder {
     pub(super) fn advance<'s>(&mut self, slices: &'s [Slice], skipped: &mut Reasons) -> Option<Line<'s>> {
         while let Some(slice) = slices.get(self.slice) {
             let scrape = &slice.scrape;
-            while self.point < scrape.points.len() {
-                let point = scrape.points.get(self.point);
+            while let Some(at) = slice.position(self.point) {
+                let point = scrape.points.get(at);
                 let series = scrape.series.get(point.series);
-                if slice.holds(series.group()) {
-                    match point.value {
-                        value if value.is_stale() => *skipped.entry(reason::STALE_MARKER).or_default() += 1,
-                        Value::Histogram(_) => *skipped.entry(reason::UNSUPPORTED_TYPE).or_default() += 1,
-                        Value::Float(value) => return Some(Line { series, value, at_ms: scrape.time_ms(&point) }),
-                    }
+                match point.value {
+                    value if value.is_stale() => *skipped.entry(reason::STALE_MARKER).or_default() += 1,
+                    Value::Histogram(_) => *skipped.entry(reason::UNSUPPORTED_TYPE).or_default() += 1,
+                    Value::Float(value) => return Some(Line { series, value, at_ms: scrape.time_ms(&point) }),
                 }
                 self.point += 1;
             }

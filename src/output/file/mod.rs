@@ -113,7 +113,7 @@ impl Output<'_> {
                 Err(error) => {
                     self.failed(&error);
                     if batch.oldest.elapsed() >= self.queue.limits().age {
-                        return batch.waiting.drop_all(reason::TOO_OLD);
+                        return batch.drop_all(reason::TOO_OLD);
                     }
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(RETRY_MAX);
@@ -125,7 +125,7 @@ impl Output<'_> {
 
     fn delivered(&mut self, batch: &mut Batch, written: Written) {
         let Written { piece, bytes } = written;
-        batch.waiting.settle(&Settlement { delivered: piece.samples, skipped: piece.skipped, ..Settlement::default() });
+        batch.settle(&Settlement { delivered: piece.samples, skipped: piece.skipped, ..Settlement::default() });
         if let Some(ended) = self.trouble.fine() {
             tracing::info!(output = self.name, seconds = ended.lasted.as_secs_f64(), "the file can be written again");
         }

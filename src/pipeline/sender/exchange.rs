@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
@@ -12,7 +11,8 @@ use tokio::time::Instant;
 
 use super::parcel::Parcel;
 use super::{
-    Compression, Encoded, Fate, Judgement, Lane, Output, Request, SenderOptions, SenderStatus, Shared, Verdict, Work,
+    Compression, Encoded, Fate, Judgement, Lane, Next, Output, Request, SenderOptions, SenderStatus, Shared, Verdict,
+    Work,
 };
 use crate::model::wall_ms;
 use crate::pipeline::ledger::reason;
@@ -21,7 +21,7 @@ use crate::telemetry::Edge;
 /// Sends a parcel once. Returns what is still to be done about it, after the wait that it needs.
 pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, mut parcel: Parcel) -> Vec<Work> {
     if parcel.batch.oldest + shared.queue.limits().age <= Instant::now() {
-        parcel.batch.waiting.drop_all(reason::TOO_OLD);
+        parcel.batch.drop_all(reason::TOO_OLD);
         return Vec::new();
     }
     let url = shared.endpoints().pick();
@@ -29,13 +29,13 @@ pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, m
     shared.health().sent(request.body.len());
     match shared.output.send(url, request).await {
         Ok(answer) => {
-            let judgement = shared.output.classify(&parcel.encoded, parcel.attempt, &answer);
+            let judgement = shared.output.classify(&parcel.encoded, parcel.batch.attempt, &answer);
             settle(shared, lane, parcel, url, judgement).await
         }
         Err(failure) => {
-            parcel.attempt.is_maybe_resend |= failure.is_maybe_received;
+            parcel.batch.attempt.is_maybe_resend |= failure.is_maybe_received;
             let message = format!("{}: {}", shared.urls[url], failure.message);
-            wait(shared, &mut parcel, url, failure.kind, &message, None).await;
+            wait(shared, &mut parcel, url, failure.kind, &message, Next::Backoff).await;
             vec![Work::Parcel(Box::new(parcel))]
         }
     }
@@ -48,8 +48,8 @@ async fn settle<O: Output>(
     url: usize,
     judgement: Judgement,
 ) -> Vec<Work> {
-    let Judgement { mut verdict, is_maybe_received, retry_after, problem } = judgement;
-    parcel.attempt.is_maybe_resend |= is_maybe_received;
+    let Judgement { mut verdict, is_maybe_received, next, problem } = judgement;
+    parcel.batch.attempt.is_maybe_resend |= is_maybe_received;
     if matches!(&verdict, Verdict::Each(fates) if fates.len() != parcel.encoded.items.len()) {
         verdict = Verdict::All(Fate::Retry);
     }
@@ -57,6 +57,9 @@ async fn settle<O: Output>(
     let (kind, message) = problem.unwrap_or(("", String::new()));
     let message = format!("{}: {message}", shared.urls[url]);
     let settlement = super::parcel::settlement(&parcel.encoded, &verdict);
+    if parcel.batch.attempt.is_maybe_resend && !shared.output.is_idempotent() {
+        shared.queue.ledger().maybe_doubled(settlement.delivered);
+    }
     let is_delivery = settlement.delivered > 0 || !settlement.duplicate.is_empty();
     for (reason, samples) in settlement.rejected {
         if shared.queue.ledger().is_new_loss(reason) {
@@ -64,10 +67,10 @@ async fn settle<O: Output>(
         }
     }
     if verdict == Verdict::TooLarge {
-        match retry_after {
-            None => shared.endpoints().succeeded(url),
+        match next {
+            Next::Now => shared.endpoints().succeeded(url),
             // Too large for the receiver as busy as it is now: the halves are more requests, not fewer.
-            Some(_) => wait(shared, &mut parcel, url, kind, &message, retry_after).await,
+            Next::After(_) | Next::Backoff => wait(shared, &mut parcel, url, kind, &message, next).await,
         }
         let samples = parcel.encoded.samples();
         let halves = parcel.halve();
@@ -91,7 +94,7 @@ async fn settle<O: Output>(
             if !is_whole_retry {
                 shared.endpoints().succeeded(url);
             }
-            wait(shared, &mut parcel, url, kind, &message, retry_after).await;
+            wait(shared, &mut parcel, url, kind, &message, next).await;
             vec![Work::Parcel(Box::new(parcel))]
         }
     }
@@ -104,14 +107,17 @@ async fn wait<O: Output>(
     url: usize,
     kind: &'static str,
     message: &str,
-    retry_after: Option<Duration>,
+    next: Next,
 ) {
-    let retry_after = retry_after.map(|asked| asked.min(SenderOptions::RETRY_AFTER_MAX));
+    let retry_after = match next {
+        Next::After(asked) => Some(asked.min(SenderOptions::RETRY_AFTER_MAX)),
+        Next::Now | Next::Backoff => None,
+    };
     let another_is_ready = shared.endpoints().failed(url, retry_after) && shared.urls.len() > 1;
     shared.health().failed(kind, message, shared.queue.ledger().snapshot().waiting);
     let options = &shared.options;
-    let number = parcel.attempt.number;
-    parcel.attempt.number += 1;
+    let number = parcel.batch.attempt.number;
+    parcel.batch.attempt.number += 1;
     if another_is_ready {
         return;
     }

@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::batch::Batch;
+use super::batch::{Attempt, Batch};
 use super::ledger::{Reasons, reason};
 use super::queue::{Queue, Take};
 use endpoints::Endpoints;
@@ -66,6 +66,20 @@ pub trait Output: Send + Sync + 'static {
     /// Says what an answer means for the items of a request. Pure.
     fn classify(&self, encoded: &Encoded, attempt: Attempt, answer: &Answer) -> Judgement;
 
+    /// Whether confirmations are waited for: such an output answers with [`Verdict::Accepted`].
+    fn confirming(&self) -> Option<Confirming> {
+        None
+    }
+
+    /// Asks the receiver with this index whether what it took is stored, for receipts of one route. One answer for each.
+    fn confirm(&self, _url: usize, receipts: &[Receipt]) -> impl Future<Output = Result<Vec<bool>, Failure>> + Send {
+        std::future::ready(Ok(vec![false; receipts.len()]))
+    }
+
+    /// Whether the receiver knows what it has, so that a resend is stored once. Where not, what a resend delivers is counted as
+    /// maybe stored twice.
+    fn is_idempotent(&self) -> bool;
+
     /// Advances the state by what a request came to.
     fn settle(&self, _state: &mut Self::State, _encoded: &Encoded, _verdict: &Verdict) {}
 }
@@ -90,6 +104,9 @@ pub struct Encoded {
     pub body: Vec<u8>,
     /// What the body is made of, in order. Where there are several, any of them may be left out of a resend.
     pub items: Vec<Item>,
+    /// The points in the items, one item's after another's, numbered as [`Batch::keep`] has it: which samples stand or fall with
+    /// an item.
+    pub points: Vec<u32>,
     /// Samples that this receiver is not sent.
     pub skipped: Reasons,
     /// How the body is compressed.
@@ -148,15 +165,6 @@ pub struct Failure {
     pub is_maybe_received: bool,
 }
 
-/// How often a request was tried before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attempt {
-    /// 0 for the first.
-    pub number: u32,
-    /// An attempt before this one may have been received, though no answer said so.
-    pub is_maybe_resend: bool,
-}
-
 /// What became of one item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -179,6 +187,37 @@ pub enum Verdict {
     Each(Vec<Fate>),
     /// The request must be made smaller.
     TooLarge,
+    /// Taken, and to be confirmed: until then the samples wait. See [`Output::confirm`].
+    Accepted(Receipt),
+}
+
+/// What a receiver gives for a request that it has yet to confirm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The receiver's number for the request.
+    pub number: u64,
+    /// What leads back to the one that took it, such as cookies; receipts with the same route are asked about together.
+    pub route: String,
+}
+
+/// How long confirmations are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirming {
+    /// A request that is not confirmed by then is sent again.
+    pub timeout: Duration,
+    /// Requests of a lane that wait for it at most; then the lane sends nothing more.
+    pub requests_max: usize,
+}
+
+/// When a request is tried again, or the next one is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At once: the receiver is well.
+    Now,
+    /// When the receiver asks for it. After a success, this is how long it wants to be left alone.
+    After(Duration),
+    /// After a random while, longer each time.
+    Backoff,
 }
 
 /// A verdict, and what to say about it.
@@ -188,8 +227,8 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// What is to be retried may have been taken all the same: a proxy gave up on a receiver that went on.
     pub is_maybe_received: bool,
-    /// When to try again, where the receiver said so.
-    pub retry_after: Option<Duration>,
+    /// When to try again what is left.
+    pub next: Next,
     /// What went wrong, as (a short stable word, one sentence); `None` where nothing did.
     pub problem: Option<(&'static str, String)>,
 }
@@ -197,7 +236,7 @@ pub struct Judgement {
 impl Judgement {
     /// All items delivered.
     pub fn delivered() -> Self {
-        Self { verdict: Verdict::All(Fate::Delivered), is_maybe_received: false, retry_after: None, problem: None }
+        Self { verdict: Verdict::All(Fate::Delivered), is_maybe_received: false, next: Next::Now, problem: None }
     }
 }
 
@@ -414,8 +453,8 @@ fn encode<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch, pendi
     }
     let parcel = Parcel::new(encoded, batch);
     if parcel.encoded.items.is_empty() {
-        // All of it is skipped: there is nothing to send.
-        return parcel.settle(&Verdict::All(Fate::Delivered));
+        // All of it was skipped: there is nothing to send.
+        return None;
     }
     Some(parcel)
 }

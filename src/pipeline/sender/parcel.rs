@@ -1,23 +1,27 @@
 //! A request that is on its way: its body, the batch that it was made of, and what of that is settled.
 
-use super::{Attempt, Encoded, Fate, Request, Verdict, Work};
+use super::{Encoded, Fate, Request, Verdict, Work};
 use crate::pipeline::batch::Batch;
 use crate::pipeline::ledger::{Reasons, Settlement, reason};
 
 /// An encoded batch until all of it is settled.
+///
+/// Invariant: the batch holds exactly the samples of the items that are left, so it can be encoded anew at any time.
 pub(super) struct Parcel {
     pub(super) encoded: Encoded,
-    /// Its token holds what is not settled yet, skipped samples included until the first verdict.
     pub(super) batch: Batch,
-    pub(super) attempt: Attempt,
-    /// Nothing of the batch is settled or divided: it can be encoded anew in two halves.
-    is_whole: bool,
     request: Option<Request>,
 }
 
 impl Parcel {
-    pub(super) fn new(encoded: Encoded, batch: Batch) -> Self {
-        Self { encoded, batch, attempt: Attempt::default(), is_whole: true, request: None }
+    /// Settles what the receiver is not sent; the rest is the parcel.
+    pub(super) fn new(mut encoded: Encoded, mut batch: Batch) -> Self {
+        let skipped = std::mem::take(&mut encoded.skipped);
+        if !skipped.is_empty() {
+            batch.settle(&Settlement { skipped, ..Settlement::default() });
+            batch.keep(&sorted(&encoded.points));
+        }
+        Self { encoded, batch, request: None }
     }
 
     /// The request as it goes over the wire; made at the first attempt, and kept for the next.
@@ -30,49 +34,56 @@ impl Parcel {
         let is_retry = |at: usize| match verdict {
             Verdict::All(fate) => *fate == Fate::Retry,
             Verdict::Each(fates) => fates.get(at) == Some(&Fate::Retry),
-            Verdict::TooLarge => true,
+            Verdict::TooLarge | Verdict::Accepted(_) => true,
         };
         let items = self.encoded.items.len();
         let left = (0..items).filter(|&at| is_retry(at)).count();
         if left == items && items > 0 {
             return Some(self);
         }
-        self.batch.waiting.settle(&settlement(&self.encoded, verdict));
+        self.batch.settle(&settlement(&self.encoded, verdict));
         if left == 0 {
             return None;
         }
-        self.encoded = Encoded { skipped: Reasons::new(), ..self.encoded.only(is_retry) };
-        self.batch.slices.clear();
-        (self.is_whole, self.request) = (false, None);
+        self.encoded = self.encoded.only(is_retry);
+        self.batch.keep(&sorted(&self.encoded.points));
+        self.request = None;
         Some(self)
     }
 
     /// Two pieces of work of half the size; or none, when it cannot be made smaller and is rejected.
-    pub(super) fn halve(mut self) -> Option<[Work; 2]> {
-        let items = self.encoded.items.len();
+    pub(super) fn halve(self) -> Option<[Work; 2]> {
+        let Self { encoded, mut batch, .. } = self;
+        let items = encoded.items.len();
         if items > 1 {
-            let right = Encoded { skipped: Reasons::new(), ..self.encoded.only(|at| at >= items / 2) };
-            let left = self.encoded.only(|at| at < items / 2);
-            let waiting = self.batch.waiting.take(right.samples());
-            let rest = Batch { slices: Vec::new(), waiting, oldest: self.batch.oldest };
-            self.batch.slices.clear();
-            let part = |encoded, batch| {
-                let attempt = self.attempt;
-                Work::Parcel(Box::new(Self { encoded, batch, attempt, is_whole: false, request: None }))
+            let (left, right) = (encoded.only(|at| at < items / 2), encoded.only(|at| at >= items / 2));
+            let mut rest = Batch {
+                slices: batch.slices.clone(),
+                waiting: batch.waiting.take(right.samples()),
+                oldest: batch.oldest,
+                attempt: batch.attempt,
+                record: batch.record.clone(),
             };
-            return Some([part(left, self.batch), part(right, rest)]);
+            batch.keep(&sorted(&left.points));
+            rest.keep(&sorted(&right.points));
+            let part = |encoded, batch| Work::Parcel(Box::new(Self { encoded, batch, request: None }));
+            return Some([part(left, batch), part(right, rest)]);
         }
-        if self.is_whole {
-            match self.batch.split() {
-                Ok(halves) => return Some(halves.map(Work::Batch)),
-                Err(batch) => self.batch = batch,
+        match batch.split() {
+            Ok(halves) => Some(halves.map(Work::Batch)),
+            Err(mut batch) => {
+                let rejected = Reasons::from([(reason::TOO_LARGE, encoded.samples())]);
+                batch.settle(&Settlement { rejected, ..Settlement::default() });
+                None
             }
         }
-        let samples = self.encoded.samples();
-        let rejected = Reasons::from([(reason::TOO_LARGE, samples)]);
-        self.batch.waiting.settle(&Settlement { rejected, skipped: self.encoded.skipped, ..Settlement::default() });
-        None
     }
+}
+
+fn sorted(numbers: &[u32]) -> Vec<u32> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    sorted
 }
 
 impl Encoded {
@@ -89,34 +100,37 @@ impl Encoded {
 
     /// The same request with some items only.
     fn only(&self, keep: impl Fn(usize) -> bool) -> Encoded {
-        let mut kept = Encoded { body: Vec::new(), items: Vec::new(), ..self.without_body() };
-        for at in (0..self.items.len()).filter(|&at| keep(at)) {
-            kept.body.extend_from_slice(self.item(at));
-            kept.items.push(super::Item { end: kept.body.len(), ..self.items[at] });
-        }
-        kept
-    }
-
-    fn without_body(&self) -> Encoded {
-        Encoded {
+        let mut kept = Encoded {
             path_and_query: self.path_and_query.clone(),
             headers: self.headers.clone(),
             body: Vec::new(),
             items: Vec::new(),
-            skipped: self.skipped.clone(),
+            points: Vec::new(),
+            skipped: Reasons::new(),
             compression: self.compression,
+        };
+        let mut start = 0;
+        for (at, item) in self.items.iter().enumerate() {
+            let end = start + item.samples as usize;
+            if keep(at) {
+                kept.body.extend_from_slice(self.item(at));
+                kept.items.push(super::Item { end: kept.body.len(), ..*item });
+                kept.points.extend_from_slice(&self.points[start..end]);
+            }
+            start = end;
         }
+        kept
     }
 }
 
-/// What a verdict settles: items that are to be retried are left out, and skipped samples are in it.
+/// What a verdict settles: items that are to be retried are left out.
 pub(super) fn settlement(encoded: &Encoded, verdict: &Verdict) -> Settlement {
-    let mut settled = Settlement { skipped: encoded.skipped.clone(), ..Settlement::default() };
+    let mut settled = Settlement::default();
     for (at, item) in encoded.items.iter().enumerate() {
         let fate = match verdict {
             Verdict::All(fate) => *fate,
             Verdict::Each(fates) => fates.get(at).copied().unwrap_or(Fate::Retry),
-            Verdict::TooLarge => Fate::Retry,
+            Verdict::TooLarge | Verdict::Accepted(_) => Fate::Retry,
         };
         let samples = u64::from(item.samples);
         match fate {
@@ -132,12 +146,14 @@ pub(super) fn settlement(encoded: &Encoded, verdict: &Verdict) -> Settlement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::Ledger;
     use crate::pipeline::sender::{Compression, Item};
+    use crate::pipeline::{Ledger, Slice};
     use http::HeaderMap;
 
+    /// A parcel of these items; behind their points, the batch has some that are skipped.
     fn parcel(ledger: &std::sync::Arc<Ledger>, items: &[(&str, u32)], skipped: u64) -> Parcel {
         let mut body = Vec::new();
+        let sent: u32 = items.iter().map(|(_, samples)| samples).sum();
         let items: Vec<Item> = items
             .iter()
             .map(|(text, samples)| {
@@ -150,12 +166,17 @@ mod tests {
             headers: HeaderMap::new(),
             body,
             items,
+            points: (0..sent).collect(),
             skipped: Reasons::from([(reason::NAN, skipped)]),
             compression: Compression::None,
         };
-        let waiting = ledger.offer(encoded.samples() + skipped);
-        let batch = Batch { slices: Vec::new(), waiting, oldest: tokio::time::Instant::now() };
-        Parcel::new(encoded, batch)
+        let scrape = crate::pipeline::sender::tests::scrape(&vec![1.0; sent as usize + skipped as usize]);
+        let waiting = ledger.offer(scrape.samples() as u64);
+        Parcel::new(encoded, Batch::new(vec![Slice::whole(scrape)], waiting, tokio::time::Instant::now()))
+    }
+
+    fn names(batch: &Batch) -> String {
+        batch.slices.iter().flat_map(|slice| slice.points()).map(|(_, series)| series.name().to_owned()).collect()
     }
 
     #[test]
@@ -165,6 +186,7 @@ mod tests {
         let fates = vec![Fate::Delivered, Fate::Retry, Fate::Rejected("mapping")];
         let left = parcel.settle(&Verdict::Each(fates)).unwrap();
         assert_eq!((left.encoded.body.as_slice(), left.encoded.samples()), (&b"bb"[..], 2));
+        assert_eq!(names(&left.batch), "bc", "the batch has what is left, and nothing else");
         let counts = ledger.snapshot();
         assert_eq!((counts.settled.delivered, counts.waiting, counts.settled.total()), (1, 2, 13));
         assert!(left.settle(&Verdict::All(Fate::Duplicate("resend"))).is_none());
@@ -181,6 +203,7 @@ mod tests {
             panic!("items are divided, not encoded anew")
         };
         assert_eq!((left.encoded.body.as_slice(), right.encoded.body.as_slice()), (&b"a"[..], &b"bc"[..]));
+        assert_eq!((names(&left.batch), names(&right.batch)), ("a".into(), "bcdefg".into()));
         assert!(left.halve().is_none());
         assert!(right.settle(&Verdict::All(Fate::Delivered)).is_none());
         let counts = ledger.snapshot();

@@ -38,6 +38,10 @@ impl Output for Lines {
         self.ordering
     }
 
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     fn urls(&self) -> Vec<String> {
         (0..self.urls).map(|at| format!("test://{at}")).collect()
     }
@@ -52,14 +56,22 @@ impl Output for Lines {
             headers: HeaderMap::new(),
             body: Vec::new(),
             items: Vec::new(),
+            points: Vec::new(),
             skipped: Reasons::new(),
             compression: Compression::None,
         };
-        for (point, series) in batch.slices.iter().flat_map(|slice| slice.points()) {
+        let mut start = 0;
+        let numbered = batch.slices.iter().flat_map(|slice| {
+            let first = start;
+            start += slice.scrape.samples() as u32;
+            slice.positions().map(move |at| first + at).zip(slice.points())
+        });
+        for (number, (point, series)) in numbered {
             match point.value {
                 Value::Float(value) if !value.is_nan() => {
                     encoded.body.extend_from_slice(format!("{} {value}\n", series.name()).as_bytes());
                     encoded.items.push(Item { end: encoded.body.len(), samples: 1, mark: 0 });
+                    encoded.points.push(number);
                 }
                 _ => *encoded.skipped.entry(reason::NAN).or_default() += 1,
             }
@@ -119,7 +131,9 @@ impl Output for Lines {
             200 if attempt.is_maybe_resend => Verdict::All(Fate::Duplicate("resend")),
             200 => Verdict::All(Fate::Delivered),
             299 => panic!("on purpose"),
-            413 => Verdict::TooLarge,
+            413 => {
+                return Judgement { verdict: Verdict::TooLarge, ..Judgement::delivered() };
+            }
             429 if answer.headers.contains_key("too-large") => Verdict::TooLarge,
             400 => Verdict::All(Fate::Rejected("bad")),
             _ => Verdict::All(Fate::Retry),
@@ -127,7 +141,7 @@ impl Output for Lines {
         Judgement {
             verdict,
             is_maybe_received: answer.status == StatusCode::GATEWAY_TIMEOUT,
-            retry_after: after.map(Duration::from_secs),
+            next: after.map_or(Next::Backoff, |after| Next::After(Duration::from_secs(after))),
             problem: Some(("status", "said no".into())),
         }
     }
@@ -185,7 +199,7 @@ impl Run {
 }
 
 /// A scrape of gauges `a`, `b`, … with one label that tells them apart, so that it can be divided.
-fn scrape(values: &[f64]) -> Arc<Scrape> {
+pub(super) fn scrape(values: &[f64]) -> Arc<Scrape> {
     let mut chunk = ChunkBuilder::default();
     let family = chunk.family(Family { name: "f", kind: MetricType::Gauge, ..Family::default() });
     let mut points = PointsBuilder::default();

@@ -50,8 +50,8 @@ fn of(rows: &[Row<'_>], values: &[f64]) -> Arc<Scrape> {
 }
 
 fn batch(slices: Vec<Slice>) -> Batch {
-    let samples = slices.iter().map(|slice| slice.samples).sum();
-    Batch { slices, waiting: Ledger::new("test").offer(samples), oldest: Instant::now() }
+    let samples = slices.iter().map(Slice::samples).sum();
+    Batch::new(slices, Ledger::new("test").offer(samples), Instant::now())
 }
 
 fn whole(scrapes: &[Arc<Scrape>]) -> Batch {
@@ -445,12 +445,12 @@ fn every_sample_of_any_scrape_is_in_one_document_or_skipped() {
             chunks.clear();
         }
         let scrapes: Vec<_> = (0..1 + random.below(3)).map(|_| made_up_scrape(&mut random, &mut chunks)).collect();
-        let of = 1 << random.below(3);
+        let of = 1u64 << random.below(3);
         let parts = |scrape: &Arc<Scrape>| -> Vec<Slice> {
+            let group = |at: &u32| scrape.series.get(scrape.points.get(*at as usize).series).group() >> 32;
             let part = |index| {
-                let mut slice = Slice { scrape: scrape.clone(), part: Part { index, of }, samples: 0 };
-                slice.samples = slice.points().count() as u64;
-                slice
+                let positions = (0..scrape.points.len() as u32).filter(|at| group(at) % of == index);
+                Slice::of(scrape.clone(), positions.collect())
             };
             (0..of).map(part).collect()
         };
@@ -459,6 +459,11 @@ fn every_sample_of_any_scrape_is_in_one_document_or_skipped() {
             let (found, encoded) = documents(&encoder(shape, "m"), cache, &batch);
             let fresh = encoder(shape, "m").encode(&mut Cache::default(), &batch);
             assert_eq!(fresh.body, encoded.body, "what is cached changes nothing (round {round})");
+            let distinct: BTreeSet<_> = encoded.points.iter().collect();
+            assert_eq!(
+                (distinct.len(), encoded.points.len()),
+                (encoded.samples() as usize, encoded.samples() as usize)
+            );
             for (at, (_, document)) in found.iter().enumerate() {
                 // A field that is written twice would be one here.
                 let fields = match shape {
