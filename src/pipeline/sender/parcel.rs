@@ -14,11 +14,12 @@ pub(super) struct Parcel {
 }
 
 impl Parcel {
-    /// Settles what the receiver is not sent; the rest is the parcel.
+    /// Settles what is not sent; the rest is the parcel.
     pub(super) fn new(mut encoded: Encoded, mut batch: Batch) -> Self {
         let skipped = std::mem::take(&mut encoded.skipped);
-        if !skipped.is_empty() {
-            batch.settle(&Settlement { skipped, ..Settlement::default() });
+        let rejected: Reasons = encoded.rejected.drain(..).map(|refused| (refused.reason, refused.samples)).collect();
+        if !skipped.is_empty() || !rejected.is_empty() {
+            batch.settle(&Settlement { skipped, rejected, ..Settlement::default() });
             batch.keep(&sorted(&encoded.points));
         }
         Self { encoded, batch, request: None }
@@ -107,6 +108,7 @@ impl Encoded {
             items: Vec::new(),
             points: Vec::new(),
             skipped: Reasons::new(),
+            rejected: Vec::new(),
             compression: self.compression,
         };
         let mut start = 0;
@@ -168,6 +170,7 @@ mod tests {
             items,
             points: (0..sent).collect(),
             skipped: Reasons::from([(reason::NAN, skipped)]),
+            rejected: Vec::new(),
             compression: Compression::None,
         };
         let scrape = crate::pipeline::sender::tests::scrape(&vec![1.0; sent as usize + skipped as usize]);

@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
 use super::*;
 use crate::model::{
     ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, STALE_NAN, Scrape, SeriesSet, Value,
 };
+use crate::pipeline::{Attempt, Reasons};
 use crate::pipeline::{Counts, Ledger, Overflow, QueueLimits};
 
 /// What the receiver does with one request.
@@ -58,6 +62,7 @@ impl Output for Lines {
             items: Vec::new(),
             points: Vec::new(),
             skipped: Reasons::new(),
+            rejected: Vec::new(),
             compression: Compression::None,
         };
         let mut start = 0;
