@@ -79,7 +79,7 @@ async fn pass_on(mut client: TcpStream, mut server: TcpStream, is_done: Arc<Atom
         tokio::select! {
             read = client.read_buf(&mut sent) => {
                 let Ok(1..) = read else { return };
-                is_bulk |= sent.starts_with(b"POST");
+                is_bulk |= memchr::memmem::find(&sent, b"/_bulk?").is_some();
                 server.write_all(&sent).await.unwrap();
                 sent.clear();
             }

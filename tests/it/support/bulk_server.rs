@@ -51,7 +51,7 @@ pub type Step = Box<dyn FnOnce(&mut Store, &Request) -> Act + Send>;
 pub struct Store {
     /// By what makes a document one point of a time series.
     pub documents: BTreeMap<String, Json>,
-    /// Requests other than `GET /`, in order.
+    /// Bulk requests, in order.
     pub requests: Vec<Request>,
 }
 
@@ -162,8 +162,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     while let Some(request) = read_request(&mut stream).await {
         let act = {
             let mut store = store.lock().expect("no test panics while it holds this");
-            if request.line == "GET /" {
-                Act::Answer(answer(200, "x-elastic-product: Elasticsearch\r\n", r#"{"version":{"number":"9.5.3"}}"#))
+            if !request.line.contains("_bulk?") {
+                Act::Answer(about(&request))
             } else {
                 store.requests.push(request.clone());
                 let step = script.lock().expect("no step panics").pop_front();
@@ -183,6 +183,17 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             Act::Hang => std::future::pending().await,
         }
     }
+}
+
+/// What the real one says when it is looked at: there is no data stream yet, and the template of the docs.
+fn about(request: &Request) -> Vec<u8> {
+    if request.line == "GET /" {
+        return answer(200, "x-elastic-product: Elasticsearch\r\n", r#"{"version":{"number":"9.5.3"}}"#);
+    }
+    if request.line.starts_with("POST /_index_template/_simulate_index/") {
+        return answer(200, "", include_str!("../../../docs/elasticsearch-template.json"));
+    }
+    answer(404, "", r#"{"error":{"type":"index_not_found_exception","reason":"no such index"},"status":404}"#)
 }
 
 /// `None` when the client has gone.
