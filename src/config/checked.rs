@@ -227,7 +227,7 @@ pub struct OutputConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub enum OutputKind {
     /// Elasticsearch's `_bulk`.
-    Elasticsearch(Elasticsearch),
+    Elasticsearch(Box<Elasticsearch>),
     /// The aggregate endpoint.
     Expose(Expose),
     /// A file, or stdout.

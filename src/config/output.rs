@@ -44,7 +44,7 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     }
     fields.at_most_one_of(&KINDS);
     let elasticsearch =
-        fields.section("elasticsearch").map(|f| OutputKind::Elasticsearch(elasticsearch::elasticsearch(&f)));
+        fields.section("elasticsearch").map(|f| OutputKind::Elasticsearch(Box::new(elasticsearch::elasticsearch(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
     elasticsearch.or(expose).or(file)

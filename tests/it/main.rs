@@ -8,6 +8,7 @@ mod discovery;
 mod elasticsearch;
 mod elasticsearch_faults;
 mod elasticsearch_ids;
+mod elasticsearch_looks;
 mod elasticsearch_main_job;
 mod elasticsearch_template;
 mod examples;

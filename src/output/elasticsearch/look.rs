@@ -205,7 +205,7 @@ impl Look<'_> {
         let missing: Vec<&str> =
             of_index.chain(of_cluster).filter(|(_, has)| **has == false).map(|(privilege, _)| *privilege).collect();
         let credentials = self.receivers.credentials();
-        Some(format!("{credentials} lacks privileges for {}: {}", escaped(name), missing.join(", ")))
+        Some(format!("{credentials}: privileges for {} are missing: {}", escaped(name), missing.join(", ")))
     }
 
     /// # Errors

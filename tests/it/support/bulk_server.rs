@@ -27,6 +27,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// The lines above the documents, in order.
+    pub fn actions(&self) -> Vec<Json> {
+        self.body.lines().step_by(2).map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
     /// The documents, in order.
     pub fn documents(&self) -> Vec<Json> {
         self.body.lines().skip(1).step_by(2).map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -46,6 +51,9 @@ pub enum Act {
 /// What happens on one request.
 pub type Step = Box<dyn FnOnce(&mut Store, &Request) -> Act + Send>;
 
+/// What the server says to a request that is no bulk request, if it says anything of its own.
+pub type About = fn(&Request) -> Option<Vec<u8>>;
+
 /// What the server has.
 #[derive(Default)]
 pub struct Store {
@@ -53,6 +61,8 @@ pub struct Store {
     pub documents: BTreeMap<String, Json>,
     /// Bulk requests, in order.
     pub requests: Vec<Request>,
+    /// Answers other requests; where it does not, they are answered as the real one does.
+    pub about: Option<About>,
 }
 
 impl Store {
@@ -70,8 +80,11 @@ impl Store {
         refuse: impl Fn(usize) -> Option<(u16, &'static str, &'static str)>,
     ) -> Json {
         let mut items = Vec::new();
+        let actions = request.actions();
         for (at, document) in request.documents().into_iter().enumerate() {
-            let key = ["@timestamp", "labels", "_metric_names_hash"].map(|key| document[key].to_string()).join(" ");
+            let of_series =
+                ["@timestamp", "labels", "_metric_names_hash"].map(|key| document[key].to_string()).join(" ");
+            let key = actions[at]["create"]["_id"].as_str().map_or(of_series, str::to_owned);
             let refused = refuse(at).or_else(|| {
                 let is_there = self.documents.contains_key(&key);
                 is_there.then_some((409, "version_conflict_engine_exception", "document already exists"))
@@ -163,7 +176,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         let act = {
             let mut store = store.lock().expect("no test panics while it holds this");
             if !request.line.contains("_bulk?") {
-                Act::Answer(about(&request))
+                let said = store.about.and_then(|about| about(&request));
+                Act::Answer(said.unwrap_or_else(|| about(&request)))
             } else {
                 store.requests.push(request.clone());
                 let step = script.lock().expect("no step panics").pop_front();
