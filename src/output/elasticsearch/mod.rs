@@ -81,10 +81,9 @@ impl Elasticsearch {
     async fn look(&self, purpose: Purpose) -> Result<(), String> {
         let look = Look { receivers: &self.receivers, settings: &self.settings, index: &self.encoder.index, purpose };
         let (known, doubts) = look.run().await;
-        // Nothing is unlearnt when a later look finds the receivers away.
-        if known != Known::default() {
-            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
-        }
+        let mut held = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = held.updated(known);
+        drop(held);
         if doubts.is_empty() { Ok(()) } else { Err(doubts.join("; ")) }
     }
 
@@ -178,6 +177,9 @@ mod tests {
         assert_eq!([nothing, index].map(|known| known.is_idempotent(&settings)), [false, false]);
         (settings.has_ids, settings.action) = (true, BulkAction::Index);
         assert_eq!([nothing, index].map(|known| known.is_idempotent(&settings)), [false, false]);
+
+        assert_eq!(stream.updated(nothing), stream, "nothing is unlearnt by a look that finds the receivers away");
+        assert_eq!(stream.updated(index), index);
 
         settings.require_data_stream = true;
         let of = |product| Known { product: Some(product), ..nothing }.dialect(&settings);

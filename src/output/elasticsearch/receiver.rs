@@ -82,10 +82,19 @@ pub(super) struct Known {
     /// Whether documents go to a time series data stream.
     pub is_time_series: Option<bool>,
     /// Whether our dynamic templates are in force.
-    pub has_templates: bool,
+    pub has_templates: Option<bool>,
 }
 
 impl Known {
+    /// What is known by a later look, and by this one what that one could not tell.
+    pub(super) fn updated(self, later: Self) -> Self {
+        Self {
+            product: later.product.or(self.product),
+            is_time_series: later.is_time_series.or(self.is_time_series),
+            has_templates: later.has_templates.or(self.has_templates),
+        }
+    }
+
     /// What may be written. Where nothing is known it is what the receiver takes that the shape was made for: a time
     /// series data stream refuses an id, and any other index takes one.
     pub(super) fn dialect(&self, settings: &Settings) -> Dialect {
@@ -93,7 +102,7 @@ impl Known {
         Dialect {
             ids: settings.has_ids && settings.action == BulkAction::Create && !is_time_series,
             routing: settings.routing.is_some() && !is_time_series,
-            templates: self.has_templates,
+            templates: self.has_templates == Some(true),
             require_data_stream: settings.require_data_stream
                 && self.product.is_none_or(Product::has_require_data_stream),
             failure_store: self.product.is_none_or(Product::has_failure_store),

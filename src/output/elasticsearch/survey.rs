@@ -121,7 +121,7 @@ impl Survey {
         Known {
             product,
             is_time_series: in_force.as_ref().map(|facts| facts.is_time_series).or(is_nothing.then_some(false)),
-            has_templates: in_force.is_some_and(|facts| facts.has_templates),
+            has_templates: in_force.map(|facts| facts.has_templates).or(is_nothing.then_some(false)),
         }
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let survey = survey(None, Some(ours()));
         assert_eq!(doubts(&survey), [""; 0]);
         let known = survey.known(None);
-        assert_eq!((known.is_time_series, known.has_templates), (Some(true), true));
+        assert_eq!((known.is_time_series, known.has_templates), (Some(true), Some(true)));
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
                 "m was made before its index template was as it is now; a rollover makes an index by it: POST /m/_rollover"
             ]
         );
-        assert!(!survey.known(None).has_templates, "the index that is written to decides");
+        assert_eq!(survey.known(None).has_templates, Some(false), "the index that is written to decides");
     }
 
     #[test]
