@@ -1,6 +1,7 @@
 //! A request that is on its way: its body, the batch that it was made of, and what of that is settled.
 
-use super::{Encoded, Fate, Request, Verdict, Work};
+use super::worker::Work;
+use super::{Encoded, Fate, Request, Verdict};
 use crate::pipeline::batch::Batch;
 use crate::pipeline::ledger::{Reasons, Settlement, reason};
 
