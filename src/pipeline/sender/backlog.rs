@@ -12,6 +12,7 @@
 //! - What calls the disk is never cancelled: a batch that went in comes back.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(super) struct Backlog {
     queue: Arc<Queue>,
     disk: Option<Arc<Disk>>,
     state: Mutex<State>,
+    /// Workers whose batch in hand could not be sent.
+    failing: Arc<AtomicUsize>,
     /// Changes with everything that somebody may wait for.
     changed: watch::Sender<()>,
 }
@@ -72,6 +75,7 @@ impl Backlog {
             queue: queue.clone(),
             disk: disk.cloned(),
             state: Mutex::new(State { is_on, ..State::default() }),
+            failing: Arc::default(),
             changed: watch::Sender::new(()),
         }
     }
@@ -151,8 +155,8 @@ impl Backlog {
     fn is_drained(&self, disk: &Disk) -> bool {
         match self.ordering {
             Ordering::PerSeries => disk.is_drained(self.lane),
-            // What is in hand, perhaps waiting for a confirmation, holds nobody up.
-            Ordering::Free => !disk.has_waiting(self.lane),
+            // What waits for a confirmation holds nobody up.
+            Ordering::Free => !disk.has_waiting(self.lane) && self.failing.load(Relaxed) == 0,
         }
     }
 
@@ -244,6 +248,12 @@ impl Backlog {
             self.bump();
         }
         batch
+    }
+
+    /// Notes that a worker cannot send what it has in hand, until the token is let go.
+    pub(super) fn failing(&self) -> Failing {
+        self.failing.fetch_add(1, Relaxed);
+        Failing(self.failing.clone())
     }
 
     /// At the end: a batch goes to the disk, or is dropped and counted.
@@ -364,6 +374,15 @@ impl Backlog {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A worker that cannot send what it has in hand.
+pub(super) struct Failing(Arc<AtomicUsize>);
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 

@@ -193,7 +193,9 @@ async fn wait<O: Output>(
     if another_is_ready {
         return (parcel, false);
     }
-    parcel.batch = shared.backlogs[lane.number].keep(parcel.batch, true).await;
+    let backlog = &shared.backlogs[lane.number];
+    lane.failing.get_or_insert_with(|| backlog.failing());
+    parcel.batch = backlog.keep(parcel.batch, true).await;
     if lane.stop.is_ending() && parcel.batch.record.is_some() {
         return (parcel, true);
     }

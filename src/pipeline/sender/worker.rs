@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::backlog::Failing;
 use super::parcel::Parcel;
 use super::{Output, Shared, Stop, exchange};
 use crate::pipeline::batch::Batch;
@@ -23,6 +24,8 @@ pub(super) struct Lane<O: Output> {
     pub(super) number: usize,
     pub(super) state: O::State,
     pub(super) stop: Stop,
+    /// While the batch in hand could not be sent.
+    pub(super) failing: Option<Failing>,
     /// Of the last bodies: batches are taken so that they will fit.
     bytes_a_sample: f64,
 }
@@ -57,13 +60,14 @@ async fn work<O: Output>(shared: Arc<Shared<O>>, worker: usize, stop: Stop) {
     let number = worker % shared.queue.lanes();
     let is_fresh = worker == 0 && shared.options.is_fresh_first && shared.ordering == Ordering::Free;
     let pick = if is_fresh { Pick::Newest } else { Pick::Oldest };
-    let mut lane = Lane { number, state: O::State::default(), stop, bytes_a_sample: 0.0 };
+    let mut lane = Lane { number, state: O::State::default(), stop, failing: None, bytes_a_sample: 0.0 };
     let backlog = &shared.backlogs[number];
     while let Some(batch) = backlog.next(shared.take(&lane), pick, &lane.stop).await {
         let is_from_disk = batch.record.is_some();
         let began = Instant::now();
         let has_record = is_from_disk || shared.output.confirming().is_some();
         let is_stopped = drain(&shared, &mut lane, batch).await;
+        let has_record = lane.failing.take().is_some() || has_record;
         if has_record {
             backlog.maintain().await;
         }
