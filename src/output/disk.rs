@@ -1,6 +1,5 @@
 //! Opens an output's disk queue.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +37,7 @@ pub(super) async fn open(
             .await
             .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         match opened {
-            Ok(disk) => {
-                tell_found(name, &config.path, &disk);
-                return Some(disk);
-            }
+            Ok(disk) => return Some(disk),
             Err(DiskError::Taken { .. }) if began.elapsed() < PREDECESSOR_TIME_MAX && deadline.borrow().is_none() => {
                 tokio::time::sleep(LOOK_AGAIN_AFTER).await;
             }
@@ -55,13 +51,5 @@ pub(super) async fn open(
                 return None;
             }
         }
-    }
-}
-
-fn tell_found(name: &str, path: &Path, disk: &Disk) {
-    let found = disk.state();
-    if found.samples > 0 {
-        let (folder, samples, batches) = (path.display().to_string(), found.samples, found.records);
-        tracing::info!(output = name, folder, samples, batches, "what waited on disk is sent now");
     }
 }
