@@ -116,14 +116,19 @@ impl fmt::Display for Used {
     }
 }
 
-/// What a process uses that has no account: pages of the executable and the C library, threads, the runtime.
-const BASE_BYTES: u64 = 10 << 20;
+// Measured on x86-64 Linux with glibc, an Elasticsearch output, and targets over mutual TLS, scraped at 1 and 2 s: the estimate
+// was 100 % of the resident memory with 10 targets of 1000 series (18.6 MiB), and 88 % with 200 (85.7 MiB). The default of 80 %
+// of the control group's limit leaves room for that.
+
+/// What a process uses that has no account: 10 MiB of pages of the executable and the C library, 2 MiB of threads and runtime,
+/// and 4 MiB that the allocator keeps of the bodies of requests.
+const BASE_BYTES: u64 = 16 << 20;
 
 /// A target's connection: TLS, buffers, its task.
-const TARGET_BYTES: u64 = 40 << 10;
+const TARGET_BYTES: u64 = 64 << 10;
 
 /// What the allocator needs beside the bytes that are asked of it, in eighths of them.
-const ALLOCATOR_EIGHTHS: u64 = 1;
+const ALLOCATOR_EIGHTHS: u64 = 2;
 
 /// How much the process may use, and how much it does.
 pub struct Budget {
@@ -274,8 +279,8 @@ mod tests {
     #[test]
     fn a_budget_adds_what_has_no_account() {
         let accounts = Accounts { samples: 8 << 20, series: 4 << 20, tables: 3 << 20, bodies: 1 << 20 };
-        let budget = Budget::measured_by(Some(28 << 20), move || accounts);
-        assert_eq!((budget.used().total(), budget.is_exceeded()), (28 << 20, false));
+        let budget = Budget::measured_by(Some(36 << 20), move || accounts);
+        assert_eq!((budget.used().total(), budget.is_exceeded()), (36 << 20, false));
         budget.set_targets(1);
         assert!(budget.is_exceeded());
         budget.set_limit(None);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::memory::Used;
 use crate::model::Labels;
 use crate::pipeline::{Counts, QueueLimits, SenderStatus};
 
@@ -20,6 +21,9 @@ pub trait Snapshots: Send + Sync + 'static {
 
     /// Counters over all scrapes since the start.
     fn scrapes(&self) -> ScrapeCounts;
+
+    /// What the process uses of memory.
+    fn memory(&self) -> MemorySnapshot;
 
     /// Whether the first round of scrapes is done.
     fn readiness(&self) -> Readiness;
@@ -133,6 +137,17 @@ pub struct ScrapeCounts {
     pub bad_lines: u64,
     /// Samples left out because the scrape had that series and time already.
     pub duplicates: u64,
+    /// Scrapes left out because memory was short.
+    pub paused: u64,
+}
+
+/// What the process uses of memory, estimated, and what it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemorySnapshot {
+    /// By account.
+    pub used: Used,
+    /// Bytes; `None` for no limit.
+    pub limit: Option<u64>,
 }
 
 /// One output.
@@ -148,6 +163,8 @@ pub struct OutputSnapshot {
     pub counts: Counts,
     /// Its queue; `None` for an output that has none (`expose`).
     pub queue: Option<QueueSnapshot>,
+    /// Its disk queue; `None` for an output without.
+    pub disk: Option<DiskSnapshot>,
     /// How delivery goes.
     pub status: SenderStatus,
     /// Counters of the aggregate endpoint; `None` for other outputs.
@@ -163,6 +180,25 @@ pub struct QueueSnapshot {
     pub bytes: usize,
     /// What it may hold.
     pub limits: QueueLimits,
+}
+
+/// What an output keeps on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskSnapshot {
+    /// Records: batches, or what is left of them.
+    pub records: u64,
+    /// Samples in them that are not settled; they count as waiting.
+    pub samples: u64,
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// Files.
+    pub segments: u64,
+    /// Records that could not be read back, since the start.
+    pub corrupt_records: u64,
+    /// Bytes that could not be read back, since the start.
+    pub corrupt_bytes: u64,
+    /// Why nothing can be written now; `None` while it can.
+    pub failing: Option<String>,
 }
 
 /// What the aggregate endpoint has served. Those of the last exposition may fall, the rest only rise.

@@ -199,6 +199,15 @@ impl Queue {
         }
     }
 
+    /// Drops the scrape that has waited longest, for the sake of the memory limit. Gives how many samples it had; 0 where the
+    /// queue is empty.
+    pub(super) fn shed_oldest(&self) -> u64 {
+        let Some(entry) = self.lock().take_oldest() else { return 0 };
+        let samples = entry.waiting.samples();
+        entry.waiting.drop_all(reason::MEMORY);
+        samples
+    }
+
     /// Drops everything that still waits here.
     pub fn drop_all(&self, reason: &'static str) {
         let mut state = self.lock();
