@@ -97,7 +97,8 @@ impl App {
         let manager = Manager::new(emit, admit, credentials.clone(), &host::machine_name());
         let scrapes = manager.scrapes();
         let (stop, stopped) = watch::channel(false);
-        let managing = tokio::spawn(manage(manager, targets.clone(), outputs.clone(), shedding.budget().clone(), stopped));
+        let managing =
+            tokio::spawn(manage(manager, targets.clone(), outputs.clone(), shedding.budget().clone(), stopped));
 
         tokio::spawn(first_round(scrapes.clone(), ready));
         let mut app = Self {

@@ -112,7 +112,10 @@ impl fmt::Display for Used {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Accounts { samples, series, tables, bodies } = self.accounts;
         let rest = self.rest;
-        write!(f, "samples {samples}, series {series}, tables {tables}, bodies {bodies}, the program itself {rest} bytes")
+        write!(
+            f,
+            "samples {samples}, series {series}, tables {tables}, bodies {bodies}, the program itself {rest} bytes"
+        )
     }
 }
 

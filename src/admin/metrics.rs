@@ -12,8 +12,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::process::Process;
-use super::snapshot::{DiskSnapshot, Health, MemorySnapshot, OutputSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, Targets};
+use super::snapshot::{Health, MemorySnapshot, OutputSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, Targets};
 use crate::pipeline::Reasons;
+use crate::pipeline::disk::DiskState;
 
 /// What this module writes.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -234,7 +235,7 @@ impl Snapshot {
     }
 
     fn disks(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        type Pick = fn(&DiskSnapshot) -> u64;
+        type Pick = fn(&DiskState) -> u64;
         let rows = |pick: Pick| {
             let of = move |o| Some(([("output", OutputSnapshot::name(o))], pick(o.disk.as_ref()?)));
             self.outputs.iter().filter_map(of)

@@ -23,8 +23,8 @@ use crate::net::credentials::Credentials;
 use crate::net::server::{self, Limits, Request, Response, full, text};
 
 pub use snapshot::{
-    DiscoveryProblem, DiskSnapshot, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness,
-    ScrapeCounts, ServedSnapshot, Snapshots, TargetSnapshot, Targets,
+    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts,
+    ServedSnapshot, Snapshots, TargetSnapshot, Targets,
 };
 
 /// Connections at a time: people and one or two scrapers.

@@ -5,7 +5,9 @@
 use std::fmt::{self, Write};
 
 use super::api::time;
-use super::snapshot::{DiscoveryProblem, Health, MemorySnapshot, OutputSnapshot, Readiness, Snapshots, TargetSnapshot, Targets};
+use super::snapshot::{
+    DiscoveryProblem, Health, MemorySnapshot, OutputSnapshot, Readiness, Snapshots, TargetSnapshot, Targets,
+};
 use crate::net::text::prometheus_duration as duration;
 use crate::pipeline::Reasons;
 use crate::telemetry::Printable;

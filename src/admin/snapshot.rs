@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::memory::Used;
 use crate::model::Labels;
+use crate::pipeline::disk::DiskState;
 use crate::pipeline::{Counts, QueueLimits, SenderStatus};
 
 /// Where the admin port asks; `app` implements it. Each call is one consistent look, and must not wait.
@@ -164,7 +165,7 @@ pub struct OutputSnapshot {
     /// Its queue; `None` for an output that has none (`expose`).
     pub queue: Option<QueueSnapshot>,
     /// Its disk queue; `None` for an output without.
-    pub disk: Option<DiskSnapshot>,
+    pub disk: Option<DiskState>,
     /// How delivery goes.
     pub status: SenderStatus,
     /// Counters of the aggregate endpoint; `None` for other outputs.
@@ -180,25 +181,6 @@ pub struct QueueSnapshot {
     pub bytes: usize,
     /// What it may hold.
     pub limits: QueueLimits,
-}
-
-/// What an output keeps on disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DiskSnapshot {
-    /// Records: batches, or what is left of them.
-    pub records: u64,
-    /// Samples in them that are not settled; they count as waiting.
-    pub samples: u64,
-    /// Bytes of all segments.
-    pub bytes: u64,
-    /// Files.
-    pub segments: u64,
-    /// Records that could not be read back, since the start.
-    pub corrupt_records: u64,
-    /// Bytes that could not be read back, since the start.
-    pub corrupt_bytes: u64,
-    /// Why nothing can be written now; `None` while it can.
-    pub failing: Option<String>,
 }
 
 /// What the aggregate endpoint has served. Those of the last exposition may fall, the rest only rise.

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use super::Outputs;
 use crate::admin::{
-    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts, ServedSnapshot,
-    Snapshots, TargetSnapshot, Targets,
+    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts,
+    ServedSnapshot, Snapshots, TargetSnapshot, Targets,
 };
 use crate::config::checked::{OutputConfig, OutputKind};
 use crate::discovery::{FileStatus, TargetSet};

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::checked::{Discovery, FileSd, Global, Limits, MemoryLimit, OnBadLine, PromScraperSd, ScrapeConfig, StaticGroup};
+use super::checked::{
+    Discovery, FileSd, Global, Limits, MemoryLimit, OnBadLine, PromScraperSd, ScrapeConfig, StaticGroup,
+};
 use super::common::{labels, name_text, rules};
 use super::fields::Fields;
 use super::http::{auth, host, http_headers, url_path};
@@ -50,8 +52,7 @@ pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
         limits,
         external_labels: labels(fields, "external_labels"),
     };
-    let global =
-        Global { memory_limit: memory_limit(fields), shutdown_timeout: fields.duration("shutdown_timeout") };
+    let global = Global { memory_limit: memory_limit(fields), shutdown_timeout: fields.duration("shutdown_timeout") };
     (global, defaults)
 }
 

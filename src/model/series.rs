@@ -167,6 +167,22 @@ impl Chunk {
         (0..self.len()).map(|at| self.get(at))
     }
 
+    /// How many distinct labels its series have.
+    pub fn pairs(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// The name and value of a label by its number, which must be below [`pairs`](Self::pairs).
+    pub fn pair(&self, number: u32) -> (&str, &str) {
+        let (name, value) = self.pairs[number as usize];
+        (self.str(name), self.str(value))
+    }
+
+    /// How many families it holds.
+    pub fn families(&self) -> usize {
+        self.families.len()
+    }
+
     /// Bytes that it keeps in memory.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
@@ -198,11 +214,14 @@ impl<'a> SeriesRef<'a> {
     /// The labels without the name, sorted.
     pub fn labels(&self) -> impl ExactSizeIterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
         let chunk = self.chunk;
+        self.pairs().iter().map(move |&pair| chunk.pair(pair))
+    }
+
+    /// The numbers of these labels in the chunk: see [`Chunk::pair`].
+    pub fn pairs(&self) -> &'a [u32] {
+        let chunk = self.chunk;
         let end = chunk.series.get(self.at + 1).map_or(chunk.labels.len(), |next| next.labels as usize);
-        chunk.labels[self.entry().labels as usize..end].iter().map(move |&pair| {
-            let (name, value) = chunk.pairs[pair as usize];
-            (chunk.str(name), chunk.str(value))
-        })
+        &chunk.labels[self.entry().labels as usize..end]
     }
 
     /// The value of a label, or `None`.
@@ -219,6 +238,11 @@ impl<'a> SeriesRef<'a> {
             kind: family.kind,
             unit: self.chunk.str(family.unit),
         }
+    }
+
+    /// The number of its family in the chunk, below [`Chunk::families`].
+    pub fn family_number(&self) -> u32 {
+        self.entry().family
     }
 
     /// A hash of the name and all labels.

@@ -189,11 +189,18 @@ impl Start<'_> {
             flush_jitter: batch.flush_jitter,
             body_bytes_max: batch.max_bytes,
             workers,
+            is_fresh_first: self.config.queue.order == checked::Order::FreshFirst,
             backoff_first: Duration::from_secs(1),
             backoff_max: Duration::from_secs(30),
         };
-        let run =
-            pipeline::run_sender(Arc::new(output), queue.clone(), options, self.status.clone(), self.deadline.clone());
+        let run = pipeline::run_sender(
+            Arc::new(output),
+            queue.clone(),
+            None,
+            options,
+            self.status.clone(),
+            self.deadline.clone(),
+        );
         Started::queued(queue, tokio::spawn(run))
     }
 

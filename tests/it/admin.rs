@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use promferry::admin::{
-    DiscoveryProblem, DiskSnapshot, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness,
-    ScrapeCounts, ServedSnapshot, Server, Snapshots, TargetSnapshot, Targets,
+    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts,
+    ServedSnapshot, Server, Snapshots, TargetSnapshot, Targets,
 };
 use promferry::config::checked;
 use promferry::memory::{Accounts, Used};
 use promferry::model::Labels;
 use promferry::net::credentials::Credentials;
+use promferry::pipeline::disk::DiskState;
 use promferry::pipeline::{Counts, Overflow, QueueLimits, SenderStatus, Settlement};
 use serde_json::{Value, json};
 
@@ -77,7 +78,7 @@ impl Snapshots for Fixed {
             urls: vec!["https://es:9200".to_owned()],
             counts: Counts { offered: 90, restored: 10, settled, waiting: 15, maybe_doubled: 7 },
             queue: Some(QueueSnapshot { samples: 15, bytes: 4096, limits }),
-            disk: Some(DiskSnapshot {
+            disk: Some(DiskState {
                 records: 2,
                 samples: 12,
                 bytes: 8192,
@@ -109,7 +110,15 @@ impl Snapshots for Fixed {
     }
 
     fn scrapes(&self) -> ScrapeCounts {
-        ScrapeCounts { scrapes: 11, failures: 1, samples: 420, body_bytes: 9000, bad_lines: 2, duplicates: 0, paused: 6 }
+        ScrapeCounts {
+            scrapes: 11,
+            failures: 1,
+            samples: 420,
+            body_bytes: 9000,
+            bad_lines: 2,
+            duplicates: 0,
+            paused: 6,
+        }
     }
 
     fn memory(&self) -> MemorySnapshot {

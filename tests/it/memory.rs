@@ -161,7 +161,7 @@ async fn hour(down_bytes: usize, memory_limit: u64) -> Hour {
             backoff_max: Duration::from_secs(30),
             ..options()
         };
-        let run = run_sender(Arc::new(receiver.clone()), queue.clone(), options, Arc::default(), watched.clone());
+        let run = run_sender(Arc::new(receiver.clone()), queue.clone(), None, options, Arc::default(), watched.clone());
         tokio::spawn(run)
     });
     let senders: Vec<_> = senders.collect();
