@@ -1,6 +1,5 @@
 //! Opens an output's disk queue.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +7,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::checked;
+use crate::pipeline::Queue;
 use crate::pipeline::disk::{self, Disk, DiskError};
-use crate::pipeline::{Ledger, QueueLimits};
 
 /// After a reload the output's predecessor has the folder until it has drained.
 const PREDECESSOR_TIME_MAX: Duration = Duration::from_secs(15);
@@ -20,9 +19,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub(super) async fn open(
     name: &str,
     config: &checked::Disk,
-    limits: &QueueLimits,
-    lanes: usize,
-    ledger: &Arc<Ledger>,
+    queue: &Queue,
     deadline: &watch::Receiver<Option<Instant>>,
 ) -> Option<Arc<Disk>> {
     let began = Instant::now();
@@ -30,34 +27,29 @@ pub(super) async fn open(
         let folder = config.path.clone();
         let limits = disk::Limits {
             bytes: config.max_bytes,
-            age: limits.age,
-            overflow: limits.overflow,
+            age: queue.limits().age,
+            overflow: queue.limits().overflow,
             is_synced: config.is_synced,
         };
-        let ledger = ledger.clone();
+        let (lanes, ledger) = (queue.lanes(), queue.ledger().clone());
         let opening = move || Disk::open(&folder, limits, lanes, &ledger);
-        let opened = tokio::task::spawn_blocking(opening).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let opened = tokio::task::spawn_blocking(opening)
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         match opened {
-            Ok(disk) => {
-                tell_found(name, &config.path, &disk);
-                return Some(disk);
-            }
+            Ok(disk) => return Some(disk),
             Err(DiskError::Taken { .. }) if began.elapsed() < PREDECESSOR_TIME_MAX && deadline.borrow().is_none() => {
                 tokio::time::sleep(LOOK_AGAIN_AFTER).await;
             }
             Err(error) => {
                 let error = error.to_string();
-                tracing::error!(output = name, error, "the disk queue cannot be used; what waits is kept in memory alone");
+                tracing::error!(
+                    output = name,
+                    error,
+                    "the disk queue cannot be used; what waits is kept in memory alone"
+                );
                 return None;
             }
         }
-    }
-}
-
-fn tell_found(name: &str, path: &Path, disk: &Disk) {
-    let found = disk.state();
-    if found.samples > 0 {
-        let (folder, samples, batches) = (path.display().to_string(), found.samples, found.records);
-        tracing::info!(output = name, folder, samples, batches, "what waited on disk is sent now");
     }
 }

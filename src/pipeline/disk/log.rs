@@ -490,7 +490,7 @@ impl Inner {
             Some(DiskError::Io { doing, source, .. }) => {
                 if log.trouble.is_news(&format!("{doing}: {}", source.kind())) {
                     let error = error.map(DiskError::to_string).unwrap_or_default();
-                    tracing::error!(%folder, error, "the disk queue does not work; it is tried again");
+                    tracing::error!(%folder, error, "the disk queue does not work; what it does not take stays in memory, and it is tried again");
                 }
             }
             Some(_) => {}

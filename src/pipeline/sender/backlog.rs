@@ -24,7 +24,6 @@ use crate::pipeline::batch::Batch;
 use crate::pipeline::disk::{Disk, DiskError};
 use crate::pipeline::ledger::reason;
 use crate::pipeline::queue::{Pick, Queue, Take};
-use crate::telemetry::Edge;
 
 /// After a failure the disk is left alone for so long.
 const DISK_RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -34,7 +33,6 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// What of one lane waits outside of its queue.
 pub(super) struct Backlog {
-    output: String,
     lane: usize,
     ordering: Ordering,
     queue: Arc<Queue>,
@@ -56,20 +54,12 @@ struct State {
     /// Requests that were accepted and are not confirmed.
     unconfirmed: usize,
     retry_disk_at: Option<Instant>,
-    trouble: Edge,
 }
 
 impl Backlog {
-    pub(super) fn new(
-        output: &str,
-        lane: usize,
-        ordering: Ordering,
-        queue: &Arc<Queue>,
-        disk: Option<&Arc<Disk>>,
-    ) -> Self {
+    pub(super) fn new(lane: usize, ordering: Ordering, queue: &Arc<Queue>, disk: Option<&Arc<Disk>>) -> Self {
         let is_on = disk.is_some_and(|disk| disk.has_waiting(lane));
         Self {
-            output: output.to_owned(),
             lane,
             ordering,
             queue: queue.clone(),
@@ -328,31 +318,13 @@ impl Backlog {
         batch
     }
 
-    /// Tells the edges of a disk's failure.
+    /// Leaves a disk that failed alone for a while; it has told so itself. What does not fit into memory meanwhile is its loss.
     fn note(&self, error: Option<&DiskError>) {
-        let mut state = self.lock();
-        match error {
-            Some(DiskError::Full { .. }) => {}
-            Some(error) => {
-                state.retry_disk_at = Some(Instant::now() + DISK_RETRY_AFTER);
-                let error = error.to_string();
-                if state.trouble.is_news(&error) {
-                    let output = &self.output;
-                    tracing::error!(output, error, "the disk queue cannot be written; what waits stays in memory");
-                }
-                self.queue.set_overflow(reason::DISK_FULL);
-            }
-            None => {
-                state.retry_disk_at = None;
-                if let Some(ended) = state.trouble.fine() {
-                    tracing::info!(
-                        output = self.output,
-                        after_s = ended.lasted.as_secs(),
-                        "the disk queue can be written again"
-                    );
-                    self.queue.set_overflow(reason::QUEUE_FULL);
-                }
-            }
+        let is_failing = error.is_some_and(|error| !matches!(error, DiskError::Full { .. }));
+        let retry_at = is_failing.then(|| Instant::now() + DISK_RETRY_AFTER);
+        let was_failing = std::mem::replace(&mut self.lock().retry_disk_at, retry_at).is_some();
+        if was_failing != is_failing {
+            self.queue.set_overflow(if is_failing { reason::DISK_FULL } else { reason::QUEUE_FULL });
         }
     }
 

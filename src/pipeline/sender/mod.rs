@@ -100,7 +100,7 @@ pub async fn run<O: Output>(
 ) {
     let stop = Stop::new(deadline, disk.is_some());
     let ordering = output.ordering();
-    let backlog = |lane| Backlog::new(&options.name, lane, ordering, &queue, disk.as_ref());
+    let backlog = |lane| Backlog::new(lane, ordering, &queue, disk.as_ref());
     let shared = Arc::new(Shared {
         endpoints: Mutex::new(Endpoints::new(output.urls().len())),
         health: Mutex::new(Health::new(options.name.clone(), status)),

@@ -13,6 +13,7 @@ use crate::pipeline::{Attempt, Reasons};
 use crate::pipeline::{Counts, Ledger, Overflow, QueueLimits};
 
 mod confirm;
+mod disk;
 
 /// What the receiver does with one request.
 enum Say {
@@ -228,8 +229,17 @@ impl Run {
     }
 
     fn of(output: Lines, body_bytes_max: usize, age: Duration) -> Self {
+        Self::with_disk(output, body_bytes_max, age, Ledger::new("test"), None)
+    }
+
+    fn with_disk(
+        output: Lines,
+        body_bytes_max: usize,
+        age: Duration,
+        ledger: Arc<Ledger>,
+        disk: Option<Arc<Disk>>,
+    ) -> Self {
         let output = Arc::new(output);
-        let ledger = Ledger::new("test");
         let limits = QueueLimits { samples: 100, bytes: 1 << 20, age, overflow: Overflow::DropOldest };
         let queue = Queue::new(ledger.clone(), limits, 1);
         let options = SenderOptions {
@@ -244,8 +254,18 @@ impl Run {
         };
         let (deadline, watched) = watch::channel(None);
         let status = Arc::<Mutex<SenderStatus>>::default();
-        let task = tokio::spawn(run(output.clone(), queue.clone(), None, options, status.clone(), watched));
+        let task = tokio::spawn(run(output.clone(), queue.clone(), disk, options, status.clone(), watched));
         Self { output, queue, ledger, deadline, status, task }
+    }
+
+    /// As [`end`](Self::end), where something may be left on disk.
+    async fn leave(self, seconds: u64) -> Counts {
+        self.queue.close();
+        self.deadline.send_replace(Some(Instant::now() + Duration::from_secs(seconds)));
+        self.task.await.unwrap();
+        let counts = self.ledger.snapshot();
+        assert_eq!(counts.imbalance(), 0, "{counts:?}");
+        counts
     }
 
     /// Closes the queue, gives it `seconds`, and returns the ledger and the bodies that were sent.

@@ -8,8 +8,12 @@ use crate::pipeline::disk::{self, Disk};
 /// A run whose backlog is in `folder`.
 fn run_in(folder: &TempDir, output: Lines) -> Run {
     let ledger = Ledger::new("test");
-    let limits =
-        disk::Limits { bytes: 1 << 24, age: Duration::from_secs(3600), overflow: Overflow::DropOldest, is_synced: false };
+    let limits = disk::Limits {
+        bytes: 1 << 24,
+        age: Duration::from_secs(3600),
+        overflow: Overflow::DropOldest,
+        is_synced: false,
+    };
     let disk = Disk::open(folder.path(), limits, 1, &ledger).unwrap();
     Run::with_disk(output, 1000, Duration::from_secs(3600), ledger, Some(disk))
 }
@@ -91,8 +95,11 @@ async fn when_all_of_it_is_delivered_memory_is_enough_again() {
         let (counts, seen) = run.end(1).await;
         assert_eq!((counts.settled.delivered, seen.len()), (90, 34));
         if ordering == Ordering::PerSeries {
-            let values: Vec<f64> =
-                seen.iter().skip(4).map(|(_, body, _)| body.split([' ', '\n']).nth(1).unwrap().parse().unwrap()).collect();
+            let values: Vec<f64> = seen
+                .iter()
+                .skip(4)
+                .map(|(_, body, _)| body.split([' ', '\n']).nth(1).unwrap().parse().unwrap())
+                .collect();
             assert!(values.is_sorted(), "{values:?}");
         }
     }
@@ -157,7 +164,10 @@ async fn what_is_not_confirmed_is_on_disk_from_its_first_send() {
     let run = run_in(&folder, output(vec![Say::Accept(3, Some(1))]));
     seconds(20).await;
     let (counts, seen) = run.end(1).await;
-    assert_eq!((bodies(&seen), counts.restored, counts.settled.delivered, counts.maybe_doubled), (vec!["a 2\n"], 1, 1, 1));
+    assert_eq!(
+        (bodies(&seen), counts.restored, counts.settled.delivered, counts.maybe_doubled),
+        (vec!["a 2\n"], 1, 1, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
