@@ -131,7 +131,7 @@ fn output(config: &OutputConfig, state: State) -> OutputSnapshot {
         urls,
         counts: state.counts,
         queue: state.queued.map(|(samples, bytes, limits)| QueueSnapshot { samples, bytes, limits }),
-        disk: None,
+        disk: state.disk,
         status: state.status,
         served: state.served.map(served),
     }

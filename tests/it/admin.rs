@@ -14,7 +14,7 @@ use promferry::memory::{Accounts, Used};
 use promferry::model::Labels;
 use promferry::net::credentials::Credentials;
 use promferry::pipeline::disk::DiskState;
-use promferry::pipeline::{Counts, Overflow, QueueLimits, SenderStatus, Settlement};
+use promferry::pipeline::{Counts, Overflow, QueueLimits, SenderStatus, Settlement, reason};
 use serde_json::{Value, json};
 
 use crate::expose::client::{Answer, ask};
@@ -297,6 +297,41 @@ async fn self_metrics_are_openmetrics_and_the_ledger_adds_up() {
     let age = now - sum("process_start_time_seconds");
     assert!((-2.0..3600.0).contains(&age), "started {age} s ago");
     assert_eq!(sum("promferry_build_info"), 1.0);
+}
+
+/// Both ways: what is exposed is in docs/operating.md, and what is there is exposed.
+#[tokio::test]
+async fn docs_name_every_metric_and_reason() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md");
+    let docs = std::fs::read_to_string(path).unwrap();
+    let (_, table) = docs.split_once("## Metrics").unwrap();
+    let words = table.split('`').skip(1).step_by(2);
+    let is_name = |word: &&str| {
+        let is_whole = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        is_whole && (word.starts_with("promferry_") || word.starts_with("process_"))
+    };
+    let documented: std::collections::BTreeSet<&str> = words.filter(is_name).collect();
+    let answer = get("/metrics").await;
+    let samples = strict::read(true, &answer.body);
+    let exposed: std::collections::BTreeSet<&str> = samples.iter().map(|sample| sample.name.as_str()).collect();
+    assert_eq!(documented, exposed);
+    for reason in [
+        reason::NAN,
+        reason::INFINITE,
+        reason::STALE_MARKER,
+        reason::WRITE_RELABEL,
+        reason::UNSUPPORTED_TYPE,
+        reason::QUEUE_FULL,
+        reason::MEMORY,
+        reason::DISK_FULL,
+        reason::CORRUPT,
+        reason::TOO_OLD,
+        reason::SHUTDOWN,
+        reason::ABANDONED,
+        reason::TOO_LARGE,
+    ] {
+        assert!(docs.contains(&format!("`{reason}`")), "{reason}");
+    }
 }
 
 #[tokio::test]
