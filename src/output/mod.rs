@@ -95,6 +95,11 @@ impl Running {
         Ok(Self { intake, ledger, listens_on, queue, expose, disk, status, deadline, task, config })
     }
 
+    /// Its queue, for one that has one.
+    pub fn queue(&self) -> Option<&Arc<Queue>> {
+        self.queue.as_ref()
+    }
+
     /// How it is doing, read as one snapshot of its ledger.
     pub fn state(&self) -> State {
         State {

@@ -11,6 +11,7 @@ mod fanout;
 mod ledger;
 mod queue;
 mod sender;
+mod shedding;
 
 pub use batch::{Attempt, Batch, Slice};
 pub use fanout::{Fanout, Intake, Projection};
@@ -20,3 +21,4 @@ pub use sender::{
     Answer, Compression, Confirming, Encoded, Failure, Fate, Item, Judgement, Next, Ordering, Output, Receipt,
     Rejection, Request, SenderOptions, SenderStatus, Verdict, past, run as run_sender,
 };
+pub use shedding::Shedding;

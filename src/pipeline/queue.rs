@@ -211,6 +211,15 @@ impl Queue {
         }
     }
 
+    /// Drops the scrape that has waited longest, for the sake of the memory limit. Gives how many samples it had; 0 where the
+    /// queue is empty.
+    pub(super) fn shed_oldest(&self) -> u64 {
+        let Some(entry) = self.lock().take_oldest() else { return 0 };
+        let samples = entry.waiting.samples();
+        entry.waiting.drop_all(reason::MEMORY);
+        samples
+    }
+
     /// Why samples count as dropped from now on that do not fit.
     pub fn set_overflow(&self, reason: &'static str) {
         self.lock().overflow = reason;
