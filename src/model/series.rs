@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashTable;
 
+use crate::memory::{Charge, Kind};
+
 /// What a family measures; decides how outputs write it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MetricType {
@@ -136,6 +138,7 @@ pub struct Chunk {
     /// Indices into `pairs`, all series' one after another.
     labels: Box<[u32]>,
     series: Box<[SeriesEntry]>,
+    charge: Charge,
 }
 
 impl Chunk {
@@ -162,6 +165,22 @@ impl Chunk {
     /// All of its series.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = SeriesRef<'_>> {
         (0..self.len()).map(|at| self.get(at))
+    }
+
+    /// How many distinct labels its series have.
+    pub fn pairs(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// The name and value of a label by its number, which must be below [`pairs`](Self::pairs).
+    pub fn pair(&self, number: u32) -> (&str, &str) {
+        let (name, value) = self.pairs[number as usize];
+        (self.str(name), self.str(value))
+    }
+
+    /// How many families it holds.
+    pub fn families(&self) -> usize {
+        self.families.len()
     }
 
     /// Bytes that it keeps in memory.
@@ -195,11 +214,14 @@ impl<'a> SeriesRef<'a> {
     /// The labels without the name, sorted.
     pub fn labels(&self) -> impl ExactSizeIterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
         let chunk = self.chunk;
+        self.pairs().iter().map(move |&pair| chunk.pair(pair))
+    }
+
+    /// The numbers of these labels in the chunk: see [`Chunk::pair`].
+    pub fn pairs(&self) -> &'a [u32] {
+        let chunk = self.chunk;
         let end = chunk.series.get(self.at + 1).map_or(chunk.labels.len(), |next| next.labels as usize);
-        chunk.labels[self.entry().labels as usize..end].iter().map(move |&pair| {
-            let (name, value) = chunk.pairs[pair as usize];
-            (chunk.str(name), chunk.str(value))
-        })
+        &chunk.labels[self.entry().labels as usize..end]
     }
 
     /// The value of a label, or `None`.
@@ -216,6 +238,11 @@ impl<'a> SeriesRef<'a> {
             kind: family.kind,
             unit: self.chunk.str(family.unit),
         }
+    }
+
+    /// The number of its family in the chunk, below [`Chunk::families`].
+    pub fn family_number(&self) -> u32 {
+        self.entry().family
     }
 
     /// A hash of the name and all labels.
@@ -292,14 +319,17 @@ impl ChunkBuilder {
     /// The chunk.
     pub fn finish(self) -> Arc<Chunk> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Arc::new(Chunk {
+        let mut chunk = Chunk {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             text: self.text.into(),
             families: self.families.into(),
             pairs: self.pairs.into(),
             labels: self.labels.into(),
             series: self.series.into(),
-        })
+            charge: Charge::default(),
+        };
+        chunk.charge = Charge::new(Kind::Series, chunk.bytes());
+        Arc::new(chunk)
     }
 
     fn pair(&mut self, name: &str, value: &str) -> u32 {

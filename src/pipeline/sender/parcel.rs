@@ -1,6 +1,8 @@
 //! A request that is on its way: its body, the batch that it was made of, and what of that is settled.
 
-use super::{Encoded, Fate, Request, Verdict, Work};
+use super::worker::Work;
+use super::{Encoded, Fate, Request, Verdict};
+use crate::memory::{Charge, Kind};
 use crate::pipeline::batch::Batch;
 use crate::pipeline::ledger::{Reasons, Settlement, reason};
 
@@ -11,6 +13,7 @@ pub(super) struct Parcel {
     pub(super) encoded: Encoded,
     pub(super) batch: Batch,
     request: Option<Request>,
+    charge: Charge,
 }
 
 impl Parcel {
@@ -22,12 +25,19 @@ impl Parcel {
             batch.settle(&Settlement { skipped, rejected, ..Settlement::default() });
             batch.keep(&sorted(&encoded.points));
         }
-        Self { encoded, batch, request: None }
+        Self::of(encoded, batch)
+    }
+
+    fn of(encoded: Encoded, batch: Batch) -> Self {
+        let charge = Charge::new(Kind::Bodies, encoded.bytes());
+        Self { encoded, batch, request: None, charge }
     }
 
     /// The request as it goes over the wire; made at the first attempt, and kept for the next.
     pub(super) fn request(&mut self, compress: impl FnOnce(&Encoded) -> Request) -> Request {
-        self.request.get_or_insert_with(|| compress(&self.encoded)).clone()
+        let request = self.request.get_or_insert_with(|| compress(&self.encoded));
+        self.charge.resize(self.encoded.bytes() + request.body.len());
+        request.clone()
     }
 
     /// Settles by a verdict. Returns what is left to send, if anything is.
@@ -49,6 +59,7 @@ impl Parcel {
         self.encoded = self.encoded.only(is_retry);
         self.batch.keep(&sorted(&self.encoded.points));
         self.request = None;
+        self.charge.resize(self.encoded.bytes());
         Some(self)
     }
 
@@ -67,7 +78,7 @@ impl Parcel {
             };
             batch.keep(&sorted(&left.points));
             rest.keep(&sorted(&right.points));
-            let part = |encoded, batch| Work::Parcel(Box::new(Self { encoded, batch, request: None }));
+            let part = |encoded, batch| Work::Parcel(Box::new(Self::of(encoded, batch)));
             return Some([part(left, batch), part(right, rest)]);
         }
         match batch.split() {
@@ -91,6 +102,11 @@ impl Encoded {
     /// Samples in its items.
     pub fn samples(&self) -> u64 {
         self.items.iter().map(|item| u64::from(item.samples)).sum()
+    }
+
+    /// Bytes of memory that it has.
+    fn bytes(&self) -> usize {
+        self.body.capacity() + size_of_val(&*self.items) + size_of_val(&*self.points)
     }
 
     /// The body of one item.
