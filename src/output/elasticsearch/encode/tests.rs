@@ -557,6 +557,29 @@ fn an_id_depends_on_labels_and_names_and_time_and_on_nothing_else() {
 }
 
 #[test]
+fn a_batch_that_comes_back_from_the_disk_is_the_same_request() {
+    use crate::pipeline::disk::payload;
+    let mut random = Random(0xd15c);
+    let dialect = Dialect { ids: true, templates: true, ..Dialect::default() };
+    for round in 0..100 {
+        let slice = Slice::whole(made_up_scrape(&mut random, &mut Vec::new()));
+        let mut kept = Vec::new();
+        payload::write(std::slice::from_ref(&slice), &mut kept);
+        let restored = payload::read(&kept).expect("what was written");
+        for shape in [DocumentShape::TimeSeries, DocumentShape::Telegraf, DocumentShape::TelegrafV1] {
+            let encoder = encoder(shape, "m-{{a}}");
+            let body = |slices: Vec<Slice>| {
+                let encoded = encoder.encode(dialect, &mut Cache::default(), &batch(slices));
+                let lines = String::from_utf8(encoded.body).unwrap();
+                let lines: Vec<&str> = lines.lines().collect();
+                lines.chunks(2).map(<[&str]>::concat).collect::<BTreeSet<_>>()
+            };
+            assert_eq!(body(restored.clone()), body(vec![slice.clone()]), "{shape:?}, round {round}");
+        }
+    }
+}
+
+#[test]
 fn only_metrics_whose_type_and_name_disagree_are_typed_one_by_one() {
     let (c, g, h) = (MetricType::Counter, MetricType::Gauge, MetricType::Histogram);
     let (labels, other): (&[_], &[_]) = (&[("a", "1")], &[("a", "2")]);
