@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flate2::write::GzEncoder;
-use promferry::config::checked::{Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput};
+use promferry::config::checked::{Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle};
 use promferry::model::{ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, Scrape, SeriesSet};
 use promferry::net::credentials::Credentials;
 use promferry::net::tls::TlsSettings;
@@ -31,7 +31,20 @@ fn output(shape: DocumentShape) -> Elasticsearch {
         timeout: Duration::from_secs(60),
         gzip: true,
     };
-    let settings = Settings { http, index: "metrics-promferry-default".to_owned(), action: BulkAction::Create, shape };
+    let settings = Settings {
+        http,
+        index: "metrics-promferry-default".to_owned(),
+        max_indexes: 100,
+        action: BulkAction::Create,
+        shape,
+        has_ids: true,
+        pipeline: None,
+        routing: None,
+        require_data_stream: false,
+        manages_template: false,
+        lifecycle: Lifecycle::None,
+        max_age: Duration::from_secs(7200),
+    };
     Elasticsearch::new(&settings, &Credentials::default())
 }
 

@@ -8,7 +8,7 @@ mod outputs;
 mod scrape;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
-pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, OUTPUT, QUEUE, SERVER_TLS};
+pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
 pub use scrape::{FILE_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 
 use super::schema::{Key, Section, Type};
@@ -171,6 +171,7 @@ pub static SECTIONS: &[&Section] = &[
     &RELABEL,
     &OUTPUT,
     &ELASTICSEARCH,
+    &LIFECYCLE,
     &EXPOSE,
     &FILE,
     &BATCH,
