@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::{Entry, Inner, Key, Log, Segment, Tally, since, wall_ms};
+use super::{Entry, Inner, Key, Log, Segment, Tally, Work, instant_of, since, wall_ms};
 use crate::pipeline::disk::handle::Place;
 use crate::pipeline::disk::segment::{self, FRAME_BYTES, Frame, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX, State};
 use crate::pipeline::disk::{DiskError, DiskState, Limits};
@@ -57,6 +57,7 @@ impl Inner {
                 next_sequence: 1,
                 bytes: 0,
                 is_closed: false,
+                failed: None,
                 trouble: Edge::default(),
             }),
             tally: Mutex::new(Tally {
@@ -71,7 +72,7 @@ impl Inner {
         for found in found {
             inner.take_up(&mut log, found)?;
         }
-        inner.publish(&mut log, None);
+        inner.publish(&mut log, Work::Append, None);
         drop(log);
         inner.maintain();
         inner.tell(&inner.tally().state);
@@ -118,7 +119,12 @@ impl Inner {
         // The clock may have been ahead when it was written; that must not make it wait for ever.
         let frame = Frame { oldest_ms: frame.oldest_ms.min(wall_ms()), ..frame };
         let key = Key { sequence: frame.sequence, segment: number, offset: frame.offset };
-        let entry = Entry { frame, waiting: self.ledger.restore(u64::from(frame.samples)), is_old };
+        let entry = Entry {
+            frame,
+            waiting: self.ledger.restore(u64::from(frame.samples)),
+            oldest: instant_of(frame.oldest_ms),
+            is_old,
+        };
         if let Some(segment) = log.segments.get_mut(&number) {
             segment.live += 1;
         }
