@@ -25,7 +25,7 @@ impl Random {
     }
 
     fn text(&mut self) -> &'static str {
-        *self.pick::<&str>(&["", "a", "le", "ü\u{1}\"\\", "bytes", "x y", "\u{10ffff}"])
+        self.pick::<&str>(&["", "a", "le", "ü\u{1}\"\\", "bytes", "x y", "\u{10ffff}"])
     }
 
     fn float(&mut self) -> f64 {
@@ -223,7 +223,7 @@ fn slices_of_one_target_share_its_series() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let origin = Arc::new(Origin { key: 1, labels: random.labels(), url: "u".into() });
     let (old, new) = (random.chunk(), random.chunk());
-    let scrapes = [random.scrape(&origin, &[old.clone()]), random.scrape(&origin, &[old, new])];
+    let scrapes = [random.scrape(&origin, std::slice::from_ref(&old)), random.scrape(&origin, &[old, new])];
     let slices: Vec<Slice> = scrapes.into_iter().map(Slice::whole).collect();
     let (_, back) = there_and_back(&slices);
     let [first, second] = &back[..] else { panic!("both have samples") };
