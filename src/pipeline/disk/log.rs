@@ -157,6 +157,7 @@ impl Inner {
     }
 
     fn append(self: &Arc<Self>, lane: usize, batch: &Batch, is_at_end: bool) -> Result<Arc<Record>, DiskError> {
+        debug_assert_eq!(batch.samples(), batch.waiting.samples(), "a token stands for its samples");
         let mut record = vec![0; FRAME_BYTES];
         let series_bytes = payload::write(&batch.slices, &mut record);
         for (bytes, max) in [(record.len() - FRAME_BYTES, PAYLOAD_BYTES_MAX), (series_bytes, SERIES_BYTES_MAX)] {
@@ -306,7 +307,8 @@ impl Inner {
 
     /// Notes what came back from hand, and removes segments that are done with.
     fn sweep(&self, log: &mut Log) -> Result<(), DiskError> {
-        for note in std::mem::take(&mut self.tally().notes) {
+        let notes = std::mem::take(&mut self.tally().notes);
+        for note in notes {
             let Some(segment) = log.segments.get_mut(&note.segment) else { continue };
             segment.in_hand -= 1;
             if note.is_done {

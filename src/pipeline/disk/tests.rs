@@ -462,7 +462,7 @@ fn a_newer_version_is_refused_and_left_untouched() {
     fill(folder.path(), &files_before);
     let ledger = Ledger::new("test");
     let error = Disk::open(folder.path(), LIMITS, 1, &ledger).err().unwrap().to_string();
-    for part in [name.as_str(), "version 2", "version 1 to 1", "left untouched"] {
+    for part in [name.as_str(), "version 2,", "up to version 1;", "left untouched"] {
         assert!(error.contains(part), "{error}");
     }
     assert_eq!(files(folder.path()), files_before);
@@ -587,4 +587,53 @@ fn segments_are_many_and_few_are_open() {
     taken.into_iter().for_each(deliver);
     disk.maintain();
     assert_eq!(disk.state(), DiskState::default());
+}
+
+#[test]
+fn many_threads_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { bytes: 200_000, ..LIMITS };
+    let (ledger, disk) = open_with(folder.path(), 4, limits);
+    let work = |thread: usize| {
+        // A fixed course, another one for each thread.
+        let mut course = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(thread as u64 + 1);
+        let mut held: Vec<Batch> = Vec::new();
+        for round in 0..300 {
+            course = course.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let lane = thread % 2 + 2 * (course >> 60 & 1) as usize;
+            match course >> 40 & 7 {
+                0..=2 => {
+                    let mut batch = batch(&ledger, &[f64::from(round); 6]);
+                    disk.write(lane, &mut batch).unwrap();
+                    held.push(batch);
+                }
+                3 => held.extend(disk.take(lane, if course >> 50 & 1 == 0 { Pick::Oldest } else { Pick::Newest })),
+                4 => held.drain(..).for_each(|batch| disk.put_back(batch).unwrap()),
+                5 => disk.maintain(),
+                6 => {
+                    let parts = held.pop().map(|batch| batch.split().map_or_else(|one| vec![one], Vec::from));
+                    held.extend(parts.into_iter().flatten());
+                }
+                _ => {
+                    if let Some(batch) = held.pop() {
+                        batch.record.as_ref().unwrap().sending();
+                        deliver(batch);
+                    }
+                }
+            }
+            let _ = (disk.state(), disk.is_drained(lane));
+        }
+        held.into_iter().for_each(|batch| disk.put_back(batch).unwrap());
+    };
+    std::thread::scope(|scope| (0..4).for_each(|thread| drop(scope.spawn(move || work(thread)))));
+    disk.close();
+    let counts = ledger.snapshot();
+    assert_eq!((disk.state().samples, counts.imbalance()), (counts.waiting, 0));
+    assert!(counts.settled.delivered > 0 && counts.waiting > 0, "{counts:?}");
+    assert!(!counts.settled.dropped.contains_key(reason::ABANDONED), "{counts:?}");
+    drop(disk);
+    let (restored, disk) = open_with(folder.path(), 4, limits);
+    assert_eq!(restored.snapshot().restored, counts.waiting);
+    let samples: usize = (0..4).flat_map(|lane| take_all(&disk, lane)).map(|values| values.len()).sum();
+    assert_eq!(samples as u64, counts.waiting);
 }

@@ -75,15 +75,12 @@ impl Inner {
         inner.publish(&mut log, Work::Append, None);
         drop(log);
         inner.maintain();
-        inner.tell(&inner.tally().state);
-        Ok(inner)
-    }
-
-    fn tell(&self, state: &DiskState) {
-        if state.records > 0 {
-            let (folder, records, samples) = (self.folder.display(), state.records, state.samples);
+        let DiskState { records, samples, .. } = inner.tally().state.clone();
+        if records > 0 {
+            let folder = folder.display();
             tracing::info!(%folder, records, samples, "the disk queue holds samples of an earlier run");
         }
+        Ok(inner)
     }
 
     fn take_up(&self, log: &mut Log, found: Found) -> Result<(), DiskError> {
@@ -149,8 +146,9 @@ fn lock(folder: &Path) -> Result<File, DiskError> {
         tracing::warn!(%folder, "others than its owner may look into the folder of the disk queue; set its mode to 0700");
     }
     let path = folder.join(LOCK);
-    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = open.map_err(failed(&path, "opening it"))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(&path).map_err(failed(&path, "opening it"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(DiskError::Taken { folder: folder.to_owned() }),
