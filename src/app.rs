@@ -8,6 +8,7 @@ mod pages;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,10 +19,11 @@ use tokio::time::Instant;
 use crate::admin;
 use crate::config::checked::{Config, OutputConfig, OutputKind};
 use crate::discovery::{Discovery, Noticing, TargetSet};
+use crate::memory::{self, Budget};
 use crate::net::credentials::Credentials;
 use crate::net::host;
 use crate::output::{Running, State};
-use crate::pipeline::{Counts, Fanout, Intake};
+use crate::pipeline::{Counts, Fanout, Intake, Shedding};
 use crate::scrape::{Manager, Scrapes};
 use crate::target::Target;
 use pages::Pages;
@@ -37,6 +39,7 @@ pub struct App {
     config: Config,
     credentials: Arc<Credentials>,
     fanout: Arc<Fanout>,
+    shedding: Arc<Shedding>,
     outputs: Arc<Outputs>,
     discovery: Discovery,
     scrapes: Arc<Scrapes>,
@@ -67,28 +70,42 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, String> {
         let credentials = Arc::new(Credentials::new(RECHECK_AFTER));
         let (ready, is_ready) = watch::channel(false);
+        let shedding = Shedding::new(Budget::new(memory_limit(&config)));
         let outputs = Arc::<Outputs>::default();
         for output in &config.outputs {
-            outputs.add(Running::start(output.clone(), &credentials, is_ready.clone()).await?);
+            let running = Running::start(output.clone(), &credentials, is_ready.clone()).await?;
+            running.queue().inspect(|queue| shedding.watch(queue));
+            outputs.add(running);
         }
         let fanout = Fanout::new(outputs.intakes());
 
         let (discovery, targets) = Discovery::start(config.scrapes.clone(), Noticing::Events)
             .map_err(|error| format!("cannot start a thread for discovery: {error}"))?;
         let emit = {
-            let fanout = fanout.clone();
-            Arc::new(move |scrape| fanout.offer(&scrape))
+            let (fanout, shedding) = (fanout.clone(), shedding.clone());
+            Arc::new(move |scrape| {
+                fanout.offer(&scrape);
+                // What is let go of now is freed now.
+                drop(scrape);
+                shedding.relieve();
+            })
         };
-        let manager = Manager::new(emit, credentials.clone(), &host::machine_name());
+        let admit = {
+            let shedding = shedding.clone();
+            Arc::new(move || shedding.admits_scrape())
+        };
+        let manager = Manager::new(emit, admit, credentials.clone(), &host::machine_name());
         let scrapes = manager.scrapes();
         let (stop, stopped) = watch::channel(false);
-        let managing = tokio::spawn(manage(manager, targets.clone(), outputs.clone(), stopped));
+        let managing =
+            tokio::spawn(manage(manager, targets.clone(), outputs.clone(), shedding.budget().clone(), stopped));
 
         tokio::spawn(first_round(scrapes.clone(), ready));
         let mut app = Self {
             is_ready,
             credentials,
             fanout,
+            shedding,
             outputs,
             discovery,
             scrapes,
@@ -113,6 +130,11 @@ impl App {
         self.admin.as_ref().map(|admin| admin.listens_on())
     }
 
+    /// What the process may use of memory, in bytes.
+    pub fn memory_limit(&self) -> Option<u64> {
+        self.shedding.budget().limit()
+    }
+
     /// The running scrapes.
     pub fn scrapes(&self) -> Arc<Scrapes> {
         self.scrapes.clone()
@@ -123,6 +145,7 @@ impl App {
             scrapes: self.scrapes.clone(),
             targets: self.targets.clone(),
             outputs: self.outputs.clone(),
+            budget: self.shedding.budget().clone(),
             is_ready: self.is_ready.clone(),
         })
     }
@@ -131,6 +154,7 @@ impl App {
     /// with an error in the log. May be cancelled at any `await`: [`shutdown`](Self::shutdown) then ends what is there.
     pub async fn reload(&mut self, config: Config) {
         let deadline = Instant::now() + config.global.shutdown_timeout;
+        self.shedding.budget().set_limit(memory_limit(&config));
         let new = config.outputs.iter().filter(|output| !self.outputs.has(output)).cloned();
         let (needs_place, others): (Vec<_>, Vec<_>) = new.partition(|output| has_place(output));
         // What can work beside its predecessor starts before that goes: no scrape falls between the two.
@@ -171,7 +195,10 @@ impl App {
         let mut started = Vec::new();
         for output in outputs {
             match Running::start(output.clone(), &self.credentials, self.is_ready.clone()).await {
-                Ok(running) => started.push(running),
+                Ok(running) => {
+                    running.queue().inspect(|queue| self.shedding.watch(queue));
+                    started.push(running);
+                }
                 Err(error) => tracing::error!(output = output.name, error, "an output cannot start, and is left out"),
             }
         }
@@ -209,6 +236,11 @@ impl App {
     }
 }
 
+/// The configured limit in bytes. The control group is asked each time: its limit may change while the process runs.
+fn memory_limit(config: &Config) -> Option<u64> {
+    config.global.memory_limit.bytes(memory::cgroup_limit(Path::new("/")))
+}
+
 /// Whether an output has a port or a file to itself: its successor cannot have it before it ends.
 fn has_place(output: &OutputConfig) -> bool {
     match output.kind {
@@ -234,6 +266,7 @@ async fn manage(
     mut manager: Manager,
     mut targets: watch::Receiver<Arc<TargetSet>>,
     outputs: Arc<Outputs>,
+    budget: Arc<Budget>,
     mut stopped: watch::Receiver<bool>,
 ) -> Manager {
     let mut refused = HashSet::new();
@@ -261,6 +294,7 @@ async fn manage(
                 );
             }
         }
+        budget.set_targets(targets.len());
         manager.apply(&targets).await;
     }
 }

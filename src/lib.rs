@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod discovery;
 pub mod exposition;
+pub mod memory;
 pub mod model;
 pub mod net;
 pub mod output;

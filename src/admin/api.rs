@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::snapshot::{DroppedTarget, OutputSnapshot, TargetSnapshot, Targets};
+use super::snapshot::{DroppedTarget, MemorySnapshot, OutputSnapshot, TargetSnapshot, Targets};
 use crate::model::Labels;
 use crate::net::form_decoded;
 use crate::net::text::prometheus_duration as duration;
@@ -95,8 +95,20 @@ pub(super) fn time(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms).ok().map(|time| format!("{time:.3}"))
 }
 
-pub(super) fn outputs(outputs: &[OutputSnapshot]) -> String {
-    success(json!({"outputs": outputs.iter().map(output).collect::<Vec<_>>()}))
+pub(super) fn outputs(outputs: &[OutputSnapshot], memory: &MemorySnapshot) -> String {
+    let MemorySnapshot { used, limit } = memory;
+    success(json!({
+        "outputs": outputs.iter().map(output).collect::<Vec<_>>(),
+        "memory": {
+            "limit": limit,
+            "used": used.total(),
+            "samples": used.accounts.samples,
+            "series": used.accounts.series,
+            "tables": used.accounts.tables,
+            "bodies": used.accounts.bodies,
+            "rest": used.rest,
+        },
+    }))
 }
 
 fn output(output: &OutputSnapshot) -> Value {
@@ -115,6 +127,7 @@ fn output(output: &OutputSnapshot) -> Value {
             "skipped": counts.settled.skipped,
             "waiting": counts.waiting,
         },
+        "maybeDoubled": counts.maybe_doubled,
         "failing": status.failing,
         "lastDelivery": status.delivered_ms.and_then(time),
         "requests": status.requests,
@@ -128,6 +141,17 @@ fn output(output: &OutputSnapshot) -> Value {
             "maxSamples": queue.limits.samples,
             "maxBytes": queue.limits.bytes,
             "maxAge": duration(queue.limits.age),
+        });
+    }
+    if let Some(disk) = &output.disk {
+        shown["disk"] = json!({
+            "records": disk.records,
+            "samples": disk.samples,
+            "bytes": disk.bytes,
+            "segments": disk.segments,
+            "corruptRecords": disk.corrupt_records,
+            "corruptBytes": disk.corrupt_bytes,
+            "failing": disk.failing,
         });
     }
     if let Some(served) = &output.served {

@@ -12,8 +12,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::process::Process;
-use super::snapshot::{Health, OutputSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, Targets};
+use super::snapshot::{Health, MemorySnapshot, OutputSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, Targets};
 use crate::pipeline::Reasons;
+use crate::pipeline::disk::DiskState;
 
 /// What this module writes.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -24,6 +25,7 @@ pub(super) fn exposition(snapshots: &dyn Snapshots) -> Result<String, fmt::Error
         targets: snapshots.targets(),
         outputs: snapshots.outputs(),
         scrapes: snapshots.scrapes(),
+        memory: snapshots.memory(),
         process: Process::read(),
     };
     let mut registry = Registry::default();
@@ -38,6 +40,7 @@ struct Snapshot {
     targets: Targets,
     outputs: Vec<OutputSnapshot>,
     scrapes: ScrapeCounts,
+    memory: MemorySnapshot,
     process: Process,
 }
 
@@ -46,9 +49,11 @@ impl Collector for Snapshot {
         let mut writer = Writer(encoder);
         writer.build()?;
         self.process(&mut writer)?;
+        self.memory(&mut writer)?;
         self.targets(&mut writer)?;
         self.ledgers(&mut writer)?;
         self.outputs(&mut writer)?;
+        self.disks(&mut writer)?;
         self.served(&mut writer)
     }
 }
@@ -112,6 +117,21 @@ impl Snapshot {
         writer.gauge("process_start_time_seconds", "Start, in seconds since 1970.", one(process.start_seconds))
     }
 
+    fn memory(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let MemorySnapshot { used, limit } = self.memory;
+        let accounts = [
+            ("samples", used.accounts.samples),
+            ("series", used.accounts.series),
+            ("tables", used.accounts.tables),
+            ("bodies", used.accounts.bodies),
+            ("rest", used.rest),
+        ];
+        let rows = accounts.map(|(account, bytes)| ([("account", account)], bytes));
+        writer.gauge("promferry_memory_bytes", "Memory used, estimated; their sum is held against the limit.", rows)?;
+        let limit = limit.map(|limit| ([], limit));
+        writer.gauge("promferry_memory_limit_bytes", "The memory_limit; not there where there is none.", limit)
+    }
+
     fn targets(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let mut by_health = std::collections::BTreeMap::<(&str, Health), u64>::new();
         for target in &self.targets.active {
@@ -138,6 +158,7 @@ impl Snapshot {
         for (name, help, value) in [
             ("promferry_scrapes", "Scrapes.", scrapes.scrapes),
             ("promferry_scrape_failures", "Scrapes that failed.", scrapes.failures),
+            ("promferry_scrapes_paused", "Scrapes left out because memory was short.", scrapes.paused),
             ("promferry_scrape_samples", "Samples scraped, before relabelling.", scrapes.samples),
             ("promferry_scrape_body_bytes", "Bytes of bodies scraped, after inflating.", scrapes.body_bytes),
             ("promferry_scrape_bad_lines", "Lines that could not be read.", scrapes.bad_lines),
@@ -176,8 +197,13 @@ impl Snapshot {
         }
         writer.gauge(
             "promferry_output_samples_waiting",
-            "Samples in the queue or being sent.",
+            "Samples in the queue, on disk, or being sent.",
             self.outputs.iter().map(|o| ([("output", o.name.as_str())], o.counts.waiting)),
+        )?;
+        writer.counter(
+            "promferry_output_samples_maybe_doubled",
+            "Of the samples delivered, those that a resend may have delivered twice.",
+            self.outputs.iter().map(|o| ([("output", o.name.as_str())], o.counts.maybe_doubled)),
         )
     }
 
@@ -206,6 +232,32 @@ impl Snapshot {
         writer.gauge("promferry_output_failing", "1 while delivery fails.", failing)?;
         let delivered = all().filter_map(|(labels, status)| Some((labels, status.delivered_ms? as f64 / 1000.0)));
         writer.gauge("promferry_output_last_delivery_seconds", "Last delivery, in seconds since 1970.", delivered)
+    }
+
+    fn disks(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        type Pick = fn(&DiskState) -> u64;
+        let rows = |pick: Pick| {
+            let of = move |o| Some(([("output", OutputSnapshot::name(o))], pick(o.disk.as_ref()?)));
+            self.outputs.iter().filter_map(of)
+        };
+        let gauges: [(&str, &str, Pick); 5] = [
+            ("promferry_output_disk_records", "Batches on disk.", |d| d.records),
+            ("promferry_output_disk_samples", "Samples on disk that wait.", |d| d.samples),
+            ("promferry_output_disk_bytes", "Bytes on disk.", |d| d.bytes),
+            ("promferry_output_disk_segments", "Files on disk.", |d| d.segments),
+            ("promferry_output_disk_failing", "1 while nothing can be written.", |d| u64::from(d.failing.is_some())),
+        ];
+        for (name, help, pick) in gauges {
+            writer.gauge(name, help, rows(pick))?;
+        }
+        let counters: [(&str, &str, Pick); 2] = [
+            ("promferry_output_disk_corrupt_records", "Records that could not be read back.", |d| d.corrupt_records),
+            ("promferry_output_disk_corrupt_bytes", "Bytes that could not be read back.", |d| d.corrupt_bytes),
+        ];
+        for (name, help, pick) in counters {
+            writer.counter(name, help, rows(pick))?;
+        }
+        Ok(())
     }
 
     fn served(&self, writer: &mut Writer<'_>) -> fmt::Result {

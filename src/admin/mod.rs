@@ -23,8 +23,8 @@ use crate::net::credentials::Credentials;
 use crate::net::server::{self, Limits, Request, Response, full, text};
 
 pub use snapshot::{
-    DiscoveryProblem, DroppedTarget, Health, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts, ServedSnapshot,
-    Snapshots, TargetSnapshot, Targets,
+    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts,
+    ServedSnapshot, Snapshots, TargetSnapshot, Targets,
 };
 
 /// Connections at a time: people and one or two scrapers.
@@ -107,7 +107,7 @@ fn route(snapshots: &dyn Snapshots, request: &Request) -> Response {
                 text(StatusCode::SERVICE_UNAVAILABLE, format!("promferry is not ready: {why}\n"))
             }
         },
-        "/api/v1/outputs" => typed(StatusCode::OK, JSON, api::outputs(&snapshots.outputs())),
+        "/api/v1/outputs" => typed(StatusCode::OK, JSON, api::outputs(&snapshots.outputs(), &snapshots.memory())),
         "/api/v1/targets" => match api::TargetQuery::parse(request.query.as_deref().unwrap_or_default()) {
             Ok(query) => typed(StatusCode::OK, JSON, api::targets(&snapshots.targets(), &query)),
             Err(error) => typed(StatusCode::BAD_REQUEST, JSON, api::bad_data(&error)),

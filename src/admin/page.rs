@@ -5,7 +5,9 @@
 use std::fmt::{self, Write};
 
 use super::api::time;
-use super::snapshot::{DiscoveryProblem, Health, OutputSnapshot, Readiness, Snapshots, TargetSnapshot, Targets};
+use super::snapshot::{
+    DiscoveryProblem, Health, MemorySnapshot, OutputSnapshot, Readiness, Snapshots, TargetSnapshot, Targets,
+};
 use crate::net::text::prometheus_duration as duration;
 use crate::pipeline::Reasons;
 use crate::telemetry::Printable;
@@ -67,6 +69,7 @@ pub(super) fn page(snapshots: &dyn Snapshots) -> Result<String, fmt::Error> {
     active(&mut out, &targets)?;
     dropped(&mut out, &targets)?;
     outputs(&mut out, &snapshots.outputs())?;
+    memory(&mut out, &snapshots.memory(), snapshots.scrapes().paused)?;
     out.push_str("</body>\n</html>\n");
     Ok(out)
 }
@@ -136,7 +139,7 @@ fn outputs(out: &mut String, outputs: &[OutputSnapshot]) -> fmt::Result {
     }
     out.push_str(
         "<p>For each: offered + restored = delivered + duplicate + rejected + dropped + skipped + waiting.</p>\n<table>\n\
-         <tr><th>output<th>where<th>offered<th>restored<th>delivered<th>duplicate<th>rejected<th>dropped<th>skipped<th>waiting\
+         <tr><th>output<th>where<th>offered<th>restored<th>delivered<th>duplicate<th>rejected<th>dropped<th>skipped<th>waiting<th>maybe doubled\
          <th>queue<th>last delivery<th>error</tr>\n",
     );
     for output in outputs {
@@ -150,10 +153,20 @@ fn outputs(out: &mut String, outputs: &[OutputSnapshot]) -> fmt::Result {
         for reasons in [&settled.duplicate, &settled.rejected, &settled.dropped, &settled.skipped] {
             by_reason(out, reasons)?;
         }
-        write!(out, "<td class=\"number\">{}<td>", counts.waiting)?;
+        write!(out, "<td class=\"number\">{}<td class=\"number\">{}<td>", counts.waiting, counts.maybe_doubled)?;
         if let Some(queue) = &output.queue {
             write!(out, "{} of {} samples", queue.samples, queue.limits.samples)?;
             write!(out, "<br>{} of {} bytes", queue.bytes, queue.limits.bytes)?;
+        }
+        if let Some(disk) = &output.disk {
+            write!(out, "<br>on disk: {} samples, {} bytes in {} files", disk.samples, disk.bytes, disk.segments)?;
+            if disk.corrupt_records > 0 || disk.corrupt_bytes > 0 {
+                let (records, bytes) = (disk.corrupt_records, disk.corrupt_bytes);
+                write!(out, "<div class=\"error\">{records} records, {bytes} bytes could not be read back</div>")?;
+            }
+            if let Some(failing) = &disk.failing {
+                write!(out, "<div class=\"error\">{}</div>", Html(failing))?;
+            }
         }
         let delivered = output.status.delivered_ms.and_then(time).unwrap_or_else(|| "never".to_owned());
         writeln!(
@@ -164,6 +177,16 @@ fn outputs(out: &mut String, outputs: &[OutputSnapshot]) -> fmt::Result {
     }
     out.push_str("</table>\n");
     Ok(())
+}
+
+fn memory(out: &mut String, memory: &MemorySnapshot, paused: u64) -> fmt::Result {
+    let MemorySnapshot { used, limit } = memory;
+    write!(out, "<h2>Memory</h2>\n<p>{} bytes used, estimated", used.total())?;
+    match limit {
+        Some(limit) => write!(out, ", of {limit}")?,
+        None => out.push_str("; there is no limit"),
+    }
+    writeln!(out, ": {used}. Scrapes left out because memory was short: {paused}.</p>")
 }
 
 fn by_reason(out: &mut String, reasons: &Reasons) -> fmt::Result {

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::memory::Used;
 use crate::model::Labels;
+use crate::pipeline::disk::DiskState;
 use crate::pipeline::{Counts, QueueLimits, SenderStatus};
 
 /// Where the admin port asks; `app` implements it. Each call is one consistent look, and must not wait.
@@ -20,6 +22,9 @@ pub trait Snapshots: Send + Sync + 'static {
 
     /// Counters over all scrapes since the start.
     fn scrapes(&self) -> ScrapeCounts;
+
+    /// What the process uses of memory.
+    fn memory(&self) -> MemorySnapshot;
 
     /// Whether the first round of scrapes is done.
     fn readiness(&self) -> Readiness;
@@ -133,6 +138,17 @@ pub struct ScrapeCounts {
     pub bad_lines: u64,
     /// Samples left out because the scrape had that series and time already.
     pub duplicates: u64,
+    /// Scrapes left out because memory was short.
+    pub paused: u64,
+}
+
+/// What the process uses of memory, estimated, and what it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemorySnapshot {
+    /// By account.
+    pub used: Used,
+    /// Bytes; `None` for no limit.
+    pub limit: Option<u64>,
 }
 
 /// One output.
@@ -148,6 +164,8 @@ pub struct OutputSnapshot {
     pub counts: Counts,
     /// Its queue; `None` for an output that has none (`expose`).
     pub queue: Option<QueueSnapshot>,
+    /// Its disk queue; `None` for an output without.
+    pub disk: Option<DiskState>,
     /// How delivery goes.
     pub status: SenderStatus,
     /// Counters of the aggregate endpoint; `None` for other outputs.

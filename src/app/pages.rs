@@ -7,11 +7,12 @@ use tokio::sync::watch;
 
 use super::Outputs;
 use crate::admin::{
-    DiscoveryProblem, DroppedTarget, Health, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts, ServedSnapshot,
-    Snapshots, TargetSnapshot, Targets,
+    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts,
+    ServedSnapshot, Snapshots, TargetSnapshot, Targets,
 };
 use crate::config::checked::{OutputConfig, OutputKind};
 use crate::discovery::{FileStatus, TargetSet};
+use crate::memory::Budget;
 use crate::output::State;
 use crate::output::expose::Served;
 use crate::scrape::{self, Scrapes, Watched};
@@ -20,6 +21,7 @@ pub(super) struct Pages {
     pub(super) scrapes: Arc<Scrapes>,
     pub(super) targets: watch::Receiver<Arc<TargetSet>>,
     pub(super) outputs: Arc<Outputs>,
+    pub(super) budget: Arc<Budget>,
     pub(super) is_ready: watch::Receiver<bool>,
 }
 
@@ -68,7 +70,12 @@ impl Snapshots for Pages {
             body_bytes: totals.body_bytes,
             bad_lines: totals.bad_lines,
             duplicates: totals.duplicates,
+            paused: totals.paused,
         }
+    }
+
+    fn memory(&self) -> MemorySnapshot {
+        MemorySnapshot { used: self.budget.used(), limit: self.budget.limit() }
     }
 
     fn readiness(&self) -> Readiness {
@@ -124,6 +131,7 @@ fn output(config: &OutputConfig, state: State) -> OutputSnapshot {
         urls,
         counts: state.counts,
         queue: state.queued.map(|(samples, bytes, limits)| QueueSnapshot { samples, bytes, limits }),
+        disk: state.disk,
         status: state.status,
         served: state.served.map(served),
     }

@@ -35,7 +35,8 @@ async fn run(config: Config, source: &source::Arguments) -> u8 {
         }
     };
     let (admin, exposed) = listeners(&app);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin, exposed, "promferry is running");
+    let memory_limit = app.memory_limit();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin, exposed, memory_limit, "promferry is running");
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -71,7 +72,7 @@ async fn reload(app: &mut App, source: &source::Arguments) {
         Ok(Ok(config)) => {
             app.reload(config).await;
             let (admin, exposed) = listeners(app);
-            tracing::info!(admin, exposed, "configuration reloaded");
+            tracing::info!(admin, exposed, memory_limit = app.memory_limit(), "configuration reloaded");
         }
         Ok(Err(problems)) => {
             let error = problems.to_string();
@@ -82,17 +83,21 @@ async fn reload(app: &mut App, source: &source::Arguments) {
     }
 }
 
+/// One line an output. It adds up: what came in, offered and restored, is what became of it and what waits on, on disk.
 fn log_account(account: &Account) {
     let counts = &account.counts;
     let sum = |reasons: &Reasons| reasons.values().sum::<u64>();
     tracing::info!(
         output = account.output.name,
         offered = counts.offered,
+        restored = counts.restored,
         delivered = counts.settled.delivered,
         duplicate = sum(&counts.settled.duplicate),
         rejected = sum(&counts.settled.rejected),
         dropped = sum(&counts.settled.dropped),
         skipped = sum(&counts.settled.skipped),
+        waiting = counts.waiting,
+        maybe_doubled = counts.maybe_doubled,
         reasons = reasons(counts),
         "drained"
     );

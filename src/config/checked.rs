@@ -31,8 +31,32 @@ pub struct Config {
 /// What concerns the whole process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Global {
+    /// What the process may use of memory.
+    pub memory_limit: MemoryLimit,
     /// From SIGTERM to the end of the process, at most.
     pub shutdown_timeout: Duration,
+}
+
+/// What the process may use of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// So many hundredths of what its control group may use; no limit where that has none.
+    Percent(u8),
+    /// Bytes.
+    Bytes(u64),
+    /// All there is.
+    None,
+}
+
+impl MemoryLimit {
+    /// The limit in bytes, where the control group may use `available`.
+    pub fn bytes(self, available: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Percent(percent) => available.map(|bytes| bytes / 100 * u64::from(percent)),
+            Self::Bytes(bytes) => Some(bytes),
+            Self::None => None,
+        }
+    }
 }
 
 /// The admin port: status page, self-metrics, API.

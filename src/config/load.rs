@@ -115,11 +115,12 @@ fn root(fields: &Fields<'_>) -> Config {
     }
 }
 
-/// Names, ports that are listened on, and files that are written belong to one entry each.
+/// Names, ports that are listened on, files and folders that are written belong to one entry each.
 fn refuse_what_is_used_twice(root: &Fields<'_>, scrapes: &[Fields<'_>], outputs: &[Fields<'_>]) {
     let of_outputs = |kind: &'static str| outputs.iter().filter_map(move |output| output.section(kind));
     refuse_same(scrapes, "job_name");
     refuse_same(outputs, "name");
     refuse_same(&of_outputs("expose").chain(root.section("admin")).collect::<Vec<_>>(), "listen");
     refuse_same(&of_outputs("file").collect::<Vec<_>>(), "path");
+    refuse_same(&of_outputs("queue").filter_map(|queue| queue.section("disk")).collect::<Vec<_>>(), "path");
 }

@@ -107,6 +107,12 @@ pub static GLOBAL: Section = Section {
         .default("0"),
         TARGET_LIMIT.default("0"),
         key(
+            "memory_limit",
+            Type::PercentOrSize,
+            "What the process may use of memory: a part of its control group's limit (no limit where there is none), or a size of 24MiB or more. Above it queues let go of samples, the largest first, then scrapes pause. 0 is no limit.",
+        )
+        .default("80%"),
+        key(
             "shutdown_timeout",
             Type::Duration,
             "From SIGTERM to the end of the process. Cloud Foundry kills after 10 s.",
@@ -121,7 +127,6 @@ pub static GLOBAL: Section = Section {
         ("keep_dropped_targets", "not supported yet"),
         ("scrape_failure_log_file", "not supported: a failing scrape is logged on stderr, once a cause"),
         ("detect", "not supported yet; write the labels under \"external_labels\""),
-        ("memory_limit", "not supported yet; bound each output by \"queue\": {max_bytes: …}"),
         ("scrape_protocols", NO_PROTOCOLS),
         ("metric_name_validation_scheme", NO_VALIDATION),
         ("metric_name_escaping_scheme", NO_VALIDATION),

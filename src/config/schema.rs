@@ -52,6 +52,8 @@ pub enum Type {
     Duration,
     /// Such as 64MiB.
     Size,
+    /// Such as 80%, or such as 64MiB.
+    PercentOrSize,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of texts.

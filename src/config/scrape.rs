@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::checked::{Discovery, FileSd, Global, Limits, OnBadLine, PromScraperSd, ScrapeConfig, StaticGroup};
+use super::checked::{
+    Discovery, FileSd, Global, Limits, MemoryLimit, OnBadLine, PromScraperSd, ScrapeConfig, StaticGroup,
+};
 use super::common::{labels, name_text, rules};
 use super::fields::Fields;
 use super::http::{auth, host, http_headers, url_path};
 use super::problem::quoted;
 use super::raw::PROM_SCRAPER_FILES;
 use super::tls::client_tls;
+use super::values::{self, PercentOrSize};
 use crate::model::Labels;
 use crate::net::Scheme;
 
@@ -49,7 +52,23 @@ pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
         limits,
         external_labels: labels(fields, "external_labels"),
     };
-    (Global { shutdown_timeout: fields.duration("shutdown_timeout") }, defaults)
+    let global = Global { memory_limit: memory_limit(fields), shutdown_timeout: fields.duration("shutdown_timeout") };
+    (global, defaults)
+}
+
+/// The smallest `memory_limit`: below it the program would have no room for a single target.
+const MEMORY_BYTES_MIN: u64 = 24 << 20;
+
+fn memory_limit(fields: &Fields<'_>) -> MemoryLimit {
+    let read = fields.read_optional("memory_limit", |text| match values::percent_or_size(text)? {
+        PercentOrSize::Percent(percent) => Ok(MemoryLimit::Percent(percent)),
+        PercentOrSize::Size(0) => Ok(MemoryLimit::None),
+        PercentOrSize::Size(bytes @ MEMORY_BYTES_MIN..) => Ok(MemoryLimit::Bytes(bytes)),
+        PercentOrSize::Size(_) => {
+            Err("is less than the program needs for itself; write at least \"24MiB\", or 0 for no limit".to_owned())
+        }
+    });
+    read.unwrap_or(MemoryLimit::None)
 }
 
 /// Either is `None` where it is wrong already.

@@ -81,6 +81,28 @@ pub fn size(text: &str) -> Result<u64, Complaint> {
     bytes().ok_or_else(|| r#"is not a size; write a number and a unit, such as "512KiB" or "64MiB""#.to_owned())
 }
 
+/// What [`percent_or_size`] reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PercentOrSize {
+    /// 1 to 100.
+    Percent(u8),
+    /// Bytes.
+    Size(u64),
+}
+
+/// A whole percentage such as `80%`, or a size.
+pub fn percent_or_size(text: &str) -> Result<PercentOrSize, Complaint> {
+    match text.strip_suffix('%') {
+        Some(number) => match count(number) {
+            Ok(percent @ 1..=100) => Ok(PercentOrSize::Percent(percent as u8)),
+            _ => Err("is not a percentage; write a whole number from 1% to 100%".to_owned()),
+        },
+        None => size(text).map(PercentOrSize::Size).map_err(|_| {
+            r#"is neither a percentage nor a size; write a number and a unit, such as "80%" or "64MiB""#.to_owned()
+        }),
+    }
+}
+
 /// `true` or `false`, or the words that YAML 1.1 (and so Prometheus) takes for them.
 pub fn switch(text: &str) -> Result<bool, Complaint> {
     match text.to_ascii_lowercase().as_str() {
@@ -181,6 +203,19 @@ mod tests {
         }
         for text in ["", "10", "10X", "MiB", "-1B", "1KKB", "16EiB", "1iB", "1 M iB"] {
             assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn percentages_and_sizes() {
+        assert_eq!(percent_or_size("80%"), Ok(PercentOrSize::Percent(80)));
+        assert_eq!(percent_or_size("64MiB"), Ok(PercentOrSize::Size(64 << 20)));
+        assert_eq!(percent_or_size("0"), Ok(PercentOrSize::Size(0)));
+        for text in ["0%", "101%", "-1%", "1.5%", "%", "80 %", "999999999999999999999%"] {
+            assert!(percent_or_size(text).unwrap_err().contains("from 1% to 100%"), "{text}");
+        }
+        for text in ["", "80", "80 percent", "MiB"] {
+            assert!(percent_or_size(text).unwrap_err().contains("such as \"80%\" or \"64MiB\""), "{text}");
         }
     }
 

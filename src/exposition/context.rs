@@ -123,6 +123,8 @@ pub(super) struct Contexts {
     contexts: Vec<Context>,
     index: HashTable<u32>,
     comments: Vec<Comment>,
+    /// Bytes of the names and texts that contexts and comments hold.
+    text_bytes: usize,
 }
 
 impl Contexts {
@@ -130,7 +132,8 @@ impl Contexts {
     pub(super) const START: u32 = 0;
 
     pub(super) fn new(keys: Keys) -> Self {
-        let mut contexts = Self { keys, contexts: Vec::new(), index: HashTable::new(), comments: Vec::new() };
+        let mut contexts =
+            Self { keys, contexts: Vec::new(), index: HashTable::new(), comments: Vec::new(), text_bytes: 0 };
         contexts.intern(Metadata::default());
         contexts
     }
@@ -138,6 +141,14 @@ impl Contexts {
     /// How many contexts and comments are remembered.
     pub(super) fn len(&self) -> usize {
         self.contexts.len() + self.comments.len()
+    }
+
+    /// Bytes of memory that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.contexts.capacity() * size_of::<Context>()
+            + self.comments.capacity() * size_of::<Comment>()
+            + self.index.allocation_size()
+            + self.text_bytes
     }
 
     pub(super) fn seed(&self, context: u32) -> u64 {
@@ -150,6 +161,10 @@ impl Contexts {
 
     /// Remembers a comment and returns its number.
     pub(super) fn add(&mut self, effect: Effect) -> u32 {
+        self.text_bytes += match &effect {
+            Effect::Help { name, text } => name.len() + text.len(),
+            Effect::Type { name, .. } => name.len(),
+        };
         self.comments.push(Comment { effect, from: u32::MAX, to: Self::START });
         (self.comments.len() - 1) as u32
     }
@@ -179,6 +194,7 @@ impl Contexts {
             return held;
         }
         let context = self.contexts.len() as u32;
+        self.text_bytes += metadata.name.len() + metadata.help.len();
         // The seed is the hash itself: contexts that a table made twice agree, so that its lines stay valid.
         self.contexts.push(Context { metadata, seed: hash });
         self.index.insert_unique(hash, context, |&held| self.contexts[held as usize].seed);

@@ -156,6 +156,14 @@ impl Interner {
         self.set.len() + self.pending.builder.len()
     }
 
+    /// Bytes of memory that it has, besides the chunks, which the scrapes share.
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<u32>()
+            + self.hashes.capacity() * size_of::<u64>()
+            + self.index.allocation_size()
+            + self.scratch.capacity()
+    }
+
     /// The series made so far, those of the current scrape left out until [`flush`](Self::flush).
     pub(super) fn set(&self) -> &Arc<SeriesSet> {
         &self.set

@@ -72,6 +72,15 @@ impl Lines {
     }
 
     /// How many lines the last good scrape had.
+    /// Bytes of memory that it has.
+    pub(super) fn bytes(&self) -> usize {
+        let numbers = [&self.order, &self.places, &self.block_of, &self.now];
+        self.lines.capacity() * size_of::<Line>()
+            + self.index.allocation_size()
+            + self.blocks.capacity() * size_of::<Block>()
+            + numbers.iter().map(|numbers| numbers.capacity() * size_of::<u32>()).sum::<usize>()
+    }
+
     pub(super) fn order_len(&self) -> usize {
         self.order.len()
     }

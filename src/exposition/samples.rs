@@ -249,6 +249,11 @@ impl Samples {
         self.replaced.clear();
     }
 
+    /// Bytes of memory that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>() + self.points.reserved_bytes()
+    }
+
     pub(super) fn slots_len(&self) -> usize {
         self.slots.len()
     }

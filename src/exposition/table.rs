@@ -30,6 +30,7 @@ use super::lines::{Block, Known, Line, Lines};
 use super::samples::Samples;
 use super::text::{self, LineError};
 use super::value;
+use crate::memory::{Charge, Kind};
 use crate::model::{Family, Labels, METRIC_NAME, MetricType, Points, STALE_NAN, SeriesRef, SeriesSet};
 
 /// What becomes of a line that was not seen before.
@@ -88,6 +89,9 @@ pub struct Table {
     /// Peaks of lines and series in use, which fade: what is much more is garbage.
     peak_lines: usize,
     peak_series: usize,
+    charge: Charge,
+    /// Bytes of the table as it was when the scrape before had been taken.
+    settled_bytes: usize,
 }
 
 /// Comments that came one behind the other.
@@ -134,6 +138,8 @@ impl Table {
             scrape: Progress::default(),
             peak_lines: 0,
             peak_series: 0,
+            charge: Charge::new(Kind::Tables, 0),
+            settled_bytes: 0,
         }
     }
 
@@ -223,7 +229,19 @@ impl Table {
     /// The scrape as it is handed on.
     pub fn take(&mut self) -> Parsed {
         self.samples.leave_out_replaced();
-        Parsed { points: self.samples.points().finish(), series: self.interner.flush() }
+        let parsed = Parsed { points: self.samples.points().finish(), series: self.interner.flush() };
+        self.settled_bytes = self.bytes();
+        self.charge.resize(self.settled_bytes);
+        parsed
+    }
+
+    /// Bytes of memory that it has, besides the chunks.
+    fn bytes(&self) -> usize {
+        self.lines.bytes()
+            + self.samples.bytes()
+            + self.interner.bytes()
+            + self.contexts.bytes()
+            + self.partial.capacity()
     }
 
     /// The markers of a target that goes away: for every live series, and for the target's own. There may be none.
@@ -279,6 +297,8 @@ impl Table {
             at += end + 1;
         }
         self.check_sample_limit()?;
+        // What a hostile body adds counts while it comes.
+        self.charge.resize(self.settled_bytes + self.scrape.growth);
         Ok(at)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Histogram, Labels, SeriesSet};
+use crate::memory::{Charge, Kind};
 
 /// The bits of the NaN that ends a series (Prometheus, `model/value`).
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -121,6 +122,8 @@ pub struct Points {
     own_ms: Box<[i64]>,
     /// Position and value, by position; such a point's float is unused.
     histograms: Box<[(u32, Histogram)]>,
+    /// Stands for their scrape as well, which may have five owners and is charged once.
+    charge: Charge,
 }
 
 impl Points {
@@ -173,6 +176,11 @@ pub struct PointsBuilder {
 }
 
 impl PointsBuilder {
+    /// Bytes of memory that are reused.
+    pub fn reserved_bytes(&self) -> usize {
+        self.series.capacity() * 4 + self.floats.capacity() * 8 + self.own_ms.capacity() * 8
+    }
+
     /// Adds a float.
     pub fn push_float(&mut self, series: u32, value: f64, own_ms: Option<i64>) {
         self.push_time(own_ms);
@@ -228,12 +236,14 @@ impl PointsBuilder {
 
     /// The points as they will be kept; the builder is empty afterwards and keeps its memory.
     pub fn finish(&mut self) -> Points {
-        let points = Points {
+        let mut points = Points {
             series: self.series.as_slice().into(),
             floats: self.floats.as_slice().into(),
             own_ms: self.own_ms.as_slice().into(),
             histograms: std::mem::take(&mut self.histograms).into(),
+            charge: Charge::default(),
         };
+        points.charge = Charge::new(Kind::Samples, size_of::<Scrape>() + points.bytes());
         self.clear();
         points
     }

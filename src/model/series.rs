@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashTable;
 
+use crate::memory::{Charge, Kind};
+
 /// What a family measures; decides how outputs write it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MetricType {
@@ -136,6 +138,7 @@ pub struct Chunk {
     /// Indices into `pairs`, all series' one after another.
     labels: Box<[u32]>,
     series: Box<[SeriesEntry]>,
+    charge: Charge,
 }
 
 impl Chunk {
@@ -316,14 +319,17 @@ impl ChunkBuilder {
     /// The chunk.
     pub fn finish(self) -> Arc<Chunk> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Arc::new(Chunk {
+        let mut chunk = Chunk {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             text: self.text.into(),
             families: self.families.into(),
             pairs: self.pairs.into(),
             labels: self.labels.into(),
             series: self.series.into(),
-        })
+            charge: Charge::default(),
+        };
+        chunk.charge = Charge::new(Kind::Series, chunk.bytes());
+        Arc::new(chunk)
     }
 
     fn pair(&mut self, name: &str, value: &str) -> u32 {

@@ -4,7 +4,7 @@
 //! `file` are no senders, and register the same way.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,10 +16,12 @@ use crate::net::credentials::Credentials;
 use crate::net::server::{Handler, Limits, Server};
 use expose::Expose;
 
+use crate::pipeline::disk::{Disk, DiskState};
 use crate::pipeline::{
     self, Counts, Intake, Ledger, Output, Overflow, Projection, Queue, QueueLimits, SenderOptions, SenderStatus, Take,
 };
 
+mod disk;
 pub mod elasticsearch;
 pub mod expose;
 pub mod file;
@@ -37,10 +39,14 @@ pub struct Running {
     pub listens_on: Option<SocketAddr>,
     queue: Option<Arc<Queue>>,
     expose: Option<Arc<Expose>>,
+    disk: OpenDisk,
     status: Arc<Mutex<SenderStatus>>,
     deadline: watch::Sender<Option<Instant>>,
     task: JoinHandle<()>,
 }
+
+/// The disk queue of an output, once it is open.
+type OpenDisk = Arc<OnceLock<Arc<Disk>>>;
 
 /// How an output is doing.
 #[derive(Clone, Debug)]
@@ -51,6 +57,8 @@ pub struct State {
     pub listens_on: Option<SocketAddr>,
     /// Samples and bytes in its queue, and its limits; `None` for one without.
     pub queued: Option<(u64, usize, QueueLimits)>,
+    /// Its disk queue; `None` for one without, or while it is not open.
+    pub disk: Option<DiskState>,
     /// Its requests, for one that sends.
     pub status: SenderStatus,
     /// What the aggregate endpoint has served; `None` for other outputs.
@@ -70,7 +78,7 @@ impl Running {
         let (deadline, watched) = watch::channel(None);
         let start =
             Start { config: &config, ledger: &ledger, status: &status, deadline: watched, credentials, is_ready };
-        let Started { intake, queue, expose, listens_on, task } = match &config.kind {
+        let Started { intake, queue, expose, disk, listens_on, task } = match &config.kind {
             OutputKind::Elasticsearch(elastic) => {
                 start.sender(elasticsearch::Elasticsearch::new(elastic, credentials), ELASTICSEARCH_REQUESTS)
             }
@@ -84,7 +92,12 @@ impl Running {
                 Projection::new(Box::new(move |labels| rules.apply(labels)), ledger.clone(), intake)
             }
         };
-        Ok(Self { intake, ledger, listens_on, queue, expose, status, deadline, task, config })
+        Ok(Self { intake, ledger, listens_on, queue, expose, disk, status, deadline, task, config })
+    }
+
+    /// Its queue, for one that has one.
+    pub fn queue(&self) -> Option<&Arc<Queue>> {
+        self.queue.as_ref()
     }
 
     /// How it is doing, read as one snapshot of its ledger.
@@ -96,6 +109,7 @@ impl Running {
                 let (samples, bytes) = queue.size();
                 (samples, bytes, *queue.limits())
             }),
+            disk: self.disk.get().map(|disk| disk.state()),
             served: self.expose.as_ref().map(|expose| expose.served()),
             status: self.status.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -137,13 +151,21 @@ struct Started {
     intake: Arc<dyn Intake>,
     queue: Option<Arc<Queue>>,
     expose: Option<Arc<Expose>>,
+    disk: OpenDisk,
     listens_on: Option<SocketAddr>,
     task: JoinHandle<()>,
 }
 
 impl Started {
     fn queued(queue: Arc<Queue>, task: JoinHandle<()>) -> Self {
-        Self { intake: queue.clone(), queue: Some(queue), expose: None, listens_on: None, task }
+        Self {
+            intake: queue.clone(),
+            queue: Some(queue),
+            expose: None,
+            disk: OpenDisk::default(),
+            listens_on: None,
+            task,
+        }
     }
 }
 
@@ -184,12 +206,27 @@ impl Start<'_> {
             flush_jitter: batch.flush_jitter,
             body_bytes_max: batch.max_bytes,
             workers,
+            is_fresh_first: self.config.queue.order == checked::Order::FreshFirst,
             backoff_first: Duration::from_secs(1),
             backoff_max: Duration::from_secs(30),
         };
-        let run =
-            pipeline::run_sender(Arc::new(output), queue.clone(), options, self.status.clone(), self.deadline.clone());
-        Started::queued(queue, tokio::spawn(run))
+        let open_disk = OpenDisk::default();
+        let run = {
+            let (config, queue, opened) = (self.config.clone(), queue.clone(), open_disk.clone());
+            let (status, deadline) = (self.status.clone(), self.deadline.clone());
+            async move {
+                // Scrapes are taken in meanwhile: a predecessor may still have the folder.
+                let disk = match &config.queue.disk {
+                    Some(disk) => disk::open(&config.name, disk, &queue, &deadline).await,
+                    None => None,
+                };
+                if let Some(disk) = &disk {
+                    opened.get_or_init(|| disk.clone());
+                }
+                pipeline::run_sender(Arc::new(output), queue, disk, options, status, deadline).await;
+            }
+        };
+        Started { disk: open_disk, ..Started::queued(queue, tokio::spawn(run)) }
     }
 
     fn file(&self, file: &FileOutput) -> Started {
@@ -219,6 +256,13 @@ impl Start<'_> {
             let at = deadline.wait_for(Option::is_some).await.ok().and_then(|at| *at);
             server.stop(at.unwrap_or_else(Instant::now).duration_since(Instant::now())).await;
         });
-        Ok(Started { intake: expose.clone(), queue: None, expose: Some(expose), listens_on: Some(listens_on), task })
+        Ok(Started {
+            intake: expose.clone(),
+            queue: None,
+            expose: Some(expose),
+            disk: OpenDisk::default(),
+            listens_on: Some(listens_on),
+            task,
+        })
     }
 }

@@ -11,12 +11,14 @@ mod fanout;
 mod ledger;
 mod queue;
 mod sender;
+mod shedding;
 
 pub use batch::{Attempt, Batch, Slice};
 pub use fanout::{Fanout, Intake, Projection};
 pub use ledger::{Counts, Ledger, Reasons, Settlement, Waiting, reason};
-pub use queue::{Limits as QueueLimits, Overflow, Queue, Take};
+pub use queue::{Limits as QueueLimits, Overflow, Pick, Queue, Take};
 pub use sender::{
-    Answer, Compression, Confirming, Encoded, Failure, Fate, Item, Judgement, Next, Ordering, Output, Receipt, Request,
-    SenderOptions, SenderStatus, Verdict, past, run as run_sender,
+    Answer, Compression, Confirming, Encoded, Failure, Fate, Item, Judgement, Next, Ordering, Output, Receipt,
+    Rejection, Request, SenderOptions, SenderStatus, Verdict, past, run as run_sender,
 };
+pub use shedding::Shedding;

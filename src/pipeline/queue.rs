@@ -42,6 +42,15 @@ pub struct Limits {
     pub overflow: Overflow,
 }
 
+/// Which end of what waits goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// What has waited longest.
+    Oldest,
+    /// What came last.
+    Newest,
+}
+
 /// When a batch is complete: at whichever comes first.
 #[derive(Clone, Copy, Debug)]
 pub struct Take {
@@ -68,6 +77,8 @@ struct State {
     /// How many queued scrapes keep a chunk alive, by its id.
     chunks: HashMap<u64, u32>,
     is_closed: bool,
+    /// Why samples are dropped that do not fit.
+    overflow: &'static str,
 }
 
 #[derive(Default)]
@@ -95,6 +106,7 @@ impl Queue {
                 bytes: 0,
                 chunks: HashMap::new(),
                 is_closed: false,
+                overflow: reason::QUEUE_FULL,
             }),
             ready: (0..lanes).map(|_| Notify::new()).collect(),
         })
@@ -141,7 +153,7 @@ impl Queue {
         let alone = entry_bytes + scrape.series.chunks().iter().map(|chunk| chunk.bytes()).sum::<usize>();
         if samples > self.limits.samples || alone > self.limits.bytes {
             // An empty queue would not hold it: nobody else has to go for it.
-            return waiting.drop_all(reason::QUEUE_FULL);
+            return waiting.drop_all(state.overflow);
         }
         while !fits(&state) {
             let oldest = match self.limits.overflow {
@@ -149,8 +161,8 @@ impl Queue {
                 Overflow::DropNewest => None,
             };
             match oldest {
-                Some(entry) => entry.waiting.drop_all(reason::QUEUE_FULL),
-                None => return waiting.drop_all(reason::QUEUE_FULL),
+                Some(entry) => entry.waiting.drop_all(state.overflow),
+                None => return waiting.drop_all(state.overflow),
             }
         }
         let lane = (scrape.origin.key % self.ready.len() as u64) as usize;
@@ -159,9 +171,9 @@ impl Queue {
         self.ready[lane].notify_one();
     }
 
-    /// Waits until a batch is complete and takes it. `None` when the queue is closed and the lane is empty. A lane may have
-    /// several takers. Cancel safe.
-    pub async fn next(&self, lane: usize, take: Take) -> Option<Batch> {
+    /// Waits until a batch is complete and takes it, from this end of what waits. `None` when the queue is closed and the lane
+    /// is empty. A lane may have several takers. Cancel safe.
+    pub async fn next(&self, lane: usize, take: Take, pick: Pick) -> Option<Batch> {
         loop {
             let wait = {
                 let mut state = self.lock();
@@ -169,7 +181,7 @@ impl Queue {
                 let due = state.lanes[lane].entries.front().map(|oldest| oldest.since + take.age);
                 let is_full = state.lanes[lane].samples >= take.samples;
                 if due.is_some_and(|due| is_full || state.is_closed || due <= Instant::now()) {
-                    let batch = state.take_batch(lane, take.samples);
+                    let batch = state.take_batch(lane, take.samples, pick);
                     if !state.lanes[lane].entries.is_empty() {
                         self.ready[lane].notify_one();
                     }
@@ -197,6 +209,20 @@ impl Queue {
         for ready in &self.ready {
             ready.notify_one();
         }
+    }
+
+    /// Drops the scrape that has waited longest, for the sake of the memory limit. Gives how many samples it had; 0 where the
+    /// queue is empty.
+    pub(super) fn shed_oldest(&self) -> u64 {
+        let Some(entry) = self.lock().take_oldest() else { return 0 };
+        let samples = entry.waiting.samples();
+        entry.waiting.drop_all(reason::MEMORY);
+        samples
+    }
+
+    /// Why samples count as dropped from now on that do not fit.
+    pub fn set_overflow(&self, reason: &'static str) {
+        self.lock().overflow = reason;
     }
 
     /// Drops everything that still waits here.
@@ -228,8 +254,12 @@ impl State {
         self.lanes[lane].entries.push_back(entry);
     }
 
-    fn take_front(&mut self, lane: usize) -> Option<Entry> {
-        let entry = self.lanes[lane].entries.pop_front()?;
+    fn take(&mut self, lane: usize, pick: Pick) -> Option<Entry> {
+        let entries = &mut self.lanes[lane].entries;
+        let entry = match pick {
+            Pick::Oldest => entries.pop_front(),
+            Pick::Newest => entries.pop_back(),
+        }?;
         self.lanes[lane].samples -= entry.waiting.samples();
         self.samples -= entry.waiting.samples();
         let scrape = &entry.slice.scrape;
@@ -251,33 +281,40 @@ impl State {
         let lane = (0..self.lanes.len())
             .filter(|&at| front(&self.lanes[at]).is_some())
             .min_by_key(|&at| front(&self.lanes[at]))?;
-        self.take_front(lane)
+        self.take(lane, Pick::Oldest)
     }
 
     fn expire(&mut self, lane: usize, age: Duration) {
         let now = Instant::now();
         while self.lanes[lane].entries.front().is_some_and(|entry| entry.since + age <= now) {
-            if let Some(entry) = self.take_front(lane) {
+            if let Some(entry) = self.take(lane, Pick::Oldest) {
                 entry.waiting.drop_all(reason::TOO_OLD);
             }
         }
     }
 
     /// Whole scrapes up to `samples`; one that is larger by itself comes alone and is split by the sender.
-    fn take_batch(&mut self, lane: usize, samples: u64) -> Option<Batch> {
+    fn take_batch(&mut self, lane: usize, samples: u64, pick: Pick) -> Option<Batch> {
         let mut batch: Option<Batch> = None;
-        while let Some(front) = self.lanes[lane].entries.front() {
-            if batch.as_ref().is_some_and(|batch| batch.waiting.samples() + front.waiting.samples() > samples) {
+        loop {
+            let entries = &self.lanes[lane].entries;
+            let next = if pick == Pick::Oldest { entries.front() } else { entries.back() };
+            let held = batch.as_ref().map_or(0, |batch| batch.waiting.samples());
+            if held > 0 && next.is_some_and(|next| held + next.waiting.samples() > samples) {
                 break;
             }
-            let Some(entry) = self.take_front(lane) else { break };
+            let Some(entry) = self.take(lane, pick) else { break };
             match &mut batch {
                 None => batch = Some(Batch::new(vec![entry.slice], entry.waiting, entry.since)),
                 Some(batch) => {
                     batch.slices.push(entry.slice);
                     batch.waiting.join(entry.waiting);
+                    batch.oldest = batch.oldest.min(entry.since);
                 }
             }
+        }
+        if let (Pick::Newest, Some(batch)) = (pick, &mut batch) {
+            batch.slices.reverse();
         }
         batch
     }

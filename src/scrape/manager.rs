@@ -24,6 +24,9 @@ use crate::target::Target;
 /// Where scrapes go. Must never wait.
 pub type Emit = Arc<dyn Fn(Arc<Scrape>) + Send + Sync>;
 
+/// Whether a scrape may begin now: not while memory is short. Must never wait.
+pub type Admit = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// The running loops, as pages and metrics see them.
 #[derive(Default)]
 pub struct Scrapes {
@@ -82,6 +85,7 @@ struct Running {
 /// Starts and stops the loops.
 pub struct Manager {
     emit: Emit,
+    admit: Admit,
     credentials: Arc<Credentials>,
     machine: Arc<str>,
     scrapes: Arc<Scrapes>,
@@ -90,9 +94,9 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// No loops yet. `machine` is this host's name, a part of each target's offset.
-    pub fn new(emit: Emit, credentials: Arc<Credentials>, machine: &str) -> Self {
-        Self { emit, credentials, machine: machine.into(), scrapes: Arc::default(), running: HashMap::new() }
+    /// No loops yet. A scrape that `admit` refuses is left out and counted. `machine` is this host's name, a part of each target's offset.
+    pub fn new(emit: Emit, admit: Admit, credentials: Arc<Credentials>, machine: &str) -> Self {
+        Self { emit, admit, credentials, machine: machine.into(), scrapes: Arc::default(), running: HashMap::new() }
     }
 
     /// The loops, for pages and metrics.
@@ -134,6 +138,7 @@ impl Manager {
         let run = Loop {
             orders,
             emit: self.emit.clone(),
+            admit: self.admit.clone(),
             credentials: self.credentials.clone(),
             machine: self.machine.clone(),
         };
@@ -155,6 +160,7 @@ async fn stop(running: Vec<Running>, order: &Order) {
 struct Loop {
     orders: watch::Receiver<Order>,
     emit: Emit,
+    admit: Admit,
     credentials: Arc<Credentials>,
     machine: Arc<str>,
 }
@@ -177,7 +183,9 @@ impl Loop {
                 () = tokio::time::sleep(tick.wait) => true,
                 _ = self.orders.wait_for(|order| !order.is_about(&current)) => false,
             };
-            if is_due {
+            if is_due && !(self.admit)() {
+                current.note_paused();
+            } else if is_due {
                 let at_ms = schedule.sample_ms(tick, wall_ms());
                 tokio::select! {
                     scrapes = scraper.scrape(at_ms) => scrapes.into_iter().for_each(|scrape| (self.emit)(scrape)),

@@ -11,7 +11,7 @@ mod run;
 mod schedule;
 mod status;
 
-pub use manager::{Emit, Manager, Scrapes};
+pub use manager::{Admit, Emit, Manager, Scrapes};
 pub use run::{Probe, probe};
 pub use schedule::{Schedule, Tick};
 pub use status::{Health, Status, Totals, Watched};

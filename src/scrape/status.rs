@@ -49,6 +49,8 @@ pub struct Totals {
     pub duplicates: u64,
     /// Bytes of bodies, after inflating.
     pub body_bytes: u64,
+    /// Scrapes left out because memory was short; none of those above.
+    pub paused: u64,
 }
 
 /// A target that is being scraped, and its status.
@@ -72,6 +74,11 @@ impl Watched {
 
     fn lock(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a scrape that was left out because memory is short.
+    pub(super) fn note_paused(&self) {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).paused += 1;
     }
 
     /// Notes the end of a scrape.

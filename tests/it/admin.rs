@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use promferry::admin::{
-    DiscoveryProblem, DroppedTarget, Health, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts, ServedSnapshot,
-    Server, Snapshots, TargetSnapshot, Targets,
+    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts,
+    ServedSnapshot, Server, Snapshots, TargetSnapshot, Targets,
 };
 use promferry::config::checked;
+use promferry::memory::{Accounts, Used};
 use promferry::model::Labels;
 use promferry::net::credentials::Credentials;
-use promferry::pipeline::{Counts, Overflow, QueueLimits, SenderStatus, Settlement};
+use promferry::pipeline::disk::DiskState;
+use promferry::pipeline::{Counts, Overflow, QueueLimits, SenderStatus, Settlement, reason};
 use serde_json::{Value, json};
 
 use crate::expose::client::{Answer, ask};
@@ -74,8 +76,17 @@ impl Snapshots for Fixed {
             name: HOSTILE.to_owned(),
             kind: "elasticsearch",
             urls: vec!["https://es:9200".to_owned()],
-            counts: Counts { offered: 100, restored: 0, settled, waiting: 15, maybe_doubled: 0 },
+            counts: Counts { offered: 90, restored: 10, settled, waiting: 15, maybe_doubled: 7 },
             queue: Some(QueueSnapshot { samples: 15, bytes: 4096, limits }),
+            disk: Some(DiskState {
+                records: 2,
+                samples: 12,
+                bytes: 8192,
+                segments: 1,
+                corrupt_records: 3,
+                corrupt_bytes: 33,
+                failing: Some(HOSTILE.to_owned()),
+            }),
             status: SenderStatus {
                 failing: Some(format!("https://es:9200 answered {HOSTILE}")),
                 delivered_ms: Some(1_700_000_000_000),
@@ -91,6 +102,7 @@ impl Snapshots for Fixed {
             urls: vec!["http://127.0.0.1:9699/metrics".to_owned()],
             counts: Counts::default(),
             queue: None,
+            disk: None,
             status: SenderStatus::default(),
             served: Some(ServedSnapshot { targets: 3, expositions: 2, duplicates: 1, ..ServedSnapshot::default() }),
         };
@@ -98,7 +110,20 @@ impl Snapshots for Fixed {
     }
 
     fn scrapes(&self) -> ScrapeCounts {
-        ScrapeCounts { scrapes: 11, failures: 1, samples: 420, body_bytes: 9000, bad_lines: 2, duplicates: 0 }
+        ScrapeCounts {
+            scrapes: 11,
+            failures: 1,
+            samples: 420,
+            body_bytes: 9000,
+            bad_lines: 2,
+            duplicates: 0,
+            paused: 6,
+        }
+    }
+
+    fn memory(&self) -> MemorySnapshot {
+        let accounts = Accounts { samples: 1, series: 2, tables: 3, bodies: 4 };
+        MemorySnapshot { used: Used { accounts, rest: 50 }, limit: Some(100) }
     }
 
     fn readiness(&self) -> Readiness {
@@ -154,8 +179,8 @@ async fn the_page_puts_problems_first_and_escapes_everything() {
     assert!(
         !body.contains("<script") && !body.contains('\u{1b}') && !body.contains("src=") && !body.contains("@import")
     );
-    // The error, the problem and its file, the output's name and its trouble; labels have a form of their own.
-    assert_eq!(body.matches(ESCAPED).count(), 5);
+    // The error, the problem and its file, the output's name, its trouble and its disk's; labels have a form of their own.
+    assert_eq!(body.matches(ESCAPED).count(), 6);
     let at = |text: &str| body.find(text).unwrap_or_else(|| panic!("{text} is in\n{body}"));
     assert!(at("Discovery problems (1)") < at("Targets (3, 1 down)"));
     assert!(at("https://broken.internal") < at("https://new.internal"));
@@ -164,6 +189,8 @@ async fn the_page_puts_problems_first_and_escapes_everything() {
     at("Not ready: 2 of 3 targets have not been scraped yet.");
     at("stale_marker 5");
     at("15 of 1000000 samples");
+    at("on disk: 12 samples, 8192 bytes in 1 files");
+    at("60 bytes used, estimated, of 100: samples 1, series 2, tables 3, bodies 4, the program itself 50 bytes");
 }
 
 #[tokio::test]
@@ -213,15 +240,26 @@ async fn targets_can_be_asked_for_by_state_and_pool() {
 
 #[tokio::test]
 async fn outputs_are_told_with_ledger_queue_and_trouble() {
-    let outputs = parsed(&get("/api/v1/outputs").await)["data"]["outputs"].take();
+    let mut data = parsed(&get("/api/v1/outputs").await)["data"].take();
+    let outputs = data["outputs"].take();
     assert_eq!(
         outputs[0]["ledger"],
-        json!({"offered": 100, "restored": 0, "delivered": 70, "duplicate": {"version_conflict": 1}, "waiting": 15,
+        json!({"offered": 90, "restored": 10, "delivered": 70, "duplicate": {"version_conflict": 1}, "waiting": 15,
             "rejected": {"mapping": 2}, "dropped": {"queue_full": 3}, "skipped": {"nan": 4, "stale_marker": 5}})
     );
     assert_eq!(
         outputs[0]["queue"],
         json!({"samples": 15, "bytes": 4096, "maxSamples": 1_000_000, "maxBytes": 67_108_864, "maxAge": "2h"})
+    );
+    assert_eq!(
+        outputs[0]["disk"],
+        json!({"records": 2, "samples": 12, "bytes": 8192, "segments": 1, "corruptRecords": 3, "corruptBytes": 33,
+            "failing": HOSTILE})
+    );
+    assert_eq!((&outputs[0]["maybeDoubled"], &outputs[1]["disk"]), (&json!(7), &Value::Null));
+    assert_eq!(
+        data["memory"],
+        json!({"limit": 100, "used": 60, "samples": 1, "series": 2, "tables": 3, "bodies": 4, "rest": 50})
     );
     assert_eq!(outputs[0]["failing"], format!("https://es:9200 answered {HOSTILE}"));
     assert_eq!(outputs[0]["lastDelivery"], "2023-11-14T22:13:20.000Z");
@@ -241,7 +279,14 @@ async fn self_metrics_are_openmetrics_and_the_ledger_adds_up() {
     };
     let fates = ["delivered", "duplicate", "rejected", "dropped", "skipped"];
     let settled: f64 = fates.iter().map(|fate| sum(&format!("promferry_output_samples_{fate}_total"))).sum();
-    assert_eq!(sum("promferry_output_samples_offered_total"), settled + sum("promferry_output_samples_waiting"));
+    let incoming = sum("promferry_output_samples_offered_total") + sum("promferry_output_samples_restored_total");
+    assert_eq!(incoming, settled + sum("promferry_output_samples_waiting"));
+    assert_eq!((incoming, sum("promferry_output_samples_maybe_doubled_total")), (100.0, 7.0));
+    assert_eq!((sum("promferry_memory_bytes"), sum("promferry_memory_limit_bytes")), (60.0, 100.0));
+    assert_eq!(sum("promferry_scrapes_paused_total"), 6.0);
+    let disk = ["records", "samples", "bytes", "segments", "failing", "corrupt_records_total", "corrupt_bytes_total"];
+    let disk = disk.map(|name| sum(&format!("promferry_output_disk_{name}")));
+    assert_eq!(disk, [2.0, 12.0, 8192.0, 1.0, 1.0, 3.0, 33.0]);
     assert_eq!((sum("promferry_targets"), sum("promferry_scrapes_total")), (3.0, 11.0));
     assert_eq!(sum("promferry_output_failing"), 1.0);
     let exposed = samples.iter().find(|sample| sample.name == "promferry_expose_targets").unwrap();
@@ -252,6 +297,41 @@ async fn self_metrics_are_openmetrics_and_the_ledger_adds_up() {
     let age = now - sum("process_start_time_seconds");
     assert!((-2.0..3600.0).contains(&age), "started {age} s ago");
     assert_eq!(sum("promferry_build_info"), 1.0);
+}
+
+/// Both ways: what is exposed is in docs/operating.md, and what is there is exposed.
+#[tokio::test]
+async fn docs_name_every_metric_and_reason() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md");
+    let docs = std::fs::read_to_string(path).unwrap();
+    let (_, table) = docs.split_once("## Metrics").unwrap();
+    let words = table.split('`').skip(1).step_by(2);
+    let is_name = |word: &&str| {
+        let is_whole = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        is_whole && (word.starts_with("promferry_") || word.starts_with("process_"))
+    };
+    let documented: std::collections::BTreeSet<&str> = words.filter(is_name).collect();
+    let answer = get("/metrics").await;
+    let samples = strict::read(true, &answer.body);
+    let exposed: std::collections::BTreeSet<&str> = samples.iter().map(|sample| sample.name.as_str()).collect();
+    assert_eq!(documented, exposed);
+    for reason in [
+        reason::NAN,
+        reason::INFINITE,
+        reason::STALE_MARKER,
+        reason::WRITE_RELABEL,
+        reason::UNSUPPORTED_TYPE,
+        reason::QUEUE_FULL,
+        reason::MEMORY,
+        reason::DISK_FULL,
+        reason::CORRUPT,
+        reason::TOO_OLD,
+        reason::SHUTDOWN,
+        reason::ABANDONED,
+        reason::TOO_LARGE,
+    ] {
+        assert!(docs.contains(&format!("`{reason}`")), "{reason}");
+    }
 }
 
 #[tokio::test]

@@ -85,7 +85,9 @@ async fn check_tries_targets_and_outputs_when_asked_to() {
     world.configure(GOOD);
     let (code, out, err) = run(&world, &["check", "--connect", "-c", "promferry.yml"]).await;
     assert_eq!((code, err.as_str()), (0, ""));
-    assert!(out.ends_with(&format!("https://{}/metrics: 2 samples\noutput lines: ready\n", exporter.address)), "{out}");
+    let lines = format!("https://{}/metrics: 2 samples\noutput lines: ready\n", exporter.address);
+    let summary = "targets: 1, failed: 0; outputs: 1, failed: 0\n";
+    assert!(out.ends_with(&format!("{lines}{summary}")), "{out}");
     // A port where nothing listens, for a moment.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     world.deploy("rep", "1", &format!("port: {}\n", closed.port()));
@@ -95,6 +97,33 @@ async fn check_tries_targets_and_outputs_when_asked_to() {
         out.contains(&format!("https://{closed}/metrics: nothing listens on {closed} (connection refused)\n")),
         "{out}"
     );
+}
+
+#[tokio::test]
+async fn check_says_where_a_disk_queue_cannot_be() {
+    let world = World::new();
+    std::fs::write(world.path("taken"), "").unwrap();
+    let configure = |paths: [&str; 2]| {
+        let [a, b] = paths.map(|path| format!("queue: {{disk: {{path: {path}}}}}"));
+        let search = "elasticsearch: {urls: [\"http://127.0.0.1:1\"]}";
+        world.configure(&format!(
+            "outputs:\n  - name: a\n    {search}\n    {a}\n  - name: b\n    {search}\n    {b}\nadmin: null\n"
+        ));
+    };
+    configure(["same", "same"]);
+    let (code, _, err) = run(&world, &["check", "-c", "promferry.yml"]).await;
+    assert_eq!(code, 2);
+    assert_eq!(err, "promferry.yml:7:26: path: \"same\" is used twice; the first is on line 4\n");
+    configure(["taken/queue", "new/queue"]);
+    let (code, out, err) = run(&world, &["check", "--connect", "-c", "promferry.yml"]).await;
+    assert_eq!((code, err.as_str()), (1, ""));
+    let lines: Vec<&str> = out.lines().filter(|line| line.starts_with("output ")).collect();
+    let disk = "queue.disk.path \"taken/queue\" cannot be made: \"taken\": Not a directory; the user that promferry runs as must \
+                be able to write there";
+    assert!(lines[0].starts_with("output a: ") && lines[0].ends_with(disk), "{out}");
+    assert!(!lines[1].contains("disk"), "{out}");
+    assert!(!world.path("new").exists(), "a check leaves nothing behind");
+    assert!(out.ends_with("targets: 0, failed: 0; outputs: 2, failed: 2\n"), "{out}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use promferry::config::checked::{Auth, BulkAction, Config, DocumentShape, OnFull, OutputKind};
+use promferry::config::checked::{Auth, BulkAction, Config, DocumentShape, MemoryLimit, OnFull, OutputKind};
 use promferry::config::raw::ROOT;
 use promferry::config::schema::{Section, Type};
 use promferry::config::{Problems, Source, SourceError, YAML_VARIABLE, load, load_with_files};
@@ -75,6 +75,9 @@ fn a_full_configuration() {
 fn the_smallest_configuration_has_every_default() {
     let config = loaded("outputs: [{name: o, elasticsearch: {urls: [http://es]}}]\nscrape_configs: [{job_name: j}]");
     assert_eq!(config.global.shutdown_timeout, Duration::from_secs(8));
+    assert_eq!(config.global.memory_limit, MemoryLimit::Percent(80));
+    assert_eq!(config.global.memory_limit.bytes(Some(64 << 20)), Some((64 << 20) / 100 * 80));
+    assert_eq!(config.global.memory_limit.bytes(None), None);
     assert_eq!(config.admin.map(|admin| (admin.listen, admin.tls)), Some(("127.0.0.1:9698".parse().unwrap(), None)));
 
     let scrape = &config.scrapes[0];
@@ -414,6 +417,7 @@ fn walk(section: &'static Section, wrap: &dyn Fn(&str) -> String, keys: &mut usi
             Type::Count => ("1.5", "is not a whole number"),
             Type::Duration => ("15x", "is not a duration"),
             Type::Size => ("15x", "is not a size"),
+            Type::PercentOrSize => ("15x", "is neither a percentage nor a size"),
             Type::Choice(_) => ("none-of-them", "is not known here"),
             Type::Texts | Type::Sections(_) => ("x", "expected a list, found a single value"),
             Type::TextMap | Type::TextsMap | Type::Section(_) | Type::SectionMap(_) => {

@@ -16,6 +16,7 @@ mod file;
 mod http_client;
 mod lost_log;
 mod main_job;
+mod memory;
 mod receiver_faults;
 mod relabel;
 mod reload;

@@ -1,13 +1,15 @@
 //! Signals: what ends, ends in time and says what was lost; what is reloaded touches nothing that stays the same.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::expose::client::ask;
-use crate::support::bulk_server::{Act, BulkServer, step};
+use crate::support::bulk_server::{Act, BulkServer, answer, step, well};
 use crate::support::exporter::Exporter;
 use crate::support::samples;
 use crate::support::world::{Process, World, until, written};
@@ -103,6 +105,48 @@ async fn a_pipe_that_nobody_reads_does_not_hold_up_the_end() {
     let made = std::process::Command::new("mkfifo").arg(world.path("pipe")).status().unwrap();
     assert!(made.success());
     assert_ends_in_time(world, "  - name: stuck\n    file: {path: pipe}\n").await;
+}
+
+/// An output whose receiver can be switched on, with a disk queue.
+#[tokio::test]
+async fn an_output_that_changes_in_an_outage_hands_its_disk_queue_over() {
+    let world = World::new();
+    let is_down = Arc::new(AtomicBool::new(true));
+    let steps = (0..10_000).map(|_| {
+        let is_down = is_down.clone();
+        step(move |store, request| match is_down.load(Ordering::Relaxed) {
+            true => Act::Answer(answer(503, "", "")),
+            false => well(store, request),
+        })
+    });
+    let server = BulkServer::start(steps.collect()).await;
+    let target = exporter(&world).await;
+    let search = format!("{}    queue: {{disk: {{path: queue}}}}\n", search("search", &server));
+    let yaml = configuration(&[job("a", &target, "")], &[LINES, &search]);
+    world.configure(&yaml);
+    let promferry = world.run().await;
+    let failing = async || promferry.outputs().await["search"]["failing"].is_string().then_some(());
+    until("it fails", failing).await;
+    until_scraped(&target, 2).await;
+
+    world.configure(&yaml.replace("flush_interval: 10ms", "flush_interval: 20ms"));
+    reload(&promferry).await;
+    until("the successor has the folder", async || {
+        let ledger = &promferry.outputs().await["search"]["ledger"];
+        (ledger["restored"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
+    until_scraped(&target, 2).await;
+    is_down.store(false, Ordering::Relaxed);
+    until("all of it is delivered", async || {
+        let ledger = &promferry.outputs().await["search"]["ledger"];
+        (ledger["delivered"].as_u64() > Some(0) && ledger["waiting"] == 0).then_some(())
+    })
+    .await;
+    let ended = promferry.terminate().await;
+    let lines = written(&world.path("samples.jsonl")).len() as u64;
+    assert_eq!(server.store().samples(), lines, "each sample once");
+    assert!(ended.log.of("samples dropped").is_empty());
 }
 
 #[tokio::test]

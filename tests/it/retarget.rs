@@ -23,7 +23,7 @@ impl Run {
     fn new() -> Self {
         let (sender, scrapes) = mpsc::unbounded_channel();
         let emit: Emit = Arc::new(move |scrape| sender.send(scrape).expect("the test listens"));
-        Self { manager: Manager::new(emit, Arc::new(Credentials::default()), "vm"), scrapes }
+        Self { manager: Manager::new(emit, Arc::new(|| true), Arc::new(Credentials::default()), "vm"), scrapes }
     }
 
     async fn apply(&mut self, targets: Vec<Target>) {

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-/// Room, and the rooms that it may name. Anyone may name `telemetry` and `random`.
+/// Room, and the rooms that it may name. Anyone may name `telemetry`, `random` and `memory`.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("net", &[]),
     ("telemetry", &[]),
     ("random", &[]),
+    ("memory", &[]),
     ("relabel", &["model"]),
     ("exposition", &["model"]),
     ("config", &["model", "relabel", "net"]),
@@ -67,7 +68,7 @@ fn rooms_import_only_the_rooms_below_them() {
         let text = std::fs::read_to_string(&file).unwrap();
         for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
             for other in named(line) {
-                let is_fine = other == room || ["telemetry", "random"].contains(&other.as_str());
+                let is_fine = other == room || ["telemetry", "random", "memory"].contains(&other.as_str());
                 if !is_fine && !allowed.contains(&other.as_str()) {
                     wrong.push(format!("{}:{}: {room} may not import {other}", below.display(), at + 1));
                 }

@@ -260,6 +260,7 @@ mod tests {
             headers: HeaderMap::new(),
             points: Vec::new(),
             skipped: Reasons::new(),
+            rejected: Vec::new(),
             compression: Compression::None,
             body,
         }

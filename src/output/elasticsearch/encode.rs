@@ -95,6 +95,7 @@ impl Encoder {
             items: documents.items,
             points: documents.points,
             skipped: documents.skipped.into_reasons(),
+            rejected: Vec::new(),
             compression: self.compression,
         }
     }

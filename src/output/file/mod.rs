@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::config::checked::FileOutput;
 use crate::model::wall_ms;
-use crate::pipeline::{self, Batch, Queue, SenderStatus, Settlement, Slice, Take, reason};
+use crate::pipeline::{self, Batch, Pick, Queue, SenderStatus, Settlement, Slice, Take, reason};
 use crate::telemetry::Edge;
 use encode::{Encoder, Piece};
 use sink::{Sink, SinkError};
@@ -83,7 +83,7 @@ struct Output<'o> {
 impl Output<'_> {
     async fn write_all(&mut self) {
         let take = Take { samples: BATCH_SAMPLES, age: Duration::ZERO };
-        while let Some(batch) = self.queue.next(0, take).await {
+        while let Some(batch) = self.queue.next(0, take, Pick::Oldest).await {
             self.write_batch(batch).await;
         }
     }

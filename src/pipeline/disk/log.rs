@@ -51,6 +51,8 @@ pub(super) struct Inner {
 pub(super) struct Tally {
     /// Records that are left, by lane, in hand or not.
     pub(super) lanes: Box<[u64]>,
+    /// Those of them that are not in hand, by lane.
+    pub(super) waiting: Box<[usize]>,
     /// Those of them that were written for another number of lanes.
     pub(super) old: u64,
     pub(super) state: DiskState,
@@ -126,6 +128,11 @@ impl Inner {
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
         // Every change is made of additions that cannot panic half-way.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how many records of a lane are not in hand, after each change to its index.
+    fn count_waiting(&self, log: &Log, lane: usize) {
+        self.tally().waiting[lane] = log.index[lane].len();
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -266,6 +273,7 @@ impl Inner {
             for (_, entry) in gone {
                 self.let_go(lane, entry, reason::QUEUE_FULL);
             }
+            self.count_waiting(log, lane);
         }
         Ok(())
     }
@@ -384,6 +392,7 @@ impl Inner {
                 let (key, entry) = first.remove_entry();
                 self.discard(&mut log, lane, key, entry, reason::TOO_OLD);
             }
+            self.count_waiting(&log, lane);
         }
         let result = self.sweep(&mut log).and_then(|()| self.write_marks(&mut log));
         self.publish(&mut log, Work::Change, result.as_ref().err());
@@ -392,8 +401,9 @@ impl Inner {
     pub(super) fn close(&self) {
         let mut log = self.log();
         log.is_closed = true;
-        for lane in &mut log.index {
-            std::mem::take(lane).into_values().for_each(|entry| entry.waiting.leave());
+        for lane in 0..log.index.len() {
+            std::mem::take(&mut log.index[lane]).into_values().for_each(|entry| entry.waiting.leave());
+            self.count_waiting(&log, lane);
         }
     }
 
@@ -433,7 +443,7 @@ impl Inner {
                 && log.trouble.is_news(&format!("{doing}: {}", source.kind()))
             {
                 let error = error.to_string();
-                tracing::error!(%folder, error, "the disk queue does not work; it is tried again");
+                tracing::error!(%folder, error, "the disk queue does not work; what it does not take stays in memory, and it is tried again");
             }
         } else {
             log.failed = None;

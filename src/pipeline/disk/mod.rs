@@ -37,7 +37,7 @@ pub use handle::Record;
 
 use super::batch::Batch;
 use super::ledger::Ledger;
-use super::queue::Overflow;
+use super::queue::{Overflow, Pick};
 use log::Inner;
 
 /// How much a disk queue holds.
@@ -51,15 +51,6 @@ pub struct Limits {
     pub overflow: Overflow,
     /// Whether each record is written through to the medium before [`Disk::write`] returns.
     pub is_synced: bool,
-}
-
-/// Which record of a lane comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pick {
-    /// What waits longest: for outputs that keep each series in order.
-    Oldest,
-    /// What was written last.
-    Newest,
 }
 
 /// How a disk queue is doing, for pages and metrics.
@@ -208,6 +199,11 @@ impl Disk {
             return None;
         }
         self.inner.take(lane, pick)
+    }
+
+    /// Whether the lane has a record that is not in hand. Never blocks on the disk.
+    pub fn has_waiting(&self, lane: usize) -> bool {
+        self.inner.tally().waiting.get(lane).is_some_and(|records| *records > 0)
     }
 
     /// Whether no record of the lane is left, in hand or not. Never blocks on the disk.

@@ -538,8 +538,9 @@ fn with_another_number_of_lanes_the_first_drains_what_is_there() {
     for (lane, value) in [(2, 1.0), (0, 2.0), (1, 3.0), (2, 4.0)] {
         store(&disk, &ledger, lane, &[value, value]);
     }
-    assert!((0..3).all(|lane| disk.may_take(lane) && !disk.is_drained(lane)));
+    assert!((0..3).all(|lane| disk.may_take(lane) && !disk.is_drained(lane) && disk.has_waiting(lane)));
     disk.close();
+    assert!(!(0..3).any(|lane| disk.has_waiting(lane)), "nothing more is taken");
     drop(disk);
 
     let (ledger, disk) = open(folder.path(), 2);
@@ -558,6 +559,7 @@ fn with_another_number_of_lanes_the_first_drains_what_is_there() {
     assert!(!disk.may_take(1));
     let mut old: Vec<Batch> = (0..4).map(|_| disk.take(0, Pick::Oldest).unwrap()).collect();
     assert_eq!(old.iter().map(|batch| values(batch)[0]).collect::<Vec<_>>(), [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!((disk.has_waiting(0), disk.has_waiting(1)), (false, true));
     let last = old.pop().unwrap();
     old.into_iter().for_each(deliver);
     assert!(!disk.may_take(1), "one of them is still in hand");

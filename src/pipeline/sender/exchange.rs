@@ -9,106 +9,178 @@ use http::HeaderValue;
 use http::header::CONTENT_ENCODING;
 use tokio::time::Instant;
 
+use super::backlog::blocking;
 use super::parcel::Parcel;
+use super::worker::{Lane, Work};
 use super::{
-    Compression, Encoded, Fate, Judgement, Lane, Next, Output, Request, SenderOptions, SenderStatus, Shared, Verdict,
-    Work,
+    Answer, Compression, Encoded, Failure, Fate, Judgement, Next, Output, Request, SenderOptions, SenderStatus, Shared,
+    Verdict,
 };
 use crate::model::wall_ms;
 use crate::pipeline::ledger::reason;
 use crate::telemetry::Edge;
 
+/// What an attempt leaves to be done.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) work: Vec<Work>,
+    /// The deadline came, or all that is left is safe on disk and the program is ending: nothing more is sent.
+    pub(super) is_stopped: bool,
+}
+
+impl Left {
+    fn of(work: Vec<Work>, is_stopped: bool) -> Self {
+        Self { work, is_stopped }
+    }
+}
+
 /// Sends a parcel once. Returns what is still to be done about it, after the wait that it needs.
-pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, mut parcel: Parcel) -> Vec<Work> {
+pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, mut parcel: Parcel) -> Left {
     if parcel.batch.oldest + shared.queue.limits().age <= Instant::now() {
         parcel.batch.drop_all(reason::TOO_OLD);
-        return Vec::new();
+        return Left::default();
+    }
+    if let Some(confirming) = shared.output.confirming() {
+        let is_stopped = tokio::select! {
+            () = shared.backlogs[lane.number].room_for_confirmation(confirming.requests_max) => false,
+            () = lane.stop.deadline() => true,
+        };
+        if is_stopped {
+            return Left::of(vec![Work::Parcel(Box::new(parcel))], true);
+        }
+        // Until it is confirmed, a restart must find it.
+        parcel.batch = shared.backlogs[lane.number].keep(parcel.batch, false).await;
     }
     let url = shared.endpoints().pick();
     let request = parcel.request(compress);
     shared.health().sent(request.body.len());
-    match shared.output.send(url, request).await {
-        Ok(answer) => {
-            let judgement = shared.output.classify(&parcel.encoded, parcel.batch.attempt, &answer);
-            settle(shared, lane, parcel, url, judgement).await
+    let record = parcel.batch.record.clone();
+    if let Some(record) = record.clone() {
+        blocking(move || record.sending()).await;
+    }
+    let sent = tokio::select! {
+        sent = shared.output.send(url, request) => sent,
+        () = lane.stop.deadline() => {
+            parcel.batch.attempt.is_maybe_resend = true;
+            return Left::of(vec![Work::Parcel(Box::new(parcel))], true);
         }
-        Err(failure) => {
-            parcel.batch.attempt.is_maybe_resend |= failure.is_maybe_received;
-            let message = format!("{}: {}", shared.urls[url], failure.message);
-            wait(shared, &mut parcel, url, failure.kind, &message, Next::Backoff).await;
-            vec![Work::Parcel(Box::new(parcel))]
-        }
+    };
+    let judgement = match sent {
+        Ok(answer) => judge(shared, &parcel, &answer),
+        Err(failure) => no_answer(failure),
+    };
+    parcel.batch.attempt.is_maybe_resend |= judgement.is_maybe_received;
+    if let Some(record) =
+        record.filter(|_| !judgement.is_maybe_received && !matches!(judgement.verdict, Verdict::Accepted(_)))
+    {
+        // What is not settled now was not stored by this attempt.
+        blocking(move || record.not_received()).await;
+    }
+    settle(shared, lane, parcel, url, judgement).await
+}
+
+fn judge<O: Output>(shared: &Shared<O>, parcel: &Parcel, answer: &Answer) -> Judgement {
+    let mut judgement = shared.output.classify(&parcel.encoded, parcel.batch.attempt, answer);
+    if matches!(&judgement.verdict, Verdict::Each(fates) if fates.len() != parcel.encoded.items.len()) {
+        judgement.verdict = Verdict::All(Fate::Retry);
+    }
+    judgement
+}
+
+fn no_answer(failure: Failure) -> Judgement {
+    Judgement {
+        verdict: Verdict::All(Fate::Retry),
+        is_maybe_received: failure.is_maybe_received,
+        next: Next::Backoff,
+        problem: Some((failure.kind, failure.message)),
     }
 }
 
 async fn settle<O: Output>(
     shared: &Shared<O>,
     lane: &mut Lane<O>,
-    mut parcel: Parcel,
+    parcel: Parcel,
     url: usize,
     judgement: Judgement,
-) -> Vec<Work> {
-    let Judgement { mut verdict, is_maybe_received, next, problem } = judgement;
-    parcel.batch.attempt.is_maybe_resend |= is_maybe_received;
-    if matches!(&verdict, Verdict::Each(fates) if fates.len() != parcel.encoded.items.len()) {
-        verdict = Verdict::All(Fate::Retry);
-    }
+) -> Left {
+    let Judgement { verdict, is_maybe_received: _, next, problem } = judgement;
     shared.output.settle(&mut lane.state, &parcel.encoded, &verdict);
     let (kind, message) = problem.unwrap_or(("", String::new()));
     let message = format!("{}: {message}", shared.urls[url]);
     let settlement = super::parcel::settlement(&parcel.encoded, &verdict);
-    if parcel.batch.attempt.is_maybe_resend && !shared.output.is_idempotent() {
-        shared.queue.ledger().maybe_doubled(settlement.delivered);
+    shared.count_doubled(&parcel.batch, settlement.delivered);
+    for (&reason, &samples) in &settlement.rejected {
+        shared.tell_rejected(reason, samples, &message);
     }
-    let is_delivery = settlement.delivered > 0 || !settlement.duplicate.is_empty();
-    for (reason, samples) in settlement.rejected {
-        if shared.queue.ledger().is_new_loss(reason) {
-            tracing::error!(output = shared.options.name, samples, reason, error = message, "samples rejected");
-        }
-    }
-    if verdict == Verdict::TooLarge {
-        match next {
-            Next::Now => shared.endpoints().succeeded(url),
-            // Too large for the receiver as busy as it is now: the halves are more requests, not fewer.
-            Next::After(_) | Next::Backoff => wait(shared, &mut parcel, url, kind, &message, next).await,
-        }
-        let samples = parcel.encoded.samples();
-        let halves = parcel.halve();
-        if halves.is_none() && shared.queue.ledger().is_new_loss(reason::TOO_LARGE) {
-            let reason = reason::TOO_LARGE;
-            tracing::error!(output = shared.options.name, samples, reason, error = message, "samples rejected");
-        }
-        return halves.map(Vec::from).unwrap_or_default();
-    }
-    if is_delivery {
+    if settlement.delivered > 0 || !settlement.duplicate.is_empty() {
         shared.health().delivered();
     }
-    let is_whole_retry = verdict == Verdict::All(Fate::Retry);
-    match parcel.settle(&verdict) {
-        None => {
-            shared.endpoints().succeeded(url);
-            shared.health().settled();
-            Vec::new()
+    match verdict {
+        Verdict::TooLarge => {
+            let mut parcel = parcel;
+            let mut is_stopped = false;
+            match next {
+                Next::Now => shared.endpoints().succeeded(url),
+                // Too large for the receiver as busy as it is now: the halves are more requests, not fewer.
+                Next::After(_) | Next::Backoff => {
+                    (parcel, is_stopped) = wait(shared, lane, parcel, url, kind, &message, next).await;
+                }
+            }
+            let samples = parcel.encoded.samples();
+            match parcel.halve() {
+                Some(halves) => Left::of(halves.into(), is_stopped),
+                None => {
+                    shared.tell_rejected(reason::TOO_LARGE, samples, &message);
+                    Left::of(Vec::new(), is_stopped)
+                }
+            }
         }
-        Some(mut parcel) => {
+        Verdict::Accepted(receipt) => {
+            shared.endpoints().succeeded(url);
+            shared.hold_unconfirmed(lane.number, url, receipt, parcel.batch);
+            Left::of(Vec::new(), leave_alone(lane, next).await)
+        }
+        Verdict::All(_) | Verdict::Each(_) => {
+            let is_whole_retry = verdict == Verdict::All(Fate::Retry);
+            let left = parcel.settle(&verdict);
             if !is_whole_retry {
                 shared.endpoints().succeeded(url);
             }
-            wait(shared, &mut parcel, url, kind, &message, next).await;
-            vec![Work::Parcel(Box::new(parcel))]
+            match left {
+                None => {
+                    shared.health().settled();
+                    Left::of(Vec::new(), leave_alone(lane, next).await)
+                }
+                // The receiver is well and waits for the rest.
+                Some(parcel) if next == Next::Now => Left::of(vec![Work::Parcel(Box::new(parcel))], false),
+                Some(parcel) => {
+                    let (parcel, is_stopped) = wait(shared, lane, parcel, url, kind, &message, next).await;
+                    Left::of(vec![Work::Parcel(Box::new(parcel))], is_stopped)
+                }
+            }
         }
     }
 }
 
-/// Notes a failure, and waits before the next attempt: not at all when another receiver is ready.
+/// After a success, a receiver may want to be left alone for a while. Returns whether the deadline came.
+async fn leave_alone<O: Output>(lane: &mut Lane<O>, next: Next) -> bool {
+    match next {
+        Next::After(asked) => lane.stop.pause(asked.min(SenderOptions::RETRY_AFTER_MAX)).await,
+        Next::Now | Next::Backoff => false,
+    }
+}
+
+/// Notes a failure, sees to it that the samples are on disk where there is one, and waits before the next attempt: not at
+/// all when another receiver is ready. Returns whether nothing more is to be sent.
 async fn wait<O: Output>(
     shared: &Shared<O>,
-    parcel: &mut Parcel,
+    lane: &mut Lane<O>,
+    mut parcel: Parcel,
     url: usize,
     kind: &'static str,
     message: &str,
     next: Next,
-) {
+) -> (Parcel, bool) {
     let retry_after = match next {
         Next::After(asked) => Some(asked.min(SenderOptions::RETRY_AFTER_MAX)),
         Next::Now | Next::Backoff => None,
@@ -119,17 +191,27 @@ async fn wait<O: Output>(
     let number = parcel.batch.attempt.number;
     parcel.batch.attempt.number += 1;
     if another_is_ready {
-        return;
+        return (parcel, false);
+    }
+    let backlog = &shared.backlogs[lane.number];
+    lane.failing.get_or_insert_with(|| backlog.failing());
+    parcel.batch = backlog.keep(parcel.batch, true).await;
+    if lane.stop.is_ending() && parcel.batch.record.is_some() {
+        return (parcel, true);
     }
     let limit = options.backoff_first.saturating_mul(1 << number.min(16)).min(options.backoff_max);
     let pause = retry_after
         .map(|asked| asked + crate::random::below(options.backoff_first))
         .unwrap_or_else(|| crate::random::below(limit));
     // A sample is not sent after its age: no use in waiting longer than that.
-    let too_old = parcel.batch.oldest + shared.queue.limits().age;
-    tokio::time::sleep_until((Instant::now() + pause).min(too_old)).await;
+    let left = (parcel.batch.oldest + shared.queue.limits().age).saturating_duration_since(Instant::now());
+    let has_record = parcel.batch.record.is_some();
+    let is_stopped = tokio::select! {
+        is_stopped = lane.stop.pause(pause.min(left)) => is_stopped,
+        () = lane.stop.told(), if has_record => true,
+    };
+    (parcel, is_stopped)
 }
-
 fn compress(encoded: &Encoded) -> Request {
     let mut headers = encoded.headers.clone();
     let body = match encoded.compression {
@@ -162,13 +244,13 @@ impl Health {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sent(&self, bytes: usize) {
+    pub(super) fn sent(&self, bytes: usize) {
         let mut status = self.status();
         status.requests += 1;
         status.bytes += bytes as u64;
     }
 
-    fn failed(&mut self, kind: &'static str, message: &str, waiting: u64) {
+    pub(super) fn failed(&mut self, kind: &'static str, message: &str, waiting: u64) {
         let mut status = self.status();
         status.failures += 1;
         status.failing = Some(message.to_owned());
@@ -184,12 +266,12 @@ impl Health {
     }
 
     /// The receiver has taken something.
-    fn delivered(&self) {
+    pub(super) fn delivered(&self) {
         self.status().delivered_ms = Some(wall_ms());
     }
 
     /// A request is settled, one way or the other.
-    fn settled(&mut self) {
+    pub(super) fn settled(&mut self) {
         self.status().failing = None;
         if let Some(ended) = self.trouble.fine() {
             tracing::info!(output = self.output, after_s = ended.lasted.as_secs(), "output delivers again");

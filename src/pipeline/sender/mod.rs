@@ -10,235 +10,40 @@
 //! - `settle` sees each verdict once, in the order of the requests of its lane.
 //! - Every sample of a batch is settled, or still stands in the batch's token.
 
+mod backlog;
+mod confirm;
+mod contract;
 mod endpoints;
 mod exchange;
 mod parcel;
+mod worker;
 
-use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::batch::{Attempt, Batch};
-use super::ledger::{Reasons, reason};
+use super::batch::Batch;
+use super::disk::Disk;
+use super::ledger::reason;
 use super::queue::{Queue, Take};
+use crate::telemetry::Edge;
+use backlog::Backlog;
+use confirm::Unconfirmed;
+pub use contract::{
+    Answer, Compression, Confirming, Encoded, Failure, Fate, Item, Judgement, Next, Ordering, Output, Receipt,
+    Rejection, Request, Verdict,
+};
 use endpoints::Endpoints;
 use exchange::Health;
-use parcel::Parcel;
 
-/// Whether samples of one series must arrive in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ordering {
-    /// A target always uses the same lane.
-    PerSeries,
-    /// Any order will do: several requests may be in flight.
-    Free,
-}
+/// A receiver that was not ready at the start is looked at again so often.
+const START_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// An output that sends requests.
-pub trait Output: Send + Sync + 'static {
-    /// What delivery depends on from one request to the next; one a lane. It advances only in [`settle`](Self::settle).
-    type State: Default + Send;
-
-    /// What makes encoding cheap and may be forgotten at any time; one a lane of the queue, whoever works on it.
-    type Cache: Default + Send;
-
-    /// What the receiver needs.
-    fn ordering(&self) -> Ordering;
-
-    /// The receivers, for people: no secrets.
-    fn urls(&self) -> Vec<String>;
-
-    /// Looks at the receiver before the first batch. An error is one sentence; it is logged, and sending goes on.
-    fn start(&self) -> impl Future<Output = Result<(), String>> + Send;
-
-    /// Makes a request of a batch. Pure: the same batch and state give the same request.
-    fn encode(&self, state: &Self::State, cache: &mut Self::Cache, batch: &Batch) -> Encoded;
-
-    /// Sends a request to the receiver with this index in [`urls`](Self::urls).
-    fn send(&self, url: usize, request: Request) -> impl Future<Output = Result<Answer, Failure>> + Send;
-
-    /// Says what an answer means for the items of a request. Pure.
-    fn classify(&self, encoded: &Encoded, attempt: Attempt, answer: &Answer) -> Judgement;
-
-    /// Whether confirmations are waited for: such an output answers with [`Verdict::Accepted`].
-    fn confirming(&self) -> Option<Confirming> {
-        None
-    }
-
-    /// Asks the receiver with this index whether what it took is stored, for receipts of one route. One answer for each.
-    fn confirm(&self, _url: usize, receipts: &[Receipt]) -> impl Future<Output = Result<Vec<bool>, Failure>> + Send {
-        std::future::ready(Ok(vec![false; receipts.len()]))
-    }
-
-    /// Whether the receiver knows what it has, so that a resend is stored once. Where not, what a resend delivers is counted as
-    /// maybe stored twice.
-    fn is_idempotent(&self) -> bool;
-
-    /// Advances the state by what a request came to.
-    fn settle(&self, _state: &mut Self::State, _encoded: &Encoded, _verdict: &Verdict) {}
-}
-
-/// How a body is compressed on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip, level 1.
-    Gzip,
-}
-
-/// A batch as an output wrote it.
-#[derive(Clone, Debug)]
-pub struct Encoded {
-    /// Path and query below the receiver's URL, starting with `/` or empty.
-    pub path_and_query: String,
-    /// Headers, besides those of compression and credentials.
-    pub headers: HeaderMap,
-    /// The body before compression.
-    pub body: Vec<u8>,
-    /// What the body is made of, in order. Where there are several, any of them may be left out of a resend.
-    pub items: Vec<Item>,
-    /// The points in the items, one item's after another's, numbered as [`Batch::keep`] has it: which samples stand or fall with
-    /// an item.
-    pub points: Vec<u32>,
-    /// Samples that this receiver is not sent.
-    pub skipped: Reasons,
-    /// How the body is compressed.
-    pub compression: Compression,
-}
-
-/// A part of a body that the receiver judges by itself, such as a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// Where it ends in the body; it starts where the one before ends.
-    pub end: usize,
-    /// Samples in it.
-    pub samples: u32,
-    /// For the output alone: what it has to know about the item when the answer comes.
-    pub mark: u32,
-}
-
-/// A request, ready to send.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Path and query below the receiver's URL.
-    pub path_and_query: String,
-    /// Headers, `content-encoding` among them.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-}
-
-impl Request {
-    /// Adds or replaces a header.
-    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
-        self
-    }
-}
-
-/// What came back.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body, inflated, capped.
-    pub body: Bytes,
-}
-
-/// No answer came.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// A short, stable word for the cause: `connect`, `tls`, `timeout`, …
-    pub kind: &'static str,
-    /// One sentence for the operator.
-    pub message: String,
-    /// Whether the receiver may have taken the request all the same.
-    pub is_maybe_received: bool,
-}
-
-/// What became of one item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// The receiver has it.
-    Delivered,
-    /// The receiver had it already.
-    Duplicate(&'static str),
-    /// The receiver refuses it for good.
-    Rejected(&'static str),
-    /// The receiver may take it later.
-    Retry,
-}
-
-/// What an answer means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The same for all items.
-    All(Fate),
-    /// One for each item, in order. A list of another length counts as `All(Retry)`.
-    Each(Vec<Fate>),
-    /// The request must be made smaller.
-    TooLarge,
-    /// Taken, and to be confirmed: until then the samples wait. See [`Output::confirm`].
-    Accepted(Receipt),
-}
-
-/// What a receiver gives for a request that it has yet to confirm.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// The receiver's number for the request.
-    pub number: u64,
-    /// What leads back to the one that took it, such as cookies; receipts with the same route are asked about together.
-    pub route: String,
-}
-
-/// How long confirmations are waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Confirming {
-    /// A request that is not confirmed by then is sent again.
-    pub timeout: Duration,
-    /// Requests of a lane that wait for it at most; then the lane sends nothing more.
-    pub requests_max: usize,
-}
-
-/// When a request is tried again, or the next one is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// At once: the receiver is well.
-    Now,
-    /// When the receiver asks for it. After a success, this is how long it wants to be left alone.
-    After(Duration),
-    /// After a random while, longer each time.
-    Backoff,
-}
-
-/// A verdict, and what to say about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
-    /// What became of the items.
-    pub verdict: Verdict,
-    /// What is to be retried may have been taken all the same: a proxy gave up on a receiver that went on.
-    pub is_maybe_received: bool,
-    /// When to try again what is left.
-    pub next: Next,
-    /// What went wrong, as (a short stable word, one sentence); `None` where nothing did.
-    pub problem: Option<(&'static str, String)>,
-}
-
-impl Judgement {
-    /// All items delivered.
-    pub fn delivered() -> Self {
-        Self { verdict: Verdict::All(Fate::Delivered), is_maybe_received: false, next: Next::Now, problem: None }
-    }
-}
+/// Before the end, what could not be sent has so long to go to the disk.
+const STOW_TIME: Duration = Duration::from_millis(500);
 
 /// How one output is driven.
 #[derive(Clone, Debug)]
@@ -253,6 +58,9 @@ pub struct SenderOptions {
     pub body_bytes_max: usize,
     /// Tasks: lanes of the queue for [`Ordering::PerSeries`], requests in flight for [`Ordering::Free`].
     pub workers: usize,
+    /// After a failure, one of the workers sends what came last, and the others what has waited longest; for
+    /// [`Ordering::Free`] alone.
+    pub is_fresh_first: bool,
     /// The first wait after a failure is random below this; it doubles with each further one.
     pub backoff_first: Duration,
     /// No wait is longer, unless the receiver asks for it.
@@ -281,40 +89,75 @@ pub struct SenderStatus {
 
 /// Drives one output until its queue is closed and drained, or the deadline comes.
 ///
-/// `deadline` holds `None` until the shutdown begins; what still waits when it comes is dropped and counted.
+/// `deadline` holds `None` until the shutdown begins; what still waits when it comes goes to `disk`, or is dropped and counted.
 pub async fn run<O: Output>(
     output: Arc<O>,
     queue: Arc<Queue>,
+    disk: Option<Arc<Disk>>,
     options: SenderOptions,
     status: Arc<Mutex<SenderStatus>>,
     deadline: watch::Receiver<Option<Instant>>,
 ) {
+    let stop = Stop::new(deadline, disk.is_some());
+    let ordering = output.ordering();
+    let backlog = |lane| Backlog::new(lane, ordering, &queue, disk.as_ref());
     let shared = Arc::new(Shared {
         endpoints: Mutex::new(Endpoints::new(output.urls().len())),
         health: Mutex::new(Health::new(options.name.clone(), status)),
         urls: output.urls(),
         caches: (0..queue.lanes()).map(|_| Mutex::default()).collect(),
+        backlogs: (0..queue.lanes()).map(backlog).collect(),
+        unconfirmed: Unconfirmed::default(),
+        is_over: watch::Sender::new(false),
+        ordering,
         output,
         options,
         queue: queue.clone(),
     });
-    let mut expired = deadline.clone();
-    tokio::select! {
-        () = start(&shared) => {}
-        () = past(&mut expired) => {}
+    let mut trouble = Edge::default();
+    let is_started = tokio::select! {
+        is_started = start(&shared, &mut trouble) => is_started,
+        () = stop.deadline() => false,
+    };
+    let mut helpers = JoinSet::new();
+    if !is_started {
+        helpers.spawn(start_again(shared.clone(), trouble));
     }
-    let mut lanes = tokio::task::JoinSet::new();
+    if let Some(confirming) = shared.output.confirming() {
+        helpers.spawn(confirm::confirm(shared.clone(), stop.clone(), confirming.timeout));
+    }
+    for lane in 0..queue.lanes() {
+        let shared = shared.clone();
+        helpers.spawn(async move { shared.backlogs[lane].spill(shared.options.take).await });
+    }
+    let mut workers = JoinSet::new();
     for worker in 0..shared.options.workers.max(queue.lanes()) {
-        lanes.spawn(supervise(shared.clone(), worker % queue.lanes(), deadline.clone()));
+        workers.spawn(worker::supervise(shared.clone(), worker, stop.clone()));
     }
-    while lanes.join_next().await.is_some() {}
+    while workers.join_next().await.is_some() {}
+    shared.is_over.send_replace(true);
+    shared.backlogs.iter().for_each(Backlog::end);
+    while helpers.join_next().await.is_some() {}
+    for backlog in &shared.backlogs {
+        backlog.finish(shared.options.take).await;
+    }
+    if let Some(disk) = disk {
+        backlog::blocking(move || disk.close()).await;
+    }
     queue.drop_all(reason::SHUTDOWN);
 }
 
+/// What the workers of an output share.
 struct Shared<O: Output> {
     output: Arc<O>,
+    ordering: Ordering,
     /// By lane of the queue. Two workers of a lane encode one after the other, so that a target is cached once.
     caches: Box<[Mutex<O::Cache>]>,
+    /// By lane of the queue.
+    backlogs: Box<[Backlog]>,
+    unconfirmed: Unconfirmed,
+    /// No worker is left.
+    is_over: watch::Sender<bool>,
     options: SenderOptions,
     queue: Arc<Queue>,
     urls: Vec<String>,
@@ -323,140 +166,113 @@ struct Shared<O: Output> {
 }
 
 impl<O: Output> Shared<O> {
-    fn health(&self) -> std::sync::MutexGuard<'_, Health> {
+    fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
+    fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what a resend delivered to a receiver that cannot tell whether it had it.
+    fn count_doubled(&self, batch: &Batch, delivered: u64) {
+        if batch.attempt.is_maybe_resend && !self.output.is_idempotent() {
+            self.queue.ledger().maybe_doubled(delivered);
+        }
+    }
+
+    /// Logs that samples were rejected for a reason, where that is news.
+    fn tell_rejected(&self, reason: &'static str, samples: u64, error: &str) {
+        if self.queue.ledger().is_new_loss(reason) {
+            tracing::error!(output = self.options.name, samples, reason, error, "samples rejected");
+        }
+    }
+
+    async fn is_over(&self) {
+        // The sender of the watch is in `self`: it is not gone.
+        let _ = self.is_over.subscribe().wait_for(|is_over| *is_over).await;
     }
 }
 
-async fn start<O: Output>(shared: &Shared<O>) {
-    if let Err(error) = shared.output.start().await {
-        tracing::warn!(
-            output = shared.options.name,
-            error,
-            "the output is not ready; samples wait and are sent all the same"
-        );
+/// Looks at the receiver. Returns whether it is ready.
+async fn start<O: Output>(shared: &Shared<O>, trouble: &mut Edge) -> bool {
+    let output = &shared.options.name;
+    match shared.output.start().await {
+        Ok(()) => {
+            if trouble.fine().is_some() {
+                tracing::info!(output, "the output is ready");
+            }
+            true
+        }
+        Err(error) => {
+            if trouble.is_news(&error) {
+                tracing::warn!(output, error, "the output is not ready; samples wait and are sent all the same");
+            }
+            false
+        }
+    }
+}
+
+/// Looks again at a receiver that was not ready, until it is.
+async fn start_again<O: Output>(shared: Arc<Shared<O>>, mut trouble: Edge) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(START_AGAIN_AFTER) => {}
+            () = shared.is_over() => return,
+        }
+        tokio::select! {
+            is_ready = start(&shared, &mut trouble) => if is_ready { return },
+            () = shared.is_over() => return,
+        }
+    }
+}
+
+/// When sending ends.
+#[derive(Clone)]
+struct Stop {
+    deadline: watch::Receiver<Option<Instant>>,
+    /// So long before the deadline: what is left must still go to the disk.
+    reserve: Duration,
+}
+
+impl Stop {
+    fn new(deadline: watch::Receiver<Option<Instant>>, has_disk: bool) -> Self {
+        Self { deadline, reserve: if has_disk { STOW_TIME } else { Duration::ZERO } }
+    }
+
+    /// Whether the shutdown has begun.
+    fn is_ending(&self) -> bool {
+        self.deadline.borrow().is_some()
+    }
+
+    /// Returns when the shutdown begins; never, when whoever could begin it is gone.
+    async fn told(&self) {
+        if self.deadline.clone().wait_for(Option::is_some).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Returns when nothing more is to be sent.
+    async fn deadline(&self) {
+        self.told().await;
+        let at = *self.deadline.borrow();
+        if let Some(at) = at {
+            tokio::time::sleep_until(at.checked_sub(self.reserve).unwrap_or(at)).await;
+        }
+    }
+
+    /// Waits. Returns whether the deadline came before.
+    async fn pause(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(time) => false,
+            () = self.deadline() => true,
+        }
     }
 }
 
 /// Returns when a deadline that may be set (the shutdown's) has passed; never, when whoever could set it is gone.
 pub async fn past(deadline: &mut watch::Receiver<Option<Instant>>) {
-    loop {
-        let at = *deadline.borrow_and_update();
-        match at {
-            Some(at) => return tokio::time::sleep_until(at).await,
-            None if deadline.changed().await.is_err() => return std::future::pending().await,
-            None => {}
-        }
-    }
-}
-
-/// Runs a lane to its end. A panic costs the batch in hand, whose token counts it as abandoned, and the lane's state.
-async fn supervise<O: Output>(shared: Arc<Shared<O>>, number: usize, deadline: watch::Receiver<Option<Instant>>) {
-    while let Err(error) = tokio::spawn(lane(shared.clone(), number, deadline.clone())).await {
-        tracing::error!(
-            output = shared.options.name,
-            %error,
-            "a sender's lane failed by a bug of ours; the batch in hand is dropped as abandoned, and it starts anew"
-        );
-    }
-}
-
-async fn lane<O: Output>(shared: Arc<Shared<O>>, lane: usize, mut deadline: watch::Receiver<Option<Instant>>) {
-    let mut work = Lane { number: lane, state: O::State::default(), bytes_a_sample: 0.0 };
-    loop {
-        let take = shared.take(&work);
-        let Some(batch) = shared.queue.next(lane, take).await else { return };
-        let expired = async {
-            past(&mut deadline).await;
-            // What the other branch holds is let go next: it counts as dropped by the shutdown.
-            shared.queue.ledger().end();
-        };
-        tokio::select! {
-            () = drain(&shared, &mut work, batch) => {}
-            () = expired => return,
-        }
-    }
-}
-
-struct Lane<O: Output> {
-    number: usize,
-    state: O::State,
-    /// Of the last bodies: batches are taken so that they will fit.
-    bytes_a_sample: f64,
-}
-
-/// What a lane has still to do with samples that it took from the queue.
-enum Work {
-    Batch(Batch),
-    Parcel(Box<Parcel>),
-}
-
-impl<O: Output> Shared<O> {
-    fn take(&self, lane: &Lane<O>) -> Take {
-        let fitting = self.options.body_bytes_max as f64 / lane.bytes_a_sample.max(1.0);
-        Take {
-            samples: self.options.take.samples.min((fitting as u64).max(1)),
-            age: self.options.take.age + crate::random::below(self.options.flush_jitter),
-        }
-    }
-}
-
-/// Works until all of a batch is settled. May be cancelled at any `await`.
-async fn drain<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch) {
-    let mut pending = vec![Work::Batch(batch)];
-    while let Some(work) = pending.pop() {
-        match work {
-            Work::Batch(batch) => {
-                let parcel = encode(shared, lane, batch, &mut pending);
-                pending.extend(parcel.map(|parcel| Work::Parcel(Box::new(parcel))));
-            }
-            Work::Parcel(parcel) => {
-                let left = exchange::deliver(shared, lane, *parcel).await;
-                // What is left comes before what was split off behind it.
-                pending.extend(left.into_iter().rev());
-            }
-        }
-    }
-}
-
-/// Encodes a batch; one whose body is too large goes back as two.
-fn encode<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch, pending: &mut Vec<Work>) -> Option<Parcel> {
-    let mut cache = shared.caches[lane.number].lock().unwrap_or_else(PoisonError::into_inner);
-    let encoded = catch_unwind(AssertUnwindSafe(|| shared.output.encode(&lane.state, &mut cache, &batch)));
-    let Ok(encoded) = encoded else {
-        *cache = O::Cache::default();
-        let samples = batch.samples();
-        tracing::error!(
-            output = shared.options.name,
-            samples,
-            "encoding failed by a bug of ours; these samples are dropped as abandoned"
-        );
-        return None;
-    };
-    drop(cache);
-    if !encoded.body.is_empty() {
-        lane.bytes_a_sample = encoded.body.len() as f64 / batch.samples().max(1) as f64;
-    }
-    if encoded.body.len() > shared.options.body_bytes_max {
-        return match batch.split() {
-            Ok([first, second]) => {
-                pending.extend([Work::Batch(second), Work::Batch(first)]);
-                None
-            }
-            // One label set alone: the receiver decides.
-            Err(batch) => Some(Parcel::new(encoded, batch)),
-        };
-    }
-    let parcel = Parcel::new(encoded, batch);
-    if parcel.encoded.items.is_empty() {
-        // All of it was skipped: there is nothing to send.
-        return None;
-    }
-    Some(parcel)
+    Stop::new(deadline.clone(), false).deadline().await;
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! A request that is on its way: its body, the batch that it was made of, and what of that is settled.
 
-use super::{Encoded, Fate, Request, Verdict, Work};
+use super::worker::Work;
+use super::{Encoded, Fate, Request, Verdict};
+use crate::memory::{Charge, Kind};
 use crate::pipeline::batch::Batch;
 use crate::pipeline::ledger::{Reasons, Settlement, reason};
 
@@ -11,22 +13,31 @@ pub(super) struct Parcel {
     pub(super) encoded: Encoded,
     pub(super) batch: Batch,
     request: Option<Request>,
+    charge: Charge,
 }
 
 impl Parcel {
-    /// Settles what the receiver is not sent; the rest is the parcel.
+    /// Settles what is not sent; the rest is the parcel.
     pub(super) fn new(mut encoded: Encoded, mut batch: Batch) -> Self {
         let skipped = std::mem::take(&mut encoded.skipped);
-        if !skipped.is_empty() {
-            batch.settle(&Settlement { skipped, ..Settlement::default() });
+        let rejected: Reasons = encoded.rejected.drain(..).map(|refused| (refused.reason, refused.samples)).collect();
+        if !skipped.is_empty() || !rejected.is_empty() {
+            batch.settle(&Settlement { skipped, rejected, ..Settlement::default() });
             batch.keep(&sorted(&encoded.points));
         }
-        Self { encoded, batch, request: None }
+        Self::of(encoded, batch)
+    }
+
+    fn of(encoded: Encoded, batch: Batch) -> Self {
+        let charge = Charge::new(Kind::Bodies, encoded.bytes());
+        Self { encoded, batch, request: None, charge }
     }
 
     /// The request as it goes over the wire; made at the first attempt, and kept for the next.
     pub(super) fn request(&mut self, compress: impl FnOnce(&Encoded) -> Request) -> Request {
-        self.request.get_or_insert_with(|| compress(&self.encoded)).clone()
+        let request = self.request.get_or_insert_with(|| compress(&self.encoded));
+        self.charge.resize(self.encoded.bytes() + request.body.len());
+        request.clone()
     }
 
     /// Settles by a verdict. Returns what is left to send, if anything is.
@@ -48,6 +59,7 @@ impl Parcel {
         self.encoded = self.encoded.only(is_retry);
         self.batch.keep(&sorted(&self.encoded.points));
         self.request = None;
+        self.charge.resize(self.encoded.bytes());
         Some(self)
     }
 
@@ -66,7 +78,7 @@ impl Parcel {
             };
             batch.keep(&sorted(&left.points));
             rest.keep(&sorted(&right.points));
-            let part = |encoded, batch| Work::Parcel(Box::new(Self { encoded, batch, request: None }));
+            let part = |encoded, batch| Work::Parcel(Box::new(Self::of(encoded, batch)));
             return Some([part(left, batch), part(right, rest)]);
         }
         match batch.split() {
@@ -92,6 +104,11 @@ impl Encoded {
         self.items.iter().map(|item| u64::from(item.samples)).sum()
     }
 
+    /// Bytes of memory that it has.
+    fn bytes(&self) -> usize {
+        self.body.capacity() + size_of_val(&*self.items) + size_of_val(&*self.points)
+    }
+
     /// The body of one item.
     pub fn item(&self, at: usize) -> &[u8] {
         let start = if at == 0 { 0 } else { self.items[at - 1].end };
@@ -107,6 +124,7 @@ impl Encoded {
             items: Vec::new(),
             points: Vec::new(),
             skipped: Reasons::new(),
+            rejected: Vec::new(),
             compression: self.compression,
         };
         let mut start = 0;
@@ -168,6 +186,7 @@ mod tests {
             items,
             points: (0..sent).collect(),
             skipped: Reasons::from([(reason::NAN, skipped)]),
+            rejected: Vec::new(),
             compression: Compression::None,
         };
         let scrape = crate::pipeline::sender::tests::scrape(&vec![1.0; sent as usize + skipped as usize]);

@@ -1,15 +1,28 @@
 //! The loop against an output that writes a line a sample and a receiver that answers by a script.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
 use crate::model::{
     ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, STALE_NAN, Scrape, SeriesSet, Value,
 };
+use crate::pipeline::{Attempt, Reasons};
 use crate::pipeline::{Counts, Ledger, Overflow, QueueLimits};
+
+mod confirm;
+mod disk;
 
 /// What the receiver does with one request.
 enum Say {
+    /// Accepted under this number, and stored so many seconds later; `None` is never.
+    Accept(u64, Option<u64>),
+    /// Delivered, and leave it alone for so many seconds.
+    Slow(&'static str),
+    /// As [`Say::Each`], and the rest is wanted at once.
+    EachAndGoOn(Vec<Fate>),
     Status(u16),
     StatusAfter(u16, &'static str),
     /// Too busy for a request of this size.
@@ -28,6 +41,10 @@ struct Lines {
     script: Mutex<VecDeque<Say>>,
     seen: Mutex<Vec<(usize, String, u128)>>,
     began: Instant,
+    /// When what was accepted is stored, by number.
+    stored: Mutex<HashMap<u64, Option<Instant>>>,
+    confirming: Option<Confirming>,
+    is_idempotent: bool,
 }
 
 impl Output for Lines {
@@ -39,7 +56,17 @@ impl Output for Lines {
     }
 
     fn is_idempotent(&self) -> bool {
-        true
+        self.is_idempotent
+    }
+
+    fn confirming(&self) -> Option<Confirming> {
+        self.confirming
+    }
+
+    async fn confirm(&self, _: usize, receipts: &[Receipt]) -> Result<Vec<bool>, Failure> {
+        let stored = self.stored.lock().unwrap();
+        let is_stored = |receipt: &Receipt| stored[&receipt.number].is_some_and(|at| at <= Instant::now());
+        Ok(receipts.iter().map(is_stored).collect())
     }
 
     fn urls(&self) -> Vec<String> {
@@ -58,6 +85,7 @@ impl Output for Lines {
             items: Vec::new(),
             points: Vec::new(),
             skipped: Reasons::new(),
+            rejected: Vec::new(),
             compression: Compression::None,
         };
         let mut start = 0;
@@ -83,6 +111,7 @@ impl Output for Lines {
         let body = String::from_utf8(request.body.to_vec()).unwrap();
         self.seen.lock().unwrap().push((url, body, self.began.elapsed().as_millis()));
         let say = self.script.lock().unwrap().pop_front().unwrap_or(Say::Status(200));
+        let goes_on = matches!(say, Say::EachAndGoOn(_));
         let answer = |status: u16| Answer {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
@@ -101,13 +130,24 @@ impl Output for Lines {
                 answer.headers.insert("retry-after", HeaderValue::from_static(after));
                 Ok(answer)
             }
-            Say::Each(fates) => {
+            Say::Accept(number, after) => {
+                let at = after.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+                self.stored.lock().unwrap().insert(number, at);
+                Ok(Answer { body: number.to_string().into(), ..answer(202) })
+            }
+            Say::Slow(after) => {
+                let mut answer = answer(200);
+                answer.headers.insert("retry-after", HeaderValue::from_static(after));
+                Ok(answer)
+            }
+            Say::Each(fates) | Say::EachAndGoOn(fates) => {
                 let word = |fate: &Fate| match fate {
                     Fate::Delivered => 'd',
                     Fate::Rejected(_) => 'x',
                     _ => 'r',
                 };
-                Ok(Answer { body: fates.iter().map(word).collect::<String>().into(), ..answer(200) })
+                let body: String = fates.iter().map(word).collect();
+                Ok(Answer { body: body.into(), ..answer(if goes_on { 206 } else { 200 }) })
             }
             Say::Nothing => {
                 Err(Failure { kind: "closed", message: "closed before an answer".into(), is_maybe_received: true })
@@ -120,7 +160,11 @@ impl Output for Lines {
     fn classify(&self, _: &Encoded, attempt: Attempt, answer: &Answer) -> Judgement {
         let after = answer.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let verdict = match answer.status.as_u16() {
-            200 if !answer.body.is_empty() => {
+            202 => Verdict::Accepted(Receipt {
+                number: str::from_utf8(&answer.body).unwrap().parse().unwrap(),
+                route: String::new(),
+            }),
+            200 | 206 if !answer.body.is_empty() => {
                 let fate = |word: &u8| match word {
                     b'd' => Fate::Delivered,
                     b'x' => Fate::Rejected("bad"),
@@ -128,7 +172,7 @@ impl Output for Lines {
                 };
                 Verdict::Each(answer.body.iter().map(fate).collect())
             }
-            200 if attempt.is_maybe_resend => Verdict::All(Fate::Duplicate("resend")),
+            200 if attempt.is_maybe_resend && self.is_idempotent => Verdict::All(Fate::Duplicate("resend")),
             200 => Verdict::All(Fate::Delivered),
             299 => panic!("on purpose"),
             413 => {
@@ -141,8 +185,27 @@ impl Output for Lines {
         Judgement {
             verdict,
             is_maybe_received: answer.status == StatusCode::GATEWAY_TIMEOUT,
-            next: after.map_or(Next::Backoff, |after| Next::After(Duration::from_secs(after))),
+            next: match after {
+                Some(after) => Next::After(Duration::from_secs(after)),
+                None if answer.status == StatusCode::PARTIAL_CONTENT => Next::Now,
+                None => Next::Backoff,
+            },
             problem: Some(("status", "said no".into())),
+        }
+    }
+}
+
+impl Lines {
+    fn new(script: Vec<Say>) -> Self {
+        Self {
+            ordering: Ordering::Free,
+            urls: 1,
+            script: Mutex::new(script.into()),
+            seen: Mutex::default(),
+            began: Instant::now(),
+            stored: Mutex::default(),
+            confirming: None,
+            is_idempotent: true,
         }
     }
 }
@@ -162,14 +225,21 @@ impl Run {
     }
 
     fn with(ordering: Ordering, urls: usize, script: Vec<Say>, body_bytes_max: usize, age: Duration) -> Self {
-        let output = Arc::new(Lines {
-            ordering,
-            urls,
-            script: Mutex::new(script.into()),
-            seen: Mutex::default(),
-            began: Instant::now(),
-        });
-        let ledger = Ledger::new("test");
+        Self::of(Lines { ordering, urls, ..Lines::new(script) }, body_bytes_max, age)
+    }
+
+    fn of(output: Lines, body_bytes_max: usize, age: Duration) -> Self {
+        Self::with_disk(output, body_bytes_max, age, Ledger::new("test"), None)
+    }
+
+    fn with_disk(
+        output: Lines,
+        body_bytes_max: usize,
+        age: Duration,
+        ledger: Arc<Ledger>,
+        disk: Option<Arc<Disk>>,
+    ) -> Self {
+        let output = Arc::new(output);
         let limits = QueueLimits { samples: 100, bytes: 1 << 20, age, overflow: Overflow::DropOldest };
         let queue = Queue::new(ledger.clone(), limits, 1);
         let options = SenderOptions {
@@ -178,13 +248,24 @@ impl Run {
             flush_jitter: Duration::ZERO,
             body_bytes_max,
             workers: 1,
+            is_fresh_first: true,
             backoff_first: Duration::from_secs(1),
             backoff_max: Duration::from_secs(30),
         };
         let (deadline, watched) = watch::channel(None);
         let status = Arc::<Mutex<SenderStatus>>::default();
-        let task = tokio::spawn(run(output.clone(), queue.clone(), options, status.clone(), watched));
+        let task = tokio::spawn(run(output.clone(), queue.clone(), disk, options, status.clone(), watched));
         Self { output, queue, ledger, deadline, status, task }
+    }
+
+    /// As [`end`](Self::end), where something may be left on disk.
+    async fn leave(self, seconds: u64) -> Counts {
+        self.queue.close();
+        self.deadline.send_replace(Some(Instant::now() + Duration::from_secs(seconds)));
+        self.task.await.unwrap();
+        let counts = self.ledger.snapshot();
+        assert_eq!(counts.imbalance(), 0, "{counts:?}");
+        counts
     }
 
     /// Closes the queue, gives it `seconds`, and returns the ledger and the bodies that were sent.
@@ -389,4 +470,53 @@ async fn what_is_all_rejected_is_no_delivery() {
     let (counts, _) = run.end(10).await;
     assert_eq!(counts.settled.rejected["bad"], 1);
     assert_eq!(status.lock().unwrap().delivered_ms, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_has_taken_a_part_gets_the_rest_at_once() {
+    let fates = vec![Fate::Delivered, Fate::Rejected("bad"), Fate::Retry];
+    let run = Run::start(Ordering::Free, 1, vec![Say::EachAndGoOn(fates)]);
+    let status = run.status.clone();
+    run.queue.push(&scrape(&[1.0, 2.0, 3.0]));
+    let (counts, seen) = run.end(100).await;
+    assert_eq!(bodies(&seen), ["a 1\nb 2\nc 3\n", "c 3\n"]);
+    assert_eq!((seen[0].2, seen[1].2, counts.settled.delivered), (0, 0, 2));
+    assert_eq!(status.lock().unwrap().failures, 0, "that is no failure");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_has_enough_is_left_alone_after_a_success() {
+    let run = Run::start(Ordering::PerSeries, 1, vec![Say::Slow("20")]);
+    for _ in 0..2 {
+        run.queue.push(&scrape(&[1.0; 10]));
+    }
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    let (counts, seen) = run.end(100).await;
+    assert_eq!((seen[0].2, seen[1].2, counts.settled.delivered), (0, 20_000, 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_fresh_goes_first_where_order_does_not_matter_and_never_where_it_does() {
+    for (ordering, expected) in
+        [(Ordering::Free, ["a 1", "a 4", "a 3", "a 2"]), (Ordering::PerSeries, ["a 1", "a 2", "a 3", "a 4"])]
+    {
+        let run = Run::start(ordering, 1, vec![Say::StatusAfter(503, "100")]);
+        for value in [1.0, 2.0, 3.0, 4.0] {
+            run.queue.push(&scrape(&[value, 9.0, 9.0, 9.0, 9.0, 9.0]));
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let (counts, seen) = run.end(100).await;
+        let firsts: Vec<&str> = seen[1..].iter().map(|(_, body, _)| body.split('\n').next().unwrap()).collect();
+        assert_eq!((firsts, counts.settled.delivered), (expected.to_vec(), 24), "{ordering:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_resend_delivers_to_a_receiver_that_cannot_tell_counts_as_maybe_doubled() {
+    let output = Lines { is_idempotent: false, ..Lines::new(vec![Say::Nothing]) };
+    let run = Run::of(output, 1000, Duration::from_secs(3600));
+    run.queue.push(&scrape(&[1.0, 2.0]));
+    let (counts, _) = run.end(100).await;
+    assert_eq!((counts.settled.delivered, counts.maybe_doubled), (2, 2));
 }

@@ -62,6 +62,7 @@ fn value(key: &Key) -> String {
         Type::Count => "number".to_owned(),
         Type::Duration => "duration".to_owned(),
         Type::Size => "size".to_owned(),
+        Type::PercentOrSize => "percentage or size".to_owned(),
         Type::Choice(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         Type::Texts => "list of texts".to_owned(),
         Type::TextMap => "name: text".to_owned(),
@@ -107,6 +108,7 @@ fn every_default_and_bound_can_be_read() {
                 let is_readable = match key.kind {
                     Type::Duration => values::duration(text).is_ok(),
                     Type::Size => values::size(text).is_ok(),
+                    Type::PercentOrSize => values::percent_or_size(text).is_ok(),
                     Type::Count => values::count(text).is_ok(),
                     Type::Switch => values::switch(text).is_ok(),
                     Type::Choice(words) => words.contains(&text),

@@ -46,6 +46,7 @@ pub fn options() -> SenderOptions {
         flush_jitter: Duration::ZERO,
         body_bytes_max: 5 << 20,
         workers: 1,
+        is_fresh_first: true,
         backoff_first: Duration::from_millis(2),
         backoff_max: Duration::from_millis(20),
     }
@@ -72,7 +73,7 @@ impl Delivery {
         let queue = Queue::new(Ledger::new(&options.name), limits, 1);
         let status: Arc<std::sync::Mutex<SenderStatus>> = Arc::default();
         let (deadline, watched) = watch::channel(None);
-        let task = tokio::spawn(run_sender(Arc::new(output), queue.clone(), options, status.clone(), watched));
+        let task = tokio::spawn(run_sender(Arc::new(output), queue.clone(), None, options, status.clone(), watched));
         Self { queue, task, status, _deadline: deadline }
     }
 

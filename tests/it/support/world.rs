@@ -219,6 +219,14 @@ impl Process {
         outputs
     }
 
+    /// The sum of the self-metrics of this name.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let answer = ask(self.admin, "GET", "/metrics", &[]).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let samples = strict::read(true, &answer.body);
+        samples.iter().filter(|sample| sample.name == name).map(|sample| sample.value.parse::<f64>().unwrap()).sum()
+    }
+
     /// What the aggregate endpoint of this output serves; it must be a valid exposition.
     pub async fn aggregate(&self, output: &str) -> BTreeMap<Series, String> {
         let outputs = self.outputs().await;

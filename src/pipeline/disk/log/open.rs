@@ -62,6 +62,7 @@ impl Inner {
             }),
             tally: Mutex::new(Tally {
                 lanes: vec![0; lanes].into(),
+                waiting: vec![0; lanes].into(),
                 old: 0,
                 state: DiskState::default(),
                 notes: Vec::new(),
@@ -135,6 +136,7 @@ impl Inner {
             return self.discard(log, lane, key, entry, reason::TOO_OLD);
         }
         log.index[lane].insert(key, entry);
+        self.count_waiting(log, lane);
     }
 }
 

@@ -37,6 +37,7 @@ impl Inner {
         }
         let key = Key { sequence: frame.sequence, segment, offset: frame.offset };
         log.index[lane].insert(key, Entry { frame, waiting, oldest, is_old });
+        self.count_waiting(&log, lane);
     }
 
     pub(in crate::pipeline::disk) fn take(self: &Arc<Self>, lane: usize, pick: Pick) -> Option<Batch> {
@@ -50,6 +51,7 @@ impl Inner {
                 Pick::Oldest => entries.pop_first()?,
                 Pick::Newest => entries.pop_last()?,
             };
+            self.count_waiting(&log, lane);
             if self.is_too_old(&entry) {
                 self.discard(&mut log, lane, key, entry, reason::TOO_OLD);
                 continue;
@@ -98,6 +100,7 @@ impl Inner {
                     true => entry.waiting.leave(),
                     false => drop(log.index[lane].insert(key, entry)),
                 }
+                self.count_waiting(&log, lane);
                 self.publish(&mut log, Work::Read, Some(&error));
                 None
             }

@@ -1,0 +1,189 @@
+//! What waits goes to disk, and comes back.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::pipeline::disk::{self, Disk};
+
+/// A run whose backlog is in `folder`.
+fn run_in(folder: &TempDir, output: Lines) -> Run {
+    let ledger = Ledger::new("test");
+    let limits = disk::Limits {
+        bytes: 1 << 24,
+        age: Duration::from_secs(3600),
+        overflow: Overflow::DropOldest,
+        is_synced: false,
+    };
+    let disk = Disk::open(folder.path(), limits, 1, &ledger).unwrap();
+    Run::with_disk(output, 1000, Duration::from_secs(3600), ledger, Some(disk))
+}
+
+fn of(ordering: Ordering, script: Vec<Say>) -> Lines {
+    Lines { ordering, ..Lines::new(script) }
+}
+
+fn failures() -> Vec<Say> {
+    (0..10_000).map(|_| Say::Status(503)).collect()
+}
+
+fn segment_bytes(folder: &TempDir) -> u64 {
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+}
+
+async fn seconds(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_all_goes_well_nothing_is_written() {
+    for ordering in [Ordering::Free, Ordering::PerSeries] {
+        let folder = TempDir::new().unwrap();
+        let run = run_in(&folder, of(ordering, vec![]));
+        for _ in 0..5 {
+            run.queue.push(&scrape(&[1.0, 2.0]));
+            seconds(2).await;
+        }
+        assert_eq!(segment_bytes(&folder), 0, "{ordering:?}");
+        assert_eq!(run.end(1).await.0.settled.delivered, 10);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn from_the_first_failure_on_everything_is_on_disk_and_a_restart_delivers_it_once_in_order() {
+    for ordering in [Ordering::Free, Ordering::PerSeries] {
+        let folder = TempDir::new().unwrap();
+        let run = run_in(&folder, of(ordering, failures()));
+        for value in 1..=8 {
+            run.queue.push(&scrape(&[f64::from(value); 3]));
+            seconds(2).await;
+        }
+        assert_eq!(run.queue.size().0, 0, "memory holds what fills up, and nothing else");
+        let began = Instant::now();
+        let counts = run.leave(100).await;
+        assert!(began.elapsed() < Duration::from_secs(2), "all is safe: {:?}", began.elapsed());
+        assert_eq!((counts.offered, counts.waiting, counts.settled.total()), (24, 24, 0), "{ordering:?}");
+
+        let run = run_in(&folder, of(ordering, vec![]));
+        assert_eq!(run.ledger.snapshot().restored, 24);
+        seconds(60).await;
+        let (counts, seen) = run.end(1).await;
+        assert_eq!((counts.settled.delivered, counts.offered), (24, 0), "a refusal is no resend");
+        let mut values: Vec<&str> = seen.iter().map(|(_, body, _)| &body[2..3]).collect();
+        if ordering == Ordering::Free {
+            values.sort_unstable();
+        }
+        assert_eq!(values.concat(), "12345678", "{ordering:?}");
+        let run = run_in(&folder, of(ordering, vec![]));
+        assert_eq!(run.ledger.snapshot().restored, 0);
+        run.end(1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_of_it_is_delivered_memory_is_enough_again() {
+    for ordering in [Ordering::Free, Ordering::PerSeries] {
+        let folder = TempDir::new().unwrap();
+        let script = (0..4).map(|_| Say::Status(503)).collect();
+        let run = run_in(&folder, of(ordering, script));
+        for value in 1..=30 {
+            run.queue.push(&scrape(&[f64::from(value); 3]));
+            seconds(2).await;
+        }
+        seconds(20).await;
+        assert_eq!(segment_bytes(&folder), 0, "{ordering:?}");
+        let (counts, seen) = run.end(1).await;
+        assert_eq!((counts.settled.delivered, seen.len()), (90, 34));
+        if ordering == Ordering::PerSeries {
+            let values: Vec<f64> = seen
+                .iter()
+                .skip(4)
+                .map(|(_, body, _)| body.split([' ', '\n']).nth(1).unwrap().parse().unwrap())
+                .collect();
+            assert!(values.is_sorted(), "{values:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_received_is_known_to_be_a_resend_after_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let run = run_in(&folder, of(Ordering::Free, [Say::Nothing].into_iter().chain(failures()).collect()));
+    run.queue.push(&scrape(&[1.0, 2.0]));
+    seconds(10).await;
+    assert_eq!(run.leave(10).await.waiting, 2);
+    let run = run_in(&folder, of(Ordering::Free, vec![]));
+    seconds(10).await;
+    let (counts, _) = run.end(1).await;
+    assert_eq!((counts.restored, counts.settled.duplicate["resend"]), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_left_of_a_batch_comes_back() {
+    let folder = TempDir::new().unwrap();
+    let fates = vec![Fate::Delivered, Fate::Retry, Fate::Rejected("bad")];
+    let run = run_in(&folder, of(Ordering::Free, [Say::Each(fates)].into_iter().chain(failures()).collect()));
+    run.queue.push(&scrape(&[1.0, 2.0, 3.0, STALE_NAN]));
+    seconds(10).await;
+    let counts = run.leave(10).await;
+    assert_eq!((counts.waiting, counts.settled.total()), (1, 3));
+    let run = run_in(&folder, of(Ordering::Free, vec![]));
+    seconds(10).await;
+    let (counts, seen) = run.end(1).await;
+    assert_eq!((counts.restored, bodies(&seen)), (1, vec!["b 2\n"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_hanging_receiver_has_when_the_deadline_comes_is_kept() {
+    let folder = TempDir::new().unwrap();
+    let run = run_in(&folder, of(Ordering::Free, vec![Say::Hang]));
+    run.queue.push(&scrape(&[1.0]));
+    seconds(2).await;
+    run.queue.push(&scrape(&[2.0]));
+    let counts = run.leave(5).await;
+    assert_eq!((counts.waiting, counts.settled.total()), (2, 0));
+    let run = run_in(&folder, of(Ordering::Free, vec![]));
+    seconds(20).await;
+    let (counts, _) = run.end(1).await;
+    assert_eq!((counts.settled.delivered, counts.settled.duplicate["resend"]), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_confirmed_is_on_disk_from_its_first_send() {
+    let folder = TempDir::new().unwrap();
+    let confirming = Confirming { timeout: Duration::from_secs(60), requests_max: 9 };
+    let output = |script| Lines { confirming: Some(confirming), is_idempotent: false, ..Lines::new(script) };
+    let run = run_in(&folder, output(vec![Say::Accept(1, Some(3)), Say::Accept(2, None)]));
+    for value in [1.0, 2.0] {
+        run.queue.push(&scrape(&[value]));
+        seconds(2).await;
+    }
+    seconds(10).await;
+    assert_eq!(run.ledger.snapshot().settled.delivered, 1);
+    assert_eq!(run.leave(5).await.waiting, 1);
+    let run = run_in(&folder, output(vec![Say::Accept(3, Some(1))]));
+    seconds(20).await;
+    let (counts, seen) = run.end(1).await;
+    assert_eq!(
+        (bodies(&seen), counts.restored, counts.settled.delivered, counts.maybe_doubled),
+        (vec!["a 2\n"], 1, 1, 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_takes_nothing_costs_nothing_while_memory_lasts() {
+    let folder = TempDir::new().unwrap();
+    let script = (0..8).map(|_| Say::Status(503)).collect();
+    let run = run_in(&folder, of(Ordering::PerSeries, script));
+    // The folder goes away under it.
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    std::fs::write(folder.path(), "a file in its place").unwrap();
+    for value in 1..=20 {
+        run.queue.push(&scrape(&[f64::from(value); 3]));
+        seconds(2).await;
+    }
+    seconds(60).await;
+    let (counts, _) = run.end(10).await;
+    assert_eq!(counts.settled.delivered, 60);
+    std::fs::remove_file(folder.path()).unwrap();
+}

@@ -1,0 +1,159 @@
+//! A worker: takes batches of its lane, and works on each until all of it is settled.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::backlog::Failing;
+use super::parcel::Parcel;
+use super::{Output, Shared, Stop, exchange};
+use crate::pipeline::batch::Batch;
+use crate::pipeline::ledger::reason;
+use crate::pipeline::queue::{Pick, Take};
+use crate::pipeline::sender::Ordering;
+
+/// After a batch from disk a worker pauses for as long as the batch took, at most this long: a receiver that comes back meets
+/// all of its senders at once.
+const PACE_MAX: Duration = Duration::from_secs(1);
+
+/// What a worker knows from one request to the next.
+pub(super) struct Lane<O: Output> {
+    /// The lane of the queue.
+    pub(super) number: usize,
+    pub(super) state: O::State,
+    pub(super) stop: Stop,
+    /// While the batch in hand could not be sent.
+    pub(super) failing: Option<Failing>,
+    /// Of the last bodies: batches are taken so that they will fit.
+    bytes_a_sample: f64,
+}
+
+/// What a worker has still to do with samples that it took.
+pub(super) enum Work {
+    Batch(Batch),
+    Parcel(Box<Parcel>),
+}
+
+impl Work {
+    fn into_batch(self) -> Batch {
+        match self {
+            Work::Batch(batch) => batch,
+            Work::Parcel(parcel) => parcel.batch,
+        }
+    }
+}
+
+/// Runs a worker to its end. A panic costs the batch in hand, whose token counts it as abandoned, and the worker's state.
+pub(super) async fn supervise<O: Output>(shared: Arc<Shared<O>>, worker: usize, stop: Stop) {
+    while let Err(error) = tokio::spawn(work(shared.clone(), worker, stop.clone())).await {
+        tracing::error!(
+            output = shared.options.name,
+            %error,
+            "a sender's lane failed by a bug of ours; the batch in hand is dropped as abandoned, and it starts anew"
+        );
+    }
+}
+
+async fn work<O: Output>(shared: Arc<Shared<O>>, worker: usize, stop: Stop) {
+    let number = worker % shared.queue.lanes();
+    let is_fresh = worker == 0 && shared.options.is_fresh_first && shared.ordering == Ordering::Free;
+    let pick = if is_fresh { Pick::Newest } else { Pick::Oldest };
+    let mut lane = Lane { number, state: O::State::default(), stop, failing: None, bytes_a_sample: 0.0 };
+    let backlog = &shared.backlogs[number];
+    while let Some(batch) = backlog.next(shared.take(&lane), pick, &lane.stop).await {
+        let is_from_disk = batch.record.is_some();
+        let began = Instant::now();
+        let has_record = is_from_disk || shared.output.confirming().is_some();
+        let is_stopped = drain(&shared, &mut lane, batch).await;
+        let has_record = lane.failing.take().is_some() || has_record;
+        if has_record {
+            backlog.maintain().await;
+        }
+        if is_stopped {
+            return;
+        }
+        if is_from_disk && pick == Pick::Oldest {
+            let took = began.elapsed();
+            let pause = if shared.ordering == Ordering::Free { took } else { took / 4 };
+            lane.stop.pause(pause.min(PACE_MAX)).await;
+        }
+    }
+}
+
+impl<O: Output> Shared<O> {
+    fn take(&self, lane: &Lane<O>) -> Take {
+        let fitting = self.options.body_bytes_max as f64 / lane.bytes_a_sample.max(1.0);
+        Take {
+            samples: self.options.take.samples.min((fitting as u64).max(1)),
+            age: self.options.take.age + crate::random::below(self.options.flush_jitter),
+        }
+    }
+}
+
+/// Works until all of a batch is settled or waits to be confirmed. Returns whether nothing more is to be sent; what is left then
+/// is on disk, or dropped and counted.
+async fn drain<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch) -> bool {
+    let mut pending = vec![Work::Batch(batch)];
+    while let Some(work) = pending.pop() {
+        match work {
+            Work::Batch(batch) => {
+                let parcel = encode(shared, lane, batch, &mut pending);
+                pending.extend(parcel.map(|parcel| Work::Parcel(Box::new(parcel))));
+            }
+            Work::Parcel(parcel) => {
+                let left = exchange::deliver(shared, lane, *parcel).await;
+                // What is left comes before what was split off behind it.
+                pending.extend(left.work.into_iter().rev());
+                if left.is_stopped {
+                    while let Some(work) = pending.pop() {
+                        shared.backlogs[lane.number].stow(work.into_batch()).await;
+                    }
+                    return true;
+                }
+            }
+        }
+    }
+    false
+}
+
+/// Encodes a batch; one whose body is too large goes back as two.
+fn encode<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch, pending: &mut Vec<Work>) -> Option<Parcel> {
+    // What comes from disk shares no series with anything: there is nothing to keep about it.
+    let mut passing = O::Cache::default();
+    let mut kept = shared.caches[lane.number].lock().unwrap_or_else(PoisonError::into_inner);
+    let cache = if batch.record.is_some() { &mut passing } else { &mut *kept };
+    let encoded = catch_unwind(AssertUnwindSafe(|| shared.output.encode(&lane.state, cache, &batch)));
+    let Ok(encoded) = encoded else {
+        *kept = O::Cache::default();
+        let samples = batch.samples();
+        batch.drop_all(reason::ABANDONED);
+        tracing::error!(
+            output = shared.options.name,
+            samples,
+            "encoding failed by a bug of ours; these samples are dropped as abandoned"
+        );
+        return None;
+    };
+    drop(kept);
+    if !encoded.body.is_empty() {
+        lane.bytes_a_sample = encoded.body.len() as f64 / batch.samples().max(1) as f64;
+    }
+    if encoded.body.len() > shared.options.body_bytes_max {
+        return match batch.split() {
+            Ok([first, second]) => {
+                pending.extend([Work::Batch(second), Work::Batch(first)]);
+                None
+            }
+            // One label set alone: the receiver decides.
+            Err(batch) => Some(Parcel::new(encoded, batch)),
+        };
+    }
+    for refused in &encoded.rejected {
+        shared.tell_rejected(refused.reason, refused.samples, &refused.why);
+    }
+    let parcel = Parcel::new(encoded, batch);
+    // Where all of it was skipped there is nothing to send.
+    (!parcel.encoded.items.is_empty()).then_some(parcel)
+}
