@@ -186,7 +186,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// `None` when the client has gone.
-async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
+pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
     let mut read = Vec::new();
     let head_end = loop {
         if let Some(at) = memchr::memmem::find(&read, b"\r\n\r\n") {
