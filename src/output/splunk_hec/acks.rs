@@ -3,7 +3,8 @@
 //! A number belongs to a channel on one indexer, and says nothing of which. When the same number is given twice while the
 //! first is out, there are two indexers behind one address without a cookie that leads back to one of them, or an indexer
 //! has begun to count anew. The answer about that number could then be about the other request, and a batch would count as
-//! delivered that is not: such numbers are never confirmed, and their batches are sent again after `ack_timeout`.
+//! delivered that is not: such numbers are never confirmed, their batches are sent again after `ack_timeout`, and from then on each request has a
+//! channel of its own, in which there is one number only.
 //!
 //! Bounded: a number is forgotten after [`KEPT`], and there are [`NUMBERS_MAX`] at most.
 

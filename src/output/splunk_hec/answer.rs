@@ -3,6 +3,7 @@
 use http::header::SET_COOKIE;
 use serde_json::Value as Json;
 
+use super::CHANNEL;
 use crate::net::text::excerpt;
 use crate::pipeline::{Answer, Receipt};
 
@@ -47,10 +48,25 @@ fn json(body: &[u8]) -> Option<Json> {
     serde_json::from_slice(body).ok()
 }
 
-/// The receipt for a request that was taken: its number, and the cookies that lead back to who took it.
+/// What leads back to who took a request, as a [`Receipt`] carries it: `CHANNEL COOKIES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Route<'r> {
+    pub channel: &'r str,
+    pub cookies: &'r str,
+}
+
+impl<'r> Route<'r> {
+    pub fn of(route: &'r str) -> Self {
+        let (channel, cookies) = route.split_once(' ').unwrap_or((route, ""));
+        Self { channel, cookies }
+    }
+}
+
+/// The receipt for a request that was taken. The channel stands in the answer's headers, where the output has put it.
 pub(super) fn receipt(answer: &Answer) -> Option<Receipt> {
     let number = read(&answer.body)?.ack?;
-    Some(Receipt { number, route: cookies(answer) })
+    let channel = answer.headers.get(CHANNEL).and_then(|channel| channel.to_str().ok()).unwrap_or_default();
+    Some(Receipt { number, route: format!("{channel} {}", cookies(answer)) })
 }
 
 /// What a `Cookie` header has to say to come back to who gave this answer.
@@ -102,11 +118,14 @@ mod tests {
         let taken = r#"{"text":"Success","code":0,"ackId":7}"#;
         let set = ["AWSALB=a b; Path=/; HttpOnly", "old=; Max-Age=0", "=x", "none", "sticky=2"];
         let found = receipt(&answer(&set, taken)).unwrap();
-        assert_eq!((found.number, found.route.as_str()), (7, "AWSALB=a b; sticky=2"));
-        assert_eq!(receipt(&answer(&[], taken)).unwrap().route, "");
+        assert_eq!(
+            (found.number, Route::of(&found.route)),
+            (7, Route { channel: "", cookies: "AWSALB=a b; sticky=2" })
+        );
+        assert_eq!(receipt(&answer(&[], taken)).unwrap().route, " ");
         assert_eq!(receipt(&answer(&[], r#"{"text":"Success","code":0}"#)), None);
         let long: &'static str = Box::leak(format!("a={}", "x".repeat(5000)).into_boxed_str());
-        assert_eq!(receipt(&answer(&[long], taken)).unwrap().route, "", "too long to be sent back");
+        assert_eq!(receipt(&answer(&[long], taken)).unwrap().route, " ", "too long to be sent back");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::Method;
 use tokio::time::Instant;
 
+use super::answer::Route;
 use super::{HEALTH_PATH, SplunkHec, answer, classify, unhealthy};
 use crate::config::checked::{self, Template};
 use crate::model::{ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, Scrape, SeriesSet, wall_ms};
@@ -126,7 +127,8 @@ const NOT_STICKY: &str = "a balancer leads to several indexers and not back to t
 
 async fn acknowledged(output: &SplunkHec, url: usize, receipt: &Receipt, deadline: Instant) -> Result<bool, String> {
     loop {
-        let answers = output.ask(url, &[receipt.number], &receipt.route).await.map_err(|failure| failure.message)?;
+        let answers =
+            output.ask(url, &[receipt.number], Route::of(&receipt.route)).await.map_err(|failure| failure.message)?;
         if answers == [true] {
             return Ok(true);
         }

@@ -16,6 +16,7 @@ mod encode;
 mod layout;
 mod plan;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use crate::pipeline::{
     Answer, Attempt, Batch, Compression, Confirming, Encoded, Failure, Judgement, Ordering, Output, Receipt, Request,
 };
 use acks::Acks;
+use answer::Route;
 use encode::{Cache, Encoder};
 use layout::Layout;
 
@@ -53,6 +55,8 @@ pub struct SplunkHec {
     encoder: Encoder,
     /// A GUID that no other process and output has.
     channel: String,
+    /// Numbers of the one channel cannot be told apart: each request gets a channel of its own.
+    is_channel_split: AtomicBool,
     /// Where acknowledgements are waited for: for how long, and which are out.
     acks: Option<(Duration, Mutex<Acks>)>,
 }
@@ -67,6 +71,7 @@ impl SplunkHec {
                 compression: if settings.http.gzip { Compression::Gzip } else { Compression::None },
             },
             channel: crate::random::guid(),
+            is_channel_split: AtomicBool::new(false),
             acks: settings.ack_timeout.map(|timeout| (timeout, Mutex::new(Acks::new(timeout)))),
         }
     }
@@ -86,30 +91,31 @@ impl SplunkHec {
         if doubt.is_some() || self.acks.is_none() {
             return doubt;
         }
-        self.ask(url, &[0], "").await.err().map(|failure| failure.message)
+        let route = Route { channel: &self.channel, cookies: "" };
+        self.ask(url, &[0], route).await.err().map(|failure| failure.message)
     }
 
     /// Asks one receiver which of these numbers it has acknowledged.
-    async fn ask(&self, url: usize, numbers: &[u64], route: &str) -> Result<Vec<bool>, Failure> {
-        let path_and_query = format!("{ACK_PATH}?channel={}", self.channel);
+    async fn ask(&self, url: usize, numbers: &[u64], route: Route<'_>) -> Result<Vec<bool>, Failure> {
+        let path_and_query = format!("{ACK_PATH}?channel={}", route.channel);
         let listed: Vec<String> = numbers.iter().map(u64::to_string).collect();
         let body = Bytes::from(format!("{{\"acks\":[{}]}}", listed.join(",")));
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        let mut request = self.on_channel(Request { path_and_query, headers, body });
-        if let Some(cookies) = HeaderValue::from_str(route).ok().filter(|cookies| !cookies.is_empty()) {
+        let mut request = on_channel(Request { path_and_query, headers, body }, route.channel);
+        if let Some(cookies) = HeaderValue::from_str(route.cookies).ok().filter(|cookies| !cookies.is_empty()) {
             request = request.with_header(COOKIE, cookies);
         }
         let answer = self.receivers.send(url, Method::POST, request).await?;
         let found = answer.status.is_success().then(|| answer::acknowledged(&answer.body, numbers)).flatten();
         found.ok_or_else(|| classify::unacknowledged(&answer))
     }
+}
 
-    fn on_channel(&self, request: Request) -> Request {
-        // A GUID has nothing that a header may not have.
-        match HeaderValue::from_str(&self.channel) {
-            Ok(channel) => request.with_header(CHANNEL, channel),
-            Err(_) => request,
-        }
+fn on_channel(request: Request, channel: &str) -> Request {
+    // A GUID has nothing that a header may not have.
+    match HeaderValue::from_str(channel) {
+        Ok(channel) => request.with_header(CHANNEL, channel),
+        Err(_) => request,
     }
 }
 
@@ -147,9 +153,18 @@ impl Output for SplunkHec {
     }
 
     async fn send(&self, url: usize, request: Request) -> Result<Answer, Failure> {
-        let answer = self.receivers.send(url, Method::POST, self.on_channel(request)).await?;
-        if let Some((mut acks, receipt)) = self.acks().zip(answer::receipt(&answer)) {
-            acks.given(url, &receipt);
+        let request = match self.is_channel_split.load(Relaxed) {
+            false => on_channel(request, &self.channel),
+            true => on_channel(request, &crate::random::guid()),
+        };
+        let channel = request.headers.get(CHANNEL).cloned();
+        let mut answer = self.receivers.send(url, Method::POST, request).await?;
+        // It goes with the answer, as what leads back to who gave it.
+        channel.and_then(|channel| answer.headers.insert(CHANNEL, channel));
+        if let Some((mut acks, receipt)) = self.acks().zip(answer::receipt(&answer))
+            && !acks.given(url, &receipt)
+        {
+            self.is_channel_split.store(true, Relaxed);
         }
         Ok(answer)
     }
@@ -173,7 +188,7 @@ impl Output for SplunkHec {
             return Err(ambiguous());
         }
         let numbers: Vec<u64> = known.iter().map(|receipt| receipt.number).collect();
-        let mut confirmed = self.ask(url, &numbers, route).await?;
+        let mut confirmed = self.ask(url, &numbers, Route::of(route)).await?;
         if let Some(mut acks) = self.acks() {
             for (receipt, is_confirmed) in known.iter().zip(&mut confirmed).filter(|(_, is_confirmed)| **is_confirmed) {
                 // The number may have been given once more in the meantime.
@@ -194,8 +209,8 @@ fn ambiguous() -> Failure {
         kind: "stickiness",
         message:
             "gave one acknowledgement number to two requests: there are several indexers behind this address, or one \
-                  was restarted; what cannot be told apart is sent again after ack_timeout. Acknowledgements need a \
-                  balancer that leads back by a cookie, or the indexers' own addresses in urls"
+                  was restarted; both are sent again after ack_timeout. Acknowledgements need a balancer that leads back by \
+                  a cookie, or the indexers' own addresses in urls"
                 .to_owned(),
         is_maybe_received: false,
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use promferry::net::credentials::Credentials;
 use promferry::output::splunk_hec::{SplunkHec, check};
-use promferry::pipeline::{Output as _, Receipt};
+use promferry::pipeline::{Attempt, Batch, Ledger, Output as _, Receipt, Request, Slice, Verdict};
+use tokio::time::Instant;
 use tracing::Level;
 
 use super::{AT_MS, SAMPLES, samples, settings, template};
-use crate::support::bulk_server::{Act, Request, answer};
+use crate::support::bulk_server::{self, Act, answer};
 use crate::support::delivery::{Delivery, Target, options};
 use crate::support::hec_server::{Hec, HecServer, Rules, TOKEN, step, well};
 use crate::support::logs::Logs;
@@ -62,7 +63,7 @@ async fn a_cookie_leads_back_to_the_indexer_that_took_it() {
     for scrape in &scrapes {
         let before = server.hec().requests.len();
         output.queue.push(scrape);
-        // A request of its own: each goes to the next indexer.
+        // A request of its own: it goes to any indexer.
         while server.hec().requests.len() == before {
             tokio::task::yield_now().await;
         }
@@ -77,7 +78,7 @@ async fn a_cookie_leads_back_to_the_indexer_that_took_it() {
 
 #[tokio::test]
 async fn what_is_forgotten_is_sent_again_and_counted_as_maybe_doubled() {
-    let forget = step(|hec: &mut Hec, request: &Request| {
+    let forget = step(|hec: &mut Hec, request: &bulk_server::Request| {
         let answered = hec.take(request, |_, _| None);
         hec.forget_channels();
         Act::Answer(answered)
@@ -101,38 +102,48 @@ async fn what_is_forgotten_is_sent_again_and_counted_as_maybe_doubled() {
     assert!(warnings.iter().any(|(_, error)| error.contains("did not confirm within")), "{warnings:?}");
 }
 
+/// Sends one event, and gives the receipt for it.
+async fn receipt(output: &SplunkHec) -> Receipt {
+    let scrape = Target::new(1, 1).scrape(AT_MS);
+    let batch = Batch::new(vec![Slice::whole(scrape)], Ledger::new("test").offer(1), Instant::now());
+    let encoded = output.encode(&(), &mut Default::default(), &batch);
+    let request = Request {
+        path_and_query: encoded.path_and_query.clone(),
+        headers: encoded.headers.clone(),
+        body: encoded.body.clone().into(),
+    };
+    let answer = output.send(0, request).await.unwrap();
+    match output.classify(&encoded, Attempt::default(), &answer).verdict {
+        Verdict::Accepted(receipt) => receipt,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
-async fn a_number_that_two_indexers_gave_confirms_neither_request() {
-    // Without a cookie: each request goes to the next indexer.
+async fn a_number_that_two_indexers_gave_confirms_neither_request_and_no_other_is_given_twice() {
+    // Without a cookie: the first request goes to one, the second to the other.
     let server = HecServer::start(Rules { indexers: 2, ..acknowledging() }, Vec::new()).await;
     let output = output(&server, Duration::from_secs(300));
-    let encoded = |at_ms| {
-        let scrape = Target::new(1, SAMPLES).scrape(at_ms);
-        let line = format!(
-            "{{\"time\":{}.000,\"event\":\"metric\",\"fields\":{{\"metric_name:up\":1}}}}",
-            scrape.at_ms / 1000
-        );
-        promferry::pipeline::Request {
-            path_and_query: "/services/collector/event".to_owned(),
-            headers: Default::default(),
-            body: line.into(),
-        }
-    };
-    for second in 0..2 {
-        assert_eq!(output.send(0, encoded(AT_MS + second * 1000)).await.unwrap().status, 200);
-    }
-    let receipt = Receipt { number: 0, route: String::new() };
-    let told = output.confirm(0, &[receipt.clone(), receipt.clone()]).await.unwrap_err();
+    let both = [receipt(&output).await, receipt(&output).await];
+    assert_eq!((both[0].number, &both[0]), (0, &both[1]));
+    let told = output.confirm(0, &both).await.unwrap_err();
     assert_eq!(told.kind, "stickiness");
     assert!(told.message.starts_with("gave one acknowledgement number to two requests"), "{}", told.message);
     assert_eq!(server.hec().questions.len(), 0, "the answer would mean nothing");
-    // A third and a fourth request have a number that can be told apart only until it is given again.
-    output.send(0, encoded(AT_MS + 2000)).await.unwrap();
-    let third = Receipt { number: 1, route: String::new() };
-    let confirmed = output.confirm(0, &[receipt, third]).await.unwrap();
-    assert_eq!(confirmed.len(), 2);
-    assert!(!confirmed[0]);
-    assert_eq!(server.hec().questions[0].body, "{\"acks\":[1]}");
+    // From then on a channel is one request's, and says true where that was taken.
+    let others = [receipt(&output).await, receipt(&output).await];
+    assert!(others[0].route != others[1].route && others.iter().all(|other| other.number == 0));
+    for other in &others {
+        let mut confirmed = vec![false];
+        for _ in 0..20 {
+            if confirmed == [false] {
+                confirmed = output.confirm(0, std::slice::from_ref(other)).await.unwrap();
+            }
+        }
+        assert_eq!(confirmed, [true]);
+    }
+    assert_eq!(server.hec().used_channels().len(), 3);
+    assert!(output.confirm(0, &both).await.is_err(), "these never are");
 }
 
 #[tokio::test]
@@ -163,19 +174,10 @@ async fn a_token_without_acknowledgement_delivers_nothing_and_says_so() {
 async fn a_bad_answer_about_acknowledgements_confirms_nothing() {
     let server = HecServer::start(acknowledging(), Vec::new()).await;
     let output = output(&server, Duration::from_secs(300));
-    let request = promferry::pipeline::Request {
-        path_and_query: "/services/collector/event".to_owned(),
-        headers: Default::default(),
-        body: "{\"event\":\"metric\",\"time\":1.000,\"fields\":{\"metric_name:up\":1}}".into(),
-    };
-    output.send(0, request).await.unwrap();
-    let receipts = [Receipt { number: 0, route: String::new() }];
-    for (token, told) in
-        [("another", "asked for acknowledgements, does not know the token; correct it (403, code 4: Invalid token)")]
-    {
-        server.hec().rules.token = token.to_owned();
-        assert_eq!(output.confirm(0, &receipts).await.unwrap_err().message, told);
-    }
+    let receipts = [receipt(&output).await];
+    server.hec().rules.token = "another".to_owned();
+    let told = "asked for acknowledgements, does not know the token; correct it (403, code 4: Invalid token)";
+    assert_eq!(output.confirm(0, &receipts).await.unwrap_err().message, told);
     server.hec().rules.token = TOKEN.to_owned();
     assert_eq!(output.confirm(0, &receipts).await.unwrap(), [true]);
 }
@@ -240,7 +242,7 @@ async fn check_waits_for_acknowledgements_and_sees_a_balancer_that_does_not_lead
 
 #[tokio::test]
 async fn an_acknowledgement_channel_that_is_full_slows_down_and_still_counts_only_what_is_acknowledged() {
-    let full = step(|hec: &mut Hec, request: &Request| {
+    let full = step(|hec: &mut Hec, request: &bulk_server::Request| {
         hec.take(request, |_, _| None);
         Act::Answer(answer(200, "retry-after: 0\r\n", "{\"text\":\"ACK is nearly full\",\"code\":25,\"ackId\":0}"))
     });

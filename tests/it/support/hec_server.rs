@@ -31,7 +31,7 @@ pub struct Rules {
     /// Bytes of a body, and what is said of more: Enterprise's 413, or Cloud's code 6 about object 0.
     pub body_bytes_max: usize,
     pub is_cloud: bool,
-    /// Indexers behind the address, in turn.
+    /// Indexers behind the address; without a way back, a request goes to any.
     pub indexers: usize,
     /// A cookie leads back to one.
     pub is_sticky: bool,
@@ -82,7 +82,7 @@ pub struct Hec {
     /// Questions for acknowledgements, in order.
     pub questions: Vec<Request>,
     channels: HashMap<(usize, String), Channel>,
-    turn: usize,
+    turn: u64,
 }
 
 /// A refusal: status, code, text.
@@ -218,8 +218,9 @@ impl Hec {
         let indexer = match cookie.filter(|_| self.rules.is_sticky) {
             Some(indexer) => indexer.parse().expect("a number"),
             None => {
-                self.turn += 1;
-                self.turn % self.rules.indexers
+                // The same sequence each time, in which neighbours often differ (Knuth's MMIX generator).
+                self.turn = self.turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (self.turn >> 33) as usize % self.rules.indexers
             }
         };
         let set =

@@ -114,9 +114,9 @@ fn a_receiver_that_says_when_is_asked_then() {
 #[test]
 fn what_is_taken_is_yet_to_be_acknowledged() {
     let classify = |answer: &Answer| classify(&layout("", &[]), true, &encoded(&[0; 4], 400), answer);
-    let headers = [("set-cookie", "indexer=a; Path=/"), ("retry-after", "3")];
+    let headers = [("x-splunk-request-channel", "c"), ("set-cookie", "indexer=a; Path=/"), ("retry-after", "3")];
     let judgement = classify(&answer(200, &headers, r#"{"text":"Success","code":0,"ackId":0}"#));
-    let receipt = Receipt { number: 0, route: "indexer=a".to_owned() };
+    let receipt = Receipt { number: 0, route: "c indexer=a".to_owned() };
     assert_eq!(judgement, Judgement { verdict: Verdict::Accepted(receipt.clone()), ..Judgement::delivered() });
     let judgement = classify(&answer(200, &headers, r#"{"text":"ACK is approaching","code":25,"ackId":0}"#));
     assert_eq!((judgement.verdict, judgement.next), (Verdict::Accepted(receipt), Next::After(Duration::from_secs(3))));
