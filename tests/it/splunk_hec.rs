@@ -411,3 +411,47 @@ async fn another_collector_takes_over() {
     assert_eq!((counts.settled.delivered, well.hec().indexed()), (SAMPLES as u64, SAMPLES as u64));
     assert_eq!(sick.hec().requests.len(), 1);
 }
+
+#[tokio::test]
+async fn after_every_kind_of_fault_the_ledger_says_what_the_collector_has() {
+    const REQUESTS: usize = 60;
+    let fault = |number: usize| -> Step {
+        // Which faults meet which requests differs from run to run of the numbers, and is the same each time.
+        match number * 7 % 11 {
+            0 => stores(|_| Act::Close(Vec::new())),
+            1 => stores(|answer| Act::Close(answer[..answer.len() / 2].to_vec())),
+            2 => step(|_, _| Act::Close(Vec::new())),
+            3 => stores(|_| Act::Answer(answer(504, "", "upstream timed out"))),
+            4 => says(503, 9, "Server is busy"),
+            5 => says(500, 8, "Internal server error"),
+            6 => step(|hec, request| {
+                let refuse =
+                    |number: usize, _: &Json| (number == 5).then_some((400, 15, "Error in handling indexed fields"));
+                Act::Answer(hec.take(request, refuse))
+            }),
+            7 => step(|_, _| Act::Answer(answer(413, "", ""))),
+            _ => step(well),
+        }
+    };
+    let server = HecServer::start(Rules::default(), (0..REQUESTS).map(fault).collect()).await;
+    let mut options = options();
+    options.take.samples = 200;
+    options.backoff_max = Duration::from_millis(5);
+    let output = Delivery::start(SplunkHec::new(&settings(server.address), &Credentials::default()), options);
+    let target = Target::new(1, SAMPLES);
+    let scrapes: Vec<_> = (0..40).map(|second| target.scrape(AT_MS + second * 1000)).collect();
+    scrapes.iter().for_each(|scrape| output.queue.push(scrape));
+    let counts = output.finish().await;
+    let hec = server.hec();
+    assert!(hec.requests.len() >= REQUESTS, "{}", hec.requests.len());
+    let (found, expected) = (hec.samples(), samples(&scrapes));
+    assert!(found.iter().all(|(key, value)| expected.get(key) == Some(value)), "other values than were sent");
+    let rejected: u64 = counts.settled.rejected.values().sum();
+    assert!(rejected > 0);
+    assert_eq!(counts.settled.rejected.keys().collect::<Vec<_>>(), [&"indexed_fields"]);
+    assert_eq!(counts.settled.delivered + rejected, counts.offered);
+    // What was rejected may be there all the same, from an attempt whose answer was lost.
+    let missing = (expected.len() - found.len()) as u64;
+    assert!(missing <= rejected && found.len() as u64 >= counts.settled.delivered, "{missing} {counts:?}");
+    assert!(hec.doubled() > 0 && hec.doubled() <= counts.maybe_doubled + rejected, "{} {counts:?}", hec.doubled());
+}

@@ -94,9 +94,9 @@ impl Hec {
         self.indexed.values().map(|values| values.len() as u64).sum()
     }
 
-    /// Samples that were indexed more than once: how often more.
+    /// Samples that were indexed more than once.
     pub fn doubled(&self) -> u64 {
-        self.indexed() - self.indexed.len() as u64
+        self.indexed.values().filter(|values| values.len() > 1).count() as u64
     }
 
     /// What was indexed; a sample always with one value.
