@@ -11,7 +11,8 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flate2::write::GzEncoder;
 use promferry::config::checked::{
-    Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, SplunkHec as SplunkSettings, Template,
+    Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle, SplunkHec as SplunkSettings,
+    Template,
 };
 use promferry::model::{ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, Scrape, SeriesSet};
 use promferry::net::credentials::Credentials;
@@ -37,8 +38,20 @@ fn http() -> HttpOutput {
 }
 
 fn elasticsearch(shape: DocumentShape) -> Elasticsearch {
-    let settings =
-        Settings { http: http(), index: "metrics-promferry-default".to_owned(), action: BulkAction::Create, shape };
+    let settings = Settings {
+        http: http(),
+        index: "metrics-promferry-default".to_owned(),
+        max_indexes: 100,
+        action: BulkAction::Create,
+        shape,
+        has_ids: true,
+        pipeline: None,
+        routing: None,
+        require_data_stream: false,
+        manages_template: false,
+        lifecycle: Lifecycle::None,
+        max_age: Duration::from_secs(7200),
+    };
     Elasticsearch::new(&settings, &Credentials::default())
 }
 

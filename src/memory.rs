@@ -119,9 +119,10 @@ impl fmt::Display for Used {
     }
 }
 
-// Measured on x86-64 Linux with glibc, an Elasticsearch output, and targets over mutual TLS, scraped at 1 and 2 s: the estimate
-// was 100 % of the resident memory with 10 targets of 1000 series (18.6 MiB), and 88 % with 200 (85.7 MiB). The default of 80 %
-// of the control group's limit leaves room for that.
+// How these were got: x86-64 Linux, glibc, an Elasticsearch output, targets over mutual TLS. They fit the release build of
+// docs/performance.md, 18.6 MiB with 10 targets of 1000 series and 85.7 MiB with 200. In a debug build, with its pages taken
+// for 10 MiB, the estimate was 77 % of the resident memory with 10 targets of 1000 series, 90 % with 100 of 100, 79 % with 50 of
+// 1000 and 88 % with 150; with 50 and a receiver that was down, 123 %.
 
 /// What a process uses that has no account: 10 MiB of pages of the executable and the C library, 2 MiB of threads and runtime,
 /// and 4 MiB that the allocator keeps of the bodies of requests.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use libfuzzer_sys::fuzz_target;
-use promferry::config::checked::{self, Auth, BulkAction, DocumentShape, HttpOutput};
+use promferry::config::checked::{self, Auth, BulkAction, DocumentShape, HttpOutput, Lifecycle};
 use promferry::net::credentials::Credentials;
 use promferry::net::tls::TlsSettings;
 use promferry::output::elasticsearch::Elasticsearch;
@@ -28,8 +28,16 @@ static OUTPUT: LazyLock<Elasticsearch> = LazyLock::new(|| {
     let settings = checked::Elasticsearch {
         http,
         index: "m".into(),
+        max_indexes: 100,
         action: BulkAction::Create,
         shape: DocumentShape::TimeSeries,
+        has_ids: true,
+        pipeline: None,
+        routing: None,
+        require_data_stream: false,
+        manages_template: false,
+        lifecycle: Lifecycle::None,
+        max_age: Duration::from_secs(7200),
     };
     Elasticsearch::new(&settings, &Credentials::default())
 });
@@ -46,7 +54,9 @@ fn request(documents: usize) -> Encoded {
         headers: HeaderMap::new(),
         body,
         items,
+        points: (0..documents as u32).collect(),
         skipped: Reasons::new(),
+        rejected: Vec::new(),
         compression: Compression::None,
     }
 }
@@ -68,6 +78,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(status.is_success());
             assert_eq!(fates.len(), encoded.items.len());
         }
+        Verdict::Accepted(_) => panic!("an answer is final"),
         Verdict::TooLarge => assert!(matches!(status.as_u16(), 413 | 429)),
     }
     if judgement.verdict != Verdict::All(Fate::Delivered)

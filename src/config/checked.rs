@@ -252,9 +252,9 @@ pub struct OutputConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub enum OutputKind {
     /// Elasticsearch's `_bulk`.
-    Elasticsearch(Elasticsearch),
+    Elasticsearch(Box<Elasticsearch>),
     /// Splunk's HTTP Event Collector.
-    SplunkHec(SplunkHec),
+    SplunkHec(Box<SplunkHec>),
     /// The aggregate endpoint.
     Expose(Expose),
     /// A file, or stdout.
@@ -353,12 +353,47 @@ pub struct HttpOutput {
 pub struct Elasticsearch {
     /// Where and how.
     pub http: HttpOutput,
-    /// Index or data stream, with `%Y.%m.%d`-style parts from the sample's time in UTC.
+    /// Index or data stream, with `%Y.%m.%d`-style parts from the sample's time in UTC, and labels: `{{label}}`.
     pub index: String,
+    /// How many indices labels may name; 100.
+    pub max_indexes: usize,
     /// `create` into a data stream, or `index` into an index.
     pub action: BulkAction,
     /// What a document looks like.
     pub shape: DocumentShape,
+    /// Whether documents have ids of ours where the receiver gives none that a resend repeats.
+    pub has_ids: bool,
+    /// The ingest pipeline that documents go through.
+    pub pipeline: Option<String>,
+    /// What decides a document's shard: a text, with labels: `{{label}}`.
+    pub routing: Option<String>,
+    /// Whether what is no data stream is refused.
+    pub require_data_stream: bool,
+    /// Whether the index template is installed, or only looked at.
+    pub manages_template: bool,
+    /// What becomes of old documents; a part of the template.
+    pub lifecycle: Lifecycle,
+    /// How long a document may wait before it is sent: the queue's `max_age`.
+    pub max_age: Duration,
+}
+
+impl Elasticsearch {
+    /// Whether the template of ours makes a data stream: of time series, or with one name for all times.
+    pub fn is_data_stream(&self) -> bool {
+        self.shape == DocumentShape::TimeSeries || self.action == BulkAction::Create && !self.index.contains('%')
+    }
+}
+
+/// What becomes of old documents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// Nothing of ours.
+    #[default]
+    None,
+    /// The data stream lets go of what is older.
+    Retention(Duration),
+    /// An ILM policy of this name.
+    Policy(String),
 }
 
 /// The bulk operation.
@@ -379,6 +414,8 @@ pub enum DocumentShape {
     Telegraf,
     /// Telegraf, `metric_version = 1`.
     TelegrafV1,
+    /// Metricbeat's Prometheus module: one document a label set, below `prometheus`.
+    Metricbeat,
 }
 
 /// The output to Splunk's HTTP Event Collector.

@@ -1,22 +1,21 @@
 //! `outputs` and `admin`.
 
+mod elasticsearch;
 mod splunk_hec;
 
 use super::checked::{
-    Admin, Auth, Batch, BulkAction, Disk, DocumentShape, Elasticsearch, Expose, FileFormat, FileOutput, HttpOutput,
-    OnFull, Order, OutputConfig, OutputKind, Queue,
+    Admin, Batch, Disk, Expose, FileFormat, FileOutput, OnFull, Order, OutputConfig, OutputKind, Queue,
 };
 use super::common::{name_text, rules};
 use super::fields::Fields;
-use super::http::{auth, plain_headers, secret, token, url, url_path};
+use super::http::{url, url_path};
 use super::schema::listed;
-use super::tls::client_tls;
 use super::tls::listener;
 
 /// One entry of `outputs`; `None` where it cannot be told which kind it is. Then a problem was noted.
 pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     let name = fields.read_optional("name", name_text).unwrap_or_default();
-    let kind = kind(fields);
+    let mut kind = kind(fields);
     if let Some(OutputKind::Expose(_)) = kind {
         for key in ["batch", "queue"].iter().filter(|key| fields.has(key)) {
             fields.note(key, "not used by expose, which serves the latest scrapes; leave it out");
@@ -25,6 +24,9 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     // Read also where the kind is not known: all problems are told at once.
     let (batch, queue, write_relabel) =
         (batch(fields, kind.as_ref()), queue(fields, kind.as_ref()), rules(fields, "write_relabel_configs"));
+    if let Some(OutputKind::Elasticsearch(elasticsearch)) = &mut kind {
+        elasticsearch.max_age = queue.max_age;
+    }
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
@@ -42,8 +44,9 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
         return None;
     }
     fields.at_most_one_of(&KINDS);
-    let elasticsearch = fields.section("elasticsearch").map(|f| OutputKind::Elasticsearch(elasticsearch(&f)));
-    let splunk = fields.section("splunk_hec").map(|f| OutputKind::SplunkHec(splunk_hec::splunk_hec(&f)));
+    let elasticsearch =
+        fields.section("elasticsearch").map(|f| OutputKind::Elasticsearch(Box::new(elasticsearch::elasticsearch(&f))));
+    let splunk = fields.section("splunk_hec").map(|f| OutputKind::SplunkHec(Box::new(splunk_hec::splunk_hec(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
     elasticsearch.or(splunk).or(expose).or(file)
@@ -107,39 +110,7 @@ fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-fn elasticsearch(fields: &Fields<'_>) -> Elasticsearch {
-    let shapes = [
-        ("timeseries", DocumentShape::TimeSeries),
-        ("telegraf", DocumentShape::Telegraf),
-        ("telegraf_v1", DocumentShape::TelegrafV1),
-    ];
-    let actions = [("create", BulkAction::Create), ("index", BulkAction::Index)];
-    let index = fields.read_optional("index", index_name).unwrap_or_default();
-    let usual_action = if index.contains('%') { BulkAction::Index } else { BulkAction::Create };
-    Elasticsearch {
-        http: HttpOutput {
-            urls: urls(fields),
-            tls: client_tls(fields),
-            auth: elasticsearch_auth(fields),
-            headers: plain_headers(fields),
-            timeout: fields.duration("timeout"),
-            gzip: fields.switch("gzip"),
-        },
-        action: fields.choice("action", &actions).unwrap_or(usual_action),
-        index,
-        shape: fields.choice("shape", &shapes).unwrap_or(DocumentShape::TimeSeries),
-    }
-}
-
-fn elasticsearch_auth(fields: &Fields<'_>) -> Auth {
-    fields.at_most_one_of(&["basic_auth", "authorization", "api_key", "api_key_file"]);
-    let other = auth(fields);
-    match secret(fields, ["api_key", "api_key_file"], token) {
-        Some(credentials) => Auth::Header { scheme: "ApiKey".to_owned(), credentials },
-        None => other,
-    }
-}
-
+/// `urls`: at least one.
 fn urls(fields: &Fields<'_>) -> Vec<crate::net::Url> {
     fields.refuse_empty_list("urls");
     let texts = fields.texts("urls");
@@ -151,43 +122,6 @@ fn urls(fields: &Fields<'_>) -> Vec<crate::net::Url> {
         }
     });
     urls.collect()
-}
-
-/// Parts of the sample's time that an index name may hold.
-const DATE_PARTS: &str = "YymdHV";
-
-/// Bytes of an index name in Elasticsearch, at most; a part of the time is at most 4.
-const INDEX_BYTES_MAX: usize = 255;
-
-/// An index template: a prefix of its own, then anything that Elasticsearch takes in a name.
-///
-/// <https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create>, "Path parameters".
-fn index_name(text: &str) -> Result<String, String> {
-    let mut parts = text.split('%');
-    let prefix = parts.next().unwrap_or("");
-    if text.contains("{{") || text.contains("}}") {
-        return Err("has a tag in braces, which is not supported; only parts of the time are".to_owned());
-    }
-    if prefix.is_empty() {
-        return Err("does not begin with a text of its own, such as \"metrics-%Y.%m.%d\"".to_owned());
-    }
-    if parts.any(|part| !part.starts_with(|c| DATE_PARTS.contains(c))) {
-        return Err("has a % that is not one of %Y %y %m %d %H %V".to_owned());
-    }
-    let literal: String = text.split('%').enumerate().map(|(i, part)| if i == 0 { part } else { &part[1..] }).collect();
-    if literal.chars().any(char::is_uppercase) {
-        return Err("has a capital letter; names of indices are lowercase".to_owned());
-    }
-    if literal.chars().any(|c| c.is_control() || c.is_whitespace() || "\\/*?\"<>|,#:".contains(c)) {
-        return Err(r#"has a character that Elasticsearch refuses: a blank or one of \ / * ? " < > | , # :"#.to_owned());
-    }
-    if text.starts_with(['-', '_', '+']) || text == "." || text == ".." {
-        return Err("begins with -, _ or +, or is only dots; Elasticsearch refuses such names".to_owned());
-    }
-    if text.len() + 2 * text.matches('%').count() > INDEX_BYTES_MAX {
-        return Err(format!("is longer than {INDEX_BYTES_MAX} bytes"));
-    }
-    Ok(text.to_owned())
 }
 
 fn expose(fields: &Fields<'_>) -> Expose {

@@ -9,7 +9,7 @@ mod scrape;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
-pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, OUTPUT, QUEUE, SERVER_TLS};
+pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
 pub use scrape::{FILE_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use splunk_hec::SPLUNK_HEC;
 
@@ -176,6 +176,7 @@ pub static SECTIONS: &[&Section] = &[
     &RELABEL,
     &OUTPUT,
     &ELASTICSEARCH,
+    &LIFECYCLE,
     &SPLUNK_HEC,
     &EXPOSE,
     &FILE,

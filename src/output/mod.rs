@@ -142,7 +142,7 @@ impl Running {
 /// One sentence.
 pub async fn try_once(config: &OutputConfig, credentials: &Credentials) -> Result<(), String> {
     match &config.kind {
-        OutputKind::Elasticsearch(elastic) => elasticsearch::Elasticsearch::new(elastic, credentials).start().await,
+        OutputKind::Elasticsearch(elastic) => elasticsearch::Elasticsearch::new(elastic, credentials).check().await,
         OutputKind::SplunkHec(splunk) => splunk_hec::check(splunk, credentials).await,
         OutputKind::Expose(expose) => Server::bind(expose.listen).await.map(|_| ()),
         OutputKind::File(_) => Ok(()),

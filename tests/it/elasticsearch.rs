@@ -1,7 +1,6 @@
 //! A real Elasticsearch node: what is written through the sender is read back with the official client.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use elasticsearch::http::Method;
 use promferry::config::checked::{BulkAction, DocumentShape, Elasticsearch as Settings};
@@ -10,8 +9,6 @@ use promferry::net::credentials::Credentials;
 use promferry::output::elasticsearch::Elasticsearch;
 use promferry::pipeline::{Counts, Reasons};
 use serde_json::{Value as Json, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tracing::Level;
 
 use crate::support::delivery::{Delivery, Target, elasticsearch, options};
@@ -19,7 +16,7 @@ use crate::support::elasticsearch::{Node, assert_same, now_ms, samples_of};
 use crate::support::logs::Logs;
 
 /// Sends scrapes through a sender of their own.
-async fn deliver(settings: &Settings, scrapes: &[Arc<Scrape>]) -> Counts {
+pub async fn deliver(settings: &Settings, scrapes: &[Arc<Scrape>]) -> Counts {
     let output = Delivery::start(Elasticsearch::new(settings, &Credentials::default()), options());
     scrapes.iter().for_each(|scrape| output.queue.push(scrape));
     output.finish().await
@@ -57,50 +54,12 @@ async fn twenty_thousand_samples_are_read_back_as_they_were() {
     clean_up(&node, &name).await;
 }
 
-/// Passes connections on to the node; the first answer to a `_bulk` request is swallowed, and the connection closed.
-async fn swallow_an_answer(node: &Node) -> String {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let upstream = node.address.clone();
-    let is_done = Arc::new(AtomicBool::new(false));
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let server = TcpStream::connect(&upstream).await.unwrap();
-            tokio::spawn(pass_on(client, server, is_done.clone()));
-        }
-    });
-    address
-}
-
-async fn pass_on(mut client: TcpStream, mut server: TcpStream, is_done: Arc<AtomicBool>) {
-    let (mut sent, mut received) = (Vec::new(), Vec::new());
-    let mut is_bulk = false;
-    loop {
-        tokio::select! {
-            read = client.read_buf(&mut sent) => {
-                let Ok(1..) = read else { return };
-                is_bulk |= sent.starts_with(b"POST");
-                server.write_all(&sent).await.unwrap();
-                sent.clear();
-            }
-            read = server.read_buf(&mut received) => {
-                let Ok(1..) = read else { return };
-                if is_bulk && !is_done.swap(true, Ordering::SeqCst) {
-                    return;
-                }
-                let _ = client.write_all(&received).await;
-                received.clear();
-            }
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_resend_after_a_lost_answer_is_a_duplicate_and_stored_once() {
     let Some(node) = Node::from_env() else { return };
     let logs = Logs::listen();
     let (name, settings) = time_series(&node, Json::Null).await;
-    let through = elasticsearch(&[swallow_an_answer(&node).await], &settings.index);
+    let through = elasticsearch(&[node.behind_a_lost_answer(None).await], &settings.index);
     let scrapes = [Target::new(1, 400).scrape(now_ms() - 1000)];
 
     let counts = deliver(&through, &scrapes).await;

@@ -53,8 +53,6 @@ async fn stored(node: &Node, name: &str) -> Samples {
 async fn twenty_thousand_samples_of_mtls_targets_are_read_back_as_they_were_served() {
     let Some(node) = Node::from_env() else { return };
     let name = Node::unused_name("metrics-promferry-main");
-    node.install_time_series_template(&name, Json::Null).await;
-
     let world = World::new();
     let mut exporters = Vec::new();
     for target in 0..TARGETS {
@@ -77,7 +75,7 @@ scrape_configs:
     prom_scraper_sd_configs: [{{files: ["FOLDER/jobs/*/config/prom_scraper_config.yml"]}}]
 outputs:
   - name: search
-    elasticsearch: {{urls: ["http://{}"], index: {name}}}
+    elasticsearch: {{urls: ["http://{}"], index: {name}, manage_template: true}}
     batch: {{flush_interval: 500ms, flush_jitter: 0s}}
   - name: lines
     file: {{path: samples.jsonl}}
@@ -102,7 +100,7 @@ admin: {{listen: "127.0.0.1:0"}}
         assert_served(&found, exporter, target);
     }
     node.remove(&format!("/_data_stream/{name}")).await;
-    node.remove(&format!("/_index_template/{name}")).await;
+    node.remove(&format!("/_index_template/promferry-{name}")).await;
 }
 
 /// Each body of the target is there, in order, every sample with its value and labels.

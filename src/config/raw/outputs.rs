@@ -38,21 +38,42 @@ pub static ELASTICSEARCH: Section = Section {
     keys: &[
         key("urls", Type::Texts, "Nodes, such as `https://es:9200`; a failing one is set aside for a while.")
             .required(),
-        key("index", Type::Text, "Data stream or index; `%Y %y %m %d %H %V` are parts of the sample's time in UTC.")
-            .verbatim()
-            .default("metrics-promferry-default"),
+        key(
+            "index",
+            Type::Text,
+            "Data stream or index; `%Y %y %m %d %H %V` are parts of the sample's time in UTC, `{{label}}` is a label.",
+        )
+        .verbatim()
+        .default("metrics-promferry-default"),
+        key("max_indexes", Type::Count, "How many indices labels may name; samples beyond are rejected.")
+            .default("100")
+            .within("1", "10000"),
         key(
             "action",
             Type::Choice(&["create", "index"]),
             "`create` never overwrites; data streams allow nothing else.",
         )
-        .otherwise("`create`; `index` where `index` has a `%`"),
+        .default("create"),
         key(
             "shape",
-            Type::Choice(&["timeseries", "telegraf", "telegraf_v1"]),
+            Type::Choice(&["timeseries", "telegraf", "telegraf_v1", "metricbeat"]),
             "What documents look like; see docs/elasticsearch.md.",
         )
         .default("timeseries"),
+        key(
+            "ids",
+            Type::Choice(&["auto", "none"]),
+            "`auto`: with `create`, documents have ids that a resend repeats, except in time series data streams.",
+        )
+        .default("auto"),
+        key("manage_template", Type::Switch, "Installs or updates the index template; else it is only looked at.")
+            .default("false"),
+        key("lifecycle", Type::Section(&LIFECYCLE), "What becomes of old documents; with `manage_template`."),
+        key("pipeline", Type::Text, "Ingest pipeline that documents go through."),
+        key("routing", Type::Text, "What decides a document's shard, with labels as in `index`; not for time series.")
+            .verbatim(),
+        key("require_data_stream", Type::Switch, "Refuses documents where no template makes a data stream.")
+            .default("false"),
         key("tls_config", Type::Section(&TLS), "TLS towards the nodes."),
         key("basic_auth", Type::Section(&BASIC_AUTH), "User name and password."),
         key(
@@ -78,17 +99,28 @@ pub static ELASTICSEARCH: Section = Section {
         ("enable_gzip", "Telegraf's word; write \"gzip\""),
         ("enable_sniffer", "not supported: \"urls\" lists all nodes that are used"),
         ("health_check_interval", "not supported: a node is tried by sending to it"),
-        ("manage_template", "not supported: index templates are made beforehand; see docs/elasticsearch.md"),
-        ("template_name", "not supported: index templates are made beforehand; see docs/elasticsearch.md"),
-        ("overwrite_template", "not supported: index templates are made beforehand; see docs/elasticsearch.md"),
-        ("use_pipeline", "not supported yet; set index.default_pipeline in the index template"),
-        ("pipeline", "not supported yet; set index.default_pipeline in the index template"),
+        ("template_name", "not supported: the template is named after \"index\"; see manage_template"),
+        ("overwrite_template", "not supported: manage_template updates templates of its own, and no others"),
+        ("use_pipeline", "Telegraf's word; write \"pipeline\""),
+        ("use_optype_create", "Telegraf's word; write action: create, which is the default"),
+        ("force_document_id", "Telegraf's word; write ids: auto, which is the default"),
         ("data_stream", "write its name as \"index\""),
         ("max_samples", "belongs one level up, under \"batch\" or \"queue\""),
         ("flush_interval", "belongs one level up, under \"batch\""),
         ("oauth2", NO_OAUTH),
         ("proxy_url", NO_PROXY),
     ],
+};
+
+/// `outputs[].elasticsearch.lifecycle`.
+pub static LIFECYCLE: Section = Section {
+    name: "lifecycle",
+    about: "What becomes of old documents. One of the two.",
+    keys: &[
+        key("data_retention", Type::Duration, "The data stream lets go of what is older.").within("1h", ""),
+        key("ilm_policy", Type::Text, "An ILM policy of this name, which is made beforehand."),
+    ],
+    foreign: &[],
 };
 
 /// `outputs[].expose`.

@@ -140,12 +140,17 @@ fn judge_item(mark: u32, answer: &ItemAnswer, attempt: Attempt) -> Fate {
         409 if mark == OWN_TIME => Fate::Duplicate(SAME_TIMESTAMP),
         409 => Fate::Rejected(CONFLICT),
         401 | 403 | 408 | 429 | 502..=504 => Fate::Retry,
-        _ if answer.kind == "es_rejected_execution_exception" => Fate::Retry,
+        _ if answer.kind == "es_rejected_execution_exception" || lacks_pipeline(answer) => Fate::Retry,
         400..=499 => Fate::Rejected(refusal(answer)),
         // An internal error, or no status at all.
         _ if attempt.number >= SERVER_ERRORS_MAX => Fate::Rejected(SERVER_ERROR),
         _ => Fate::Retry,
     }
+}
+
+/// Whether the ingest pipeline that was asked for is not there. It can be made, and nothing is lost until then.
+fn lacks_pipeline(answer: &ItemAnswer) -> bool {
+    answer.reason.starts_with("pipeline with id [") && answer.reason.ends_with("does not exist")
 }
 
 /// Why a document is refused for good.
@@ -196,6 +201,7 @@ fn problem(encoded: &Encoded, items: &[ItemAnswer], fates: &[Fate]) -> Option<(&
 
 fn retry_kind(answer: &ItemAnswer) -> &'static str {
     match answer.status {
+        _ if lacks_pipeline(answer) => "pipeline",
         401 | 403 => "forbidden",
         429 => "busy",
         _ => "unavailable",
@@ -222,6 +228,7 @@ fn explain(reason: &str) -> &'static str {
             "the credentials do not allow writing, or the index is read-only, as on a full disk; they are sent again"
         }
         "busy" => "the receiver is busy; they are sent again",
+        "pipeline" => "there is no such ingest pipeline; they are sent again",
         _ => "the receiver cannot take them now; they are sent again",
     }
 }
@@ -229,7 +236,8 @@ fn explain(reason: &str) -> &'static str {
 /// The labels of a document of ours.
 fn labels(item: &[u8]) -> String {
     let document = item.split(|byte| *byte == b'\n').nth(1).and_then(|line| serde_json::from_slice::<Json>(line).ok());
-    let labels = document.as_ref().and_then(|document| document.get("labels").or_else(|| document.get("tag")));
+    let at = |path: &str| document.as_ref().and_then(|document| document.pointer(path));
+    let labels = at("/labels").or_else(|| at("/tag")).or_else(|| at("/prometheus/labels"));
     let pairs = labels.and_then(Json::as_object).into_iter().flatten();
     let labels: Labels<'_> = pairs.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect();
     excerpt(labels.to_string().as_bytes(), QUOTED_CHARS_MAX)
@@ -381,6 +389,8 @@ mod tests {
         {
             assert_eq!(judge(&[0], FIRST, &bulk(&[(status, kind, "")])).verdict, Verdict::Each(vec![Fate::Retry]));
         }
+        let no_pipeline = bulk(&[(400, "illegal_argument_exception", "pipeline with id [p] does not exist")]);
+        assert_eq!(judge(&[0], FIRST, &no_pipeline).verdict, Verdict::Each(vec![Fate::Retry]));
         let internal = bulk(&[(500, "null_pointer_exception", "")]);
         assert_eq!(judge(&[0], FIRST, &internal).verdict, Verdict::Each(vec![Fate::Retry]));
         let fifth = Attempt { number: SERVER_ERRORS_MAX, is_maybe_resend: false };

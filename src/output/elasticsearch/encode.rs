@@ -2,26 +2,34 @@
 //!
 //! Samples of one target's scrape that share a label set (and, in Telegraf's shapes, a measurement) and a time are one
 //! document, never two. What JSON cannot say (NaN, infinities), stale markers and native histograms are left out and
-//! counted; a document without a value is not written. Items' samples and skipped ones add up to the batch's, always.
+//! counted; a document without a value is not written. Items' samples, skipped and rejected ones add up to the batch's,
+//! always.
+//!
+//! An id of ours is the document's time and a hash of its labels, its measurement and the names of all its metrics: it is
+//! the same in every process, and for a batch that comes back from the disk.
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
-use super::index::{IndexName, OWN_TIME_REACH_MS, utc};
+use super::index::{Destinations, IndexName, OWN_TIME_REACH_MS, Routing, utc};
 use super::plan::{Group, Plan};
 use super::shapes::Shape;
 use crate::config::checked::BulkAction;
 use crate::model::{Points, Value};
-use crate::pipeline::{Batch, Compression, Encoded, Item, Reasons, Slice, reason};
+use crate::pipeline::{Batch, Compression, Encoded, Item, Reasons, Rejection, Slice, reason};
 
 /// Marks an item whose samples all have timestamps of their own.
 pub(super) const OWN_TIME: u32 = 1;
 
+/// Rejected: its labels name one index more than there may be.
+const INDEX_LIMIT: &str = "index_limit";
+
 /// Only what tells the fate of each item: a tenth of the whole answer.
-const QUERY: &str =
-    "_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store";
+const QUERY: &str = "_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason";
 
 /// How documents are written.
 #[derive(Clone, Debug)]
@@ -30,10 +38,31 @@ pub struct Encoder {
     pub shape: Shape,
     /// Where they go.
     pub index: IndexName,
+    /// How many indices labels may name.
+    pub indexes_max: usize,
     /// What is done with them.
     pub action: BulkAction,
+    /// What decides their shards.
+    pub routing: Option<Routing>,
+    /// The ingest pipeline.
+    pub pipeline: Option<String>,
     /// How the body is compressed.
     pub compression: Compression,
+}
+
+/// What the receiver takes, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// Documents get ids of ours.
+    pub ids: bool,
+    /// Documents say what decides their shards.
+    pub routing: bool,
+    /// Our dynamic templates are in force, and can be called by name.
+    pub templates: bool,
+    /// What is no data stream is refused.
+    pub require_data_stream: bool,
+    /// There may be failure stores.
+    pub failure_store: bool,
 }
 
 /// Plans of the targets that were seen lately, and memory that is used again.
@@ -41,6 +70,7 @@ pub struct Encoder {
 pub struct Cache {
     plans: HashMap<u64, Kept>,
     batches: u64,
+    destinations: Destinations,
     scratch: Scratch,
     bytes_a_sample: usize,
 }
@@ -68,14 +98,14 @@ const NONE: u32 = u32::MAX;
 
 impl Encoder {
     /// Makes the request of a batch.
-    pub fn encode(&self, cache: &mut Cache, batch: &Batch) -> Encoded {
+    pub fn encode(&self, dialect: Dialect, cache: &mut Cache, batch: &Batch) -> Encoded {
         let expected_bytes = batch.samples() as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
-        let mut documents = Documents::new(self, expected_bytes);
+        let mut documents = Documents::new(self, dialect, expected_bytes);
         for slice in &batch.slices {
             let kept = cache.plans.entry(slice.scrape.origin.key).or_default();
             kept.used = cache.batches;
-            kept.plan.fit(&slice.scrape.series, &slice.scrape.origin, &self.shape);
-            documents.add(slice, &kept.plan, &mut cache.scratch);
+            kept.plan.fit(&slice.scrape.series, &slice.scrape.origin, self, &mut cache.destinations);
+            documents.add(slice, &kept.plan, &cache.destinations, &mut cache.scratch);
             if slice.scrape.is_last {
                 cache.plans.remove(&slice.scrape.origin.key);
             }
@@ -86,18 +116,52 @@ impl Encoder {
             cache.bytes_a_sample = documents.body.len().div_ceil(samples);
         }
         Encoded {
-            path_and_query: match self.index.fixed() {
-                Some(name) => format!("/{}/{QUERY}", escape_path(name)),
-                None => format!("/{QUERY}"),
-            },
+            path_and_query: self.path_and_query(dialect),
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))]),
             body: documents.body,
             items: documents.items,
             points: documents.points,
             skipped: documents.skipped.into_reasons(),
-            rejected: Vec::new(),
+            rejected: self.rejections(documents.refused),
             compression: self.compression,
         }
+    }
+}
+
+impl Encoder {
+    fn path_and_query(&self, dialect: Dialect) -> String {
+        let mut out = match self.index.fixed() {
+            Some(name) => format!("/{}/{QUERY}", escape(name)),
+            None => format!("/{QUERY}"),
+        };
+        if dialect.failure_store {
+            out.push_str(",items.*.failure_store");
+        }
+        if let Some(pipeline) = &self.pipeline {
+            out.push_str(&format!("&pipeline={}", escape(pipeline)));
+        }
+        if let Some(routing) = self.fixed_routing(dialect) {
+            out.push_str(&format!("&routing={}", escape(routing)));
+        }
+        if dialect.require_data_stream {
+            out.push_str("&require_data_stream=true");
+        }
+        out
+    }
+
+    /// The routing that is the same for all documents.
+    fn fixed_routing(&self, dialect: Dialect) -> Option<&str> {
+        self.routing.as_ref().filter(|_| dialect.routing).and_then(Routing::fixed)
+    }
+
+    fn rejections(&self, refused: u64) -> Vec<Rejection> {
+        let why = || {
+            format!(
+                "their labels name more than {} indices, which is elasticsearch.max_indexes; see \"index\"",
+                self.indexes_max
+            )
+        };
+        Vec::from_iter((refused > 0).then(|| Rejection { reason: INDEX_LIMIT, samples: refused, why: why() }))
     }
 }
 
@@ -118,14 +182,17 @@ impl Cache {
 /// A body that is being written.
 struct Documents<'e> {
     encoder: &'e Encoder,
+    dialect: Dialect,
     body: Vec<u8>,
     items: Vec<Item>,
     points: Vec<u32>,
     /// The number of the first point of the scrape in hand.
     start: u32,
     skipped: Skipped,
-    /// The line above a document, and the period that its index name is for.
-    action: (Option<i64>, Vec<u8>),
+    /// Samples that have no index to go to.
+    refused: u64,
+    /// The start of the line above a document, and the destination and period that its index name is for.
+    action: (Option<(u32, i64)>, Vec<u8>),
     /// The start of a document, and the time in it.
     opening: (Option<i64>, Vec<u8>),
 }
@@ -173,20 +240,22 @@ struct Document<'a> {
 }
 
 impl<'e> Documents<'e> {
-    fn new(encoder: &'e Encoder, expected_bytes: usize) -> Self {
+    fn new(encoder: &'e Encoder, dialect: Dialect, expected_bytes: usize) -> Self {
         Self {
             encoder,
+            dialect,
             body: Vec::with_capacity(expected_bytes),
             items: Vec::new(),
             points: Vec::new(),
             start: 0,
             skipped: Skipped::default(),
+            refused: 0,
             action: (None, Vec::new()),
             opening: (None, Vec::new()),
         }
     }
 
-    fn add(&mut self, slice: &Slice, plan: &Plan, scratch: &mut Scratch) {
+    fn add(&mut self, slice: &Slice, plan: &Plan, to: &Destinations, scratch: &mut Scratch) {
         let points = &slice.scrape.points;
         let has_own_times = self.link(slice, plan, scratch);
         let at_ms = slice.scrape.at_ms;
@@ -198,8 +267,13 @@ impl<'e> Documents<'e> {
             let group = &plan.group(number);
             let next = |&at: &u32| Some(scratch.next[at as usize]).filter(|&at| at != NONE);
             let listed = std::iter::successors(Some(first), next);
+            let Some(destination) = group.destination else {
+                self.refused += listed.count() as u64;
+                continue;
+            };
             if !has_own_times {
                 let document = Document { group, time_ms: at_ms, index_ms: at_ms, mark: 0 };
+                self.prepare(&document, destination, to);
                 self.document(plan, &document, points, listed);
                 continue;
             }
@@ -207,7 +281,9 @@ impl<'e> Documents<'e> {
             scratch.timed.extend(listed.map(|at| (slice.scrape.time_ms(&points.get(at as usize)), at)));
             scratch.timed.sort_by_key(|(time_ms, _)| *time_ms);
             for run in scratch.timed.chunk_by(|(left, _), (right, _)| left == right) {
-                self.document(plan, &timed(group, at_ms, run, points), points, run.iter().map(|(_, at)| *at));
+                let document = timed(group, at_ms, run, points);
+                self.prepare(&document, destination, to);
+                self.document(plan, &document, points, run.iter().map(|(_, at)| *at));
             }
         }
         self.start += points.len() as u32;
@@ -237,11 +313,16 @@ impl<'e> Documents<'e> {
     }
 
     /// Writes one document of the points at these positions of `points`.
-    fn document(&mut self, plan: &Plan, document: &Document<'_>, points: &Points, at: impl Iterator<Item = u32>) {
+    fn document(
+        &mut self,
+        plan: &Plan,
+        document: &Document<'_>,
+        points: &Points,
+        at: impl Iterator<Item = u32> + Clone,
+    ) {
         let shape = &self.encoder.shape;
-        self.prepare(document);
+        self.action(plan, document, at.clone().map(|at| points.get(at as usize).series));
         let body = &mut self.body;
-        body.extend_from_slice(&self.action.1);
         body.extend_from_slice(&self.opening.1);
         if shape.has_names_hash() {
             body.extend_from_slice(b"\"_metric_names_hash\":\"");
@@ -269,17 +350,52 @@ impl<'e> Documents<'e> {
             samples += 1;
         }
         body.pop();
-        body.extend_from_slice(b"}}\n");
+        body.extend_from_slice(shape.close());
         self.items.push(Item { end: body.len(), samples, mark: document.mark });
     }
 
-    /// Writes the action line and the time anew where they differ from the last document's.
-    fn prepare(&mut self, document: &Document<'_>) {
+    /// Writes the line above a document of these series.
+    fn action(&mut self, plan: &Plan, document: &Document<'_>, series: impl Iterator<Item = u32>) {
+        let Self { encoder, dialect, body, .. } = self;
+        body.extend_from_slice(&self.action.1);
+        if dialect.ids {
+            body.extend_from_slice(b"\"_id\":\"");
+            id(body, document);
+            body.extend_from_slice(b"\",");
+        }
+        if dialect.routing
+            && encoder.fixed_routing(*dialect).is_none()
+            && let Some(routing) = plan.routing(document.group)
+        {
+            body.extend_from_slice(b"\"routing\":");
+            body.extend_from_slice(routing);
+            body.push(b',');
+        }
+        if dialect.templates && document.group.has_templates {
+            let start = body.len();
+            for template in series.filter_map(|series| plan.template(series)) {
+                let open: &[u8] = if body.len() == start { b"\"dynamic_templates\":{" } else { b"" };
+                body.extend_from_slice(open);
+                body.extend_from_slice(template);
+            }
+            if body.len() > start {
+                body.pop();
+                body.extend_from_slice(b"},");
+            }
+        }
+        if body.ends_with(b",") {
+            body.pop();
+        }
+        body.extend_from_slice(b"}}\n");
+    }
+
+    /// Makes the start of the action line and the time anew where they differ from the last document's.
+    fn prepare(&mut self, document: &Document<'_>, destination: u32, to: &Destinations) {
         let (index, action) = (&self.encoder.index, self.encoder.action);
-        let period = IndexName::period(document.index_ms);
-        if self.action.0 != Some(period) {
-            let name = (index.fixed().is_none()).then(|| index.at(document.index_ms));
-            self.action = (Some(period), action_line(action, name.as_deref()));
+        let wanted = (destination, IndexName::period(document.index_ms));
+        if self.action.0 != Some(wanted) {
+            let name = (index.fixed().is_none()).then(|| to.name(destination, document.index_ms));
+            self.action = (Some(wanted), action_start(action, name.as_deref()));
         }
         if self.opening.0 != Some(document.time_ms) {
             self.opening = (Some(document.time_ms), opening(document.time_ms));
@@ -300,7 +416,8 @@ fn timed<'a>(group: &'a Group, at_ms: i64, run: &[(i64, u32)], points: &Points) 
     }
 }
 
-fn action_line(action: BulkAction, index: Option<&str>) -> Vec<u8> {
+/// `{"create":{"_index":"name",`, without the name where the URL has it.
+fn action_start(action: BulkAction, index: Option<&str>) -> Vec<u8> {
     let mut line = match action {
         BulkAction::Create => b"{\"create\":{".to_vec(),
         BulkAction::Index => b"{\"index\":{".to_vec(),
@@ -308,9 +425,20 @@ fn action_line(action: BulkAction, index: Option<&str>) -> Vec<u8> {
     if let Some(index) = index {
         line.extend_from_slice(b"\"_index\":");
         super::plan::string(&mut line, index);
+        line.push(b',');
     }
-    line.extend_from_slice(b"}}\n");
     line
+}
+
+/// Appends a document's id. The time comes first: ids of one time are neighbours in the receiver's index of ids.
+fn id(out: &mut Vec<u8>, document: &Document<'_>) {
+    let mut bytes = [0; 24];
+    bytes[..8].copy_from_slice(&document.time_ms.to_be_bytes());
+    bytes[8..].copy_from_slice(&document.group.identity().to_be_bytes());
+    let mut text = [0; 32];
+    // 24 bytes are 32 characters, always.
+    let length = BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).unwrap_or_default();
+    out.extend_from_slice(&text[..length]);
 }
 
 /// `{"@timestamp":"2027-01-02T03:04:05.006Z",`. A time beyond the calendar is written as the number that it is; the
@@ -350,8 +478,8 @@ fn hex(out: &mut Vec<u8>, value: u64) {
     out.extend((0..16).rev().map(|at| DIGITS[(value >> (4 * at)) as usize & 15]));
 }
 
-/// A name as one segment of a URL's path.
-fn escape_path(name: &str) -> String {
+/// A text as one segment of a URL's path, or as a value of its query.
+pub(super) fn escape(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {

@@ -2,47 +2,51 @@
 //!
 //! Promises
 //! - Samples of one label set and time are one document, never two: a time series data stream would refuse the second.
+//! - A document that is sent again is not stored again: a time series data stream knows it, elsewhere it has an id.
 //! - Each document is judged by itself: a refused one is rejected with its reason and holds up nothing; a busy receiver
 //!   gets again what it was too busy for, and no more.
 //! - No sample becomes another value: what JSON cannot say is skipped and counted, never 0.
+//! - No template is touched that is not ours.
 //!
-//! Leaves out on purpose, so far: installing templates, ids of our own, sniffing of nodes.
+//! What is learnt of the receivers at start decides how documents are written. Until then they are written for the receiver
+//! that their shape is made for. A request that was made stays as it is, whatever is learnt.
+//!
+//! Leaves out on purpose: sniffing of nodes.
 
 mod answer;
 mod classify;
 mod encode;
 mod index;
+mod look;
 mod plan;
+mod receiver;
 mod shapes;
+mod survey;
+mod template;
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method};
-use serde_json::Value as Json;
+use http::Method;
 
 use super::http::Receivers;
 use crate::config::checked;
 use crate::net::credentials::Credentials;
 use crate::net::host::machine_name;
-use crate::net::text::{duration, excerpt};
 use crate::pipeline::{Answer, Attempt, Batch, Compression, Encoded, Failure, Judgement, Ordering, Output, Request};
 use encode::{Cache, Encoder};
-use index::IndexName;
+use index::{IndexName, Routing};
+use look::{Look, Purpose};
+use receiver::Known;
 use shapes::Shape;
-
-/// The oldest major version of Elasticsearch that is tested against.
-const VERSION_MIN: u64 = 8;
-
-/// How long the first look at all receivers may take; sending begins after it.
-const START_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The output.
 #[derive(Debug)]
 pub struct Elasticsearch {
+    settings: checked::Elasticsearch,
     receivers: Receivers,
     credentials: String,
     encoder: Encoder,
+    known: Mutex<Known>,
 }
 
 impl Elasticsearch {
@@ -55,19 +59,36 @@ impl Elasticsearch {
             encoder: Encoder {
                 shape: Shape { document: settings.shape, host: machine_name() },
                 index: IndexName::new(&settings.index),
+                indexes_max: settings.max_indexes,
                 action: settings.action,
+                routing: settings.routing.as_deref().map(Routing::new),
+                pipeline: settings.pipeline.clone(),
                 compression: if settings.http.gzip { Compression::Gzip } else { Compression::None },
             },
+            settings: settings.clone(),
+            known: Mutex::default(),
         }
     }
 
-    /// Asks one receiver what it is. `None` when all is well.
-    async fn look_at(&self, url: usize) -> Option<String> {
-        let request = Request { path_and_query: "/".to_owned(), headers: HeaderMap::new(), body: Bytes::new() };
-        match self.receivers.send(url, Method::GET, request).await {
-            Ok(answer) => doubts(&self.credentials, &answer),
-            Err(failure) => Some(failure.message),
-        }
+    /// Looks whether it could deliver now, and changes nothing: address, credentials, privileges, template, pipeline.
+    ///
+    /// # Errors
+    /// All that is missing, as sentences.
+    pub async fn check(&self) -> Result<(), String> {
+        self.look(Purpose::Check).await
+    }
+
+    async fn look(&self, purpose: Purpose) -> Result<(), String> {
+        let look = Look { receivers: &self.receivers, settings: &self.settings, index: &self.encoder.index, purpose };
+        let (known, doubts) = look.run().await;
+        let mut held = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = held.updated(known);
+        drop(held);
+        if doubts.is_empty() { Ok(()) } else { Err(doubts.join("; ")) }
+    }
+
+    fn known(&self) -> Known {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,23 +105,15 @@ impl Output for Elasticsearch {
     }
 
     async fn start(&self) -> Result<(), String> {
-        let urls = self.urls();
-        let time_max = START_TIME_MAX / urls.len().max(1) as u32;
-        let mut doubts = Vec::new();
-        for (at, url) in urls.iter().enumerate() {
-            let looked = tokio::time::timeout(time_max, self.look_at(at)).await;
-            let doubt = looked.unwrap_or_else(|_| Some(format!("no answer to GET / within {}", duration(time_max))));
-            doubts.extend(doubt.map(|doubt| format!("{url}: {doubt}")));
-        }
-        if doubts.is_empty() { Ok(()) } else { Err(doubts.join("; ")) }
+        self.look(Purpose::Start).await
     }
 
     fn encode(&self, (): &(), cache: &mut Cache, batch: &Batch) -> Encoded {
-        self.encoder.encode(cache, batch)
+        self.encoder.encode(self.known().dialect(&self.settings), cache, batch)
     }
 
     fn is_idempotent(&self) -> bool {
-        self.encoder.action == crate::config::checked::BulkAction::Create
+        self.known().is_idempotent(&self.settings)
     }
 
     async fn send(&self, url: usize, request: Request) -> Result<Answer, Failure> {
@@ -112,57 +125,66 @@ impl Output for Elasticsearch {
     }
 }
 
-/// What is doubtful about the answer to `GET /`, if anything is.
-fn doubts(credentials: &str, answer: &Answer) -> Option<String> {
-    match answer.status.as_u16() {
-        200 => {}
-        401 => return Some(format!("refuses {credentials} (401)")),
-        // It may be that these credentials may write, and not look.
-        403 => return None,
-        status => return Some(format!("answers {status} to GET /; is this Elasticsearch?")),
-    }
-    let about: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let version = &about["version"];
-    let number = version["number"].as_str().unwrap_or_default();
-    let is_opensearch = version["distribution"] == "opensearch";
-    if !is_opensearch && !answer.headers.contains_key("x-elastic-product") {
-        return Some("does not say that it is Elasticsearch (the header X-Elastic-Product is missing)".to_owned());
-    }
-    let major: Option<u64> = number.split('.').next().and_then(|major| major.parse().ok());
-    if !is_opensearch && major.is_some_and(|major| major < VERSION_MIN) {
-        let number = excerpt(number.as_bytes(), 20);
-        return Some(format!("is Elasticsearch {number}; {VERSION_MIN} and above are supported"));
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use http::{HeaderValue, StatusCode};
+    use std::time::Duration;
 
-    fn about(status: u16, product: Option<&'static str>, body: &'static str) -> Option<String> {
-        let headers = product
-            .map(|product| (http::HeaderName::from_static("x-elastic-product"), HeaderValue::from_static(product)));
-        let status = StatusCode::from_u16(status).unwrap();
-        doubts("the API key", &Answer { status, headers: headers.into_iter().collect(), body: body.into() })
+    use super::receiver::Product;
+    use super::*;
+    use crate::config::checked::{Auth, BulkAction, DocumentShape, HttpOutput, Lifecycle};
+    use crate::net::tls::TlsSettings;
+
+    /// What the configuration makes of an empty section.
+    pub(super) fn settings() -> checked::Elasticsearch {
+        checked::Elasticsearch {
+            http: HttpOutput {
+                urls: Vec::new(),
+                tls: TlsSettings::default(),
+                auth: Auth::None,
+                headers: Vec::new(),
+                timeout: Duration::from_secs(60),
+                gzip: true,
+            },
+            index: "metrics-promferry-default".to_owned(),
+            max_indexes: 100,
+            action: BulkAction::Create,
+            shape: DocumentShape::TimeSeries,
+            has_ids: true,
+            pipeline: None,
+            routing: None,
+            require_data_stream: false,
+            manages_template: true,
+            lifecycle: Lifecycle::None,
+            max_age: Duration::from_secs(7200),
+        }
     }
 
     #[test]
-    fn a_receiver_is_known_by_its_answer() {
-        let product = Some("Elasticsearch");
-        assert_eq!(about(200, product, r#"{"version":{"number":"9.5.3"}}"#), None);
-        assert_eq!(about(200, None, r#"{"version":{"number":"2.1.0","distribution":"opensearch"}}"#), None);
-        assert_eq!(about(403, None, ""), None);
-        assert_eq!(about(401, None, "").unwrap(), "refuses the API key (401)");
-        assert_eq!(about(404, None, "").unwrap(), "answers 404 to GET /; is this Elasticsearch?");
-        assert_eq!(
-            about(200, product, r#"{"version":{"number":"7.17.0"}}"#).unwrap(),
-            "is Elasticsearch 7.17.0; 8 and above are supported"
-        );
-        assert_eq!(
-            about(200, None, "<html>").unwrap(),
-            "does not say that it is Elasticsearch (the header X-Elastic-Product is missing)"
-        );
+    fn what_is_known_decides_how_documents_are_written() {
+        let nothing = Known::default();
+        let stream = Known { is_time_series: Some(true), ..nothing };
+        let index = Known { is_time_series: Some(false), ..nothing };
+        let mut settings = settings();
+        settings.routing = Some("a".to_owned());
+        let ids = |known: Known, settings: &checked::Elasticsearch| known.dialect(settings).ids;
+        assert_eq!([nothing, stream, index].map(|known| ids(known, &settings)), [false, false, true]);
+        assert_eq!([nothing, stream, index].map(|known| known.dialect(&settings).routing), [false, false, true]);
+        assert_eq!([nothing, stream, index].map(|known| known.is_idempotent(&settings)), [false, true, true]);
+
+        settings.shape = DocumentShape::Telegraf;
+        assert_eq!([nothing, stream, index].map(|known| ids(known, &settings)), [true, false, true]);
+        settings.has_ids = false;
+        assert_eq!([nothing, index].map(|known| known.is_idempotent(&settings)), [false, false]);
+        (settings.has_ids, settings.action) = (true, BulkAction::Index);
+        assert_eq!([nothing, index].map(|known| known.is_idempotent(&settings)), [false, false]);
+
+        assert_eq!(stream.updated(nothing), stream, "nothing is unlearnt by a look that finds the receivers away");
+        assert_eq!(stream.updated(index), index);
+
+        settings.require_data_stream = true;
+        let of = |product| Known { product: Some(product), ..nothing }.dialect(&settings);
+        assert!(nothing.dialect(&settings).require_data_stream && nothing.dialect(&settings).failure_store);
+        let opensearch = of(Product::OpenSearch((3, 5)));
+        assert!(!opensearch.require_data_stream && !opensearch.failure_store);
     }
 }

@@ -7,8 +7,11 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use md5::{Digest, Md5};
 
-use super::shapes::{Pairs, Shape};
+use super::encode::Encoder;
+use super::index::Destinations;
+use super::shapes::{Pairs, template_beside_pattern};
 use crate::model::{Origin, SeriesRef, SeriesSet};
 
 /// The documents of one target's series.
@@ -17,6 +20,8 @@ pub(super) struct Plan {
     set: u64,
     chunks: Vec<u64>,
     series: Vec<Slot>,
+    /// By series: the fragment that names its dynamic template, where its name alone would choose another; else [`NONE`].
+    templates: Vec<u32>,
     /// Series by group and key: no document holds a field twice.
     taken: HashTable<u32>,
     groups: Vec<Group>,
@@ -36,6 +41,9 @@ pub(super) struct Slot {
     pub key: u32,
 }
 
+/// No fragment; no destination.
+const NONE: u32 = u32::MAX;
+
 /// Series that share a document when they share a time.
 #[derive(Clone, Copy)]
 pub(super) struct Group {
@@ -45,16 +53,32 @@ pub(super) struct Group {
     measurement: u32,
     /// Counts the groups of equal labels: rules can make two series equal, and neither may be lost.
     copy: u32,
+    /// The fragment of what decides its shard.
+    routing: u32,
+    /// Where its documents go; `None` where that would be one index too many.
+    pub destination: Option<u32>,
+    /// Whether any of its series has a dynamic template of its own.
+    pub has_templates: bool,
+    /// A hash of its measurement and labels: the same in every process and version.
+    identity: u128,
     /// The hash by which a scrape is divided: equal for all series of the group.
     pub part: u64,
     /// A hash of the names of all fields, whatever their order.
     pub names: u64,
 }
 
+impl Group {
+    /// What tells its documents from those of other groups: a hash of labels, measurement and the names of all fields.
+    pub(super) fn identity(&self) -> u128 {
+        // An odd factor loses nothing of the names' hash, and spreads it over all bits.
+        self.identity ^ u128::from(self.names).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+    }
+}
+
 impl Plan {
     /// Makes the plan fit `set`: extends it by the set's new chunks, or, where the set is no extension of the one before,
     /// makes it anew.
-    pub(super) fn fit(&mut self, set: &SeriesSet, origin: &Origin, shape: &Shape) {
+    pub(super) fn fit(&mut self, set: &SeriesSet, origin: &Origin, encoder: &Encoder, to: &mut Destinations) {
         if self.set == set.id() {
             return;
         }
@@ -66,7 +90,7 @@ impl Plan {
         let mut labels = Pairs::new();
         for chunk in &set.chunks()[self.chunks.len()..] {
             for series in chunk.iter() {
-                self.add(series, origin, shape, &mut labels);
+                self.add(series, origin, encoder, &mut labels, to);
             }
             self.chunks.push(chunk.id());
         }
@@ -103,15 +127,40 @@ impl Plan {
         self.group_pairs(group).iter().map(|&pair| self.fragments.get(pair))
     }
 
+    /// What decides the shard of a group's documents, a JSON string; `None` where nothing does.
+    pub(super) fn routing(&self, group: &Group) -> Option<&[u8]> {
+        (group.routing != NONE).then(|| self.fragments.get(group.routing))
+    }
+
+    /// `"metrics.name":"template",` of a series whose name alone would choose another template.
+    pub(super) fn template(&self, series: u32) -> Option<&[u8]> {
+        let template = self.templates[series as usize];
+        (template != NONE).then(|| self.fragments.get(template))
+    }
+
     fn group_pairs(&self, group: &Group) -> &[u32] {
         &self.pairs[group.pairs_start as usize..][..group.pairs_len as usize]
     }
 
-    fn add<'a>(&mut self, series: SeriesRef<'a>, origin: &'a Origin, shape: &'a Shape, labels: &mut Pairs<'a>) {
-        let place = shape.place(series, origin, labels);
+    fn add<'a>(
+        &mut self,
+        series: SeriesRef<'a>,
+        origin: &'a Origin,
+        encoder: &'a Encoder,
+        labels: &mut Pairs<'a>,
+        to: &mut Destinations,
+    ) {
+        let place = encoder.shape.place(series, origin, labels);
         let key = self.fragments.intern(|out| {
             string(out, &place.field);
             out.push(b':');
+        });
+        let template = template_beside_pattern(series).filter(|_| encoder.shape.has_names_hash());
+        let template = template.map(|template| {
+            self.fragments.intern(|out| {
+                string(out, &format!("metrics.{}", place.field));
+                out.extend_from_slice(format!(":\"{template}\",").as_bytes());
+            })
         });
         let measurement = self.fragments.intern(|out| string(out, place.measurement));
         let start = self.pairs.len();
@@ -125,11 +174,16 @@ impl Plan {
             self.pairs.push(pair);
         }
         let number = self.series.len() as u32;
+        let routing = encoder.routing.as_ref().map(|routing| routing.with(labels)).filter(|text| !text.is_empty());
         let mut wanted = Group {
             pairs_start: start as u32,
             pairs_len: (self.pairs.len() - start) as u32,
             measurement,
             copy: 0,
+            routing: routing.map_or(NONE, |text| self.fragments.intern(|out| string(out, &text))),
+            destination: to.of(&encoder.index, labels, encoder.indexes_max),
+            has_templates: false,
+            identity: 0,
             part: series.group(),
             names: 0,
         };
@@ -140,7 +194,9 @@ impl Plan {
             }
             wanted.copy += 1;
         };
+        self.templates.push(template.unwrap_or(NONE));
         let group = &mut self.groups[slot.group as usize];
+        group.has_templates |= template.is_some();
         group.names = group.names.wrapping_add(name_hash(place.field.as_bytes()));
         if group.pairs_start as usize != start {
             self.pairs.truncate(start);
@@ -160,11 +216,23 @@ impl Plan {
         }
         let at = self.groups.len() as u32;
         // Copies of a group may hold the same names, and must not be one point to the receiver.
-        self.groups.push(Group { names: u64::from(wanted.copy), ..wanted });
+        let identity = self.identity(&wanted);
+        self.groups.push(Group { names: u64::from(wanted.copy), identity, ..wanted });
         let mut index = std::mem::take(&mut self.groups_by_labels);
         index.insert_unique(hash, at, |&at| self.group_hash(&self.groups[at as usize]));
         self.groups_by_labels = index;
         at
+    }
+
+    /// It becomes a part of ids, so it must be the same in every process and version: of the JSON text of the measurement
+    /// and the labels, in the order of their names.
+    fn identity(&self, group: &Group) -> u128 {
+        let mut hash = Md5::new();
+        hash.update(self.measurement(group));
+        for label in self.labels(group) {
+            hash.update(label);
+        }
+        u128::from_be_bytes(hash.finalize().into())
     }
 
     fn group_hash(&self, group: &Group) -> u64 {
@@ -192,7 +260,7 @@ impl Plan {
 
 /// A hash of a field's name that is the same in every process and version: it becomes part of a series' identity in the
 /// receiver. FNV-1a, then the finaliser of MurmurHash3, so that sums of it stay apart.
-fn name_hash(name: &[u8]) -> u64 {
+pub(super) fn name_hash(name: &[u8]) -> u64 {
     let mut hash = name
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));

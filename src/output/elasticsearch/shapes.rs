@@ -41,7 +41,9 @@ impl Shape {
         labels.clear();
         labels.extend(series.labels().map(|(name, value)| (name, Cow::Borrowed(value))));
         match self.document {
-            DocumentShape::TimeSeries => Place { measurement: "", field: series.name().into() },
+            DocumentShape::TimeSeries | DocumentShape::Metricbeat => {
+                Place { measurement: "", field: series.name().into() }
+            }
             DocumentShape::Telegraf => {
                 if let Some(at) = bound_of(series, labels) {
                     let text = number(&labels[at].1);
@@ -74,14 +76,23 @@ impl Shape {
     pub(super) fn open_labels(&self) -> &'static [u8] {
         match self.document {
             DocumentShape::TimeSeries => b"\"labels\":{",
+            DocumentShape::Metricbeat => b"\"prometheus\":{\"labels\":{",
             DocumentShape::Telegraf | DocumentShape::TelegrafV1 => b"\"tag\":{",
+        }
+    }
+
+    /// The text behind the last field.
+    pub(super) fn close(&self) -> &'static [u8] {
+        match self.document {
+            DocumentShape::Metricbeat => b"}}}\n",
+            DocumentShape::TimeSeries | DocumentShape::Telegraf | DocumentShape::TelegrafV1 => b"}}\n",
         }
     }
 
     /// Writes the text between the last label and the first field. `measurement` is a JSON string.
     pub(super) fn open_fields(&self, out: &mut Vec<u8>, measurement: &[u8]) {
         match self.document {
-            DocumentShape::TimeSeries => out.extend_from_slice(b"},\"metrics\":{"),
+            DocumentShape::TimeSeries | DocumentShape::Metricbeat => out.extend_from_slice(b"},\"metrics\":{"),
             DocumentShape::Telegraf => {
                 out.extend_from_slice(b"},\"measurement_name\":\"prometheus\",\"prometheus\":{");
             }
@@ -92,6 +103,27 @@ impl Shape {
             }
         }
     }
+}
+
+/// Dynamic templates of ours: a metric that only rises, and one that goes up and down.
+pub(super) const COUNTER: &str = "promferry_counter";
+/// See [`COUNTER`].
+pub(super) const GAUGE: &str = "promferry_gauge";
+
+/// Ends of names that the template of ours takes for counters.
+pub(super) const COUNTER_ENDINGS: [&str; 4] = ["_total", "_count", "_sum", "_bucket"];
+
+/// The dynamic template of a metric by its TYPE, where its name alone would choose the other one.
+pub(super) fn template_beside_pattern(series: SeriesRef<'_>) -> Option<&'static str> {
+    let is_created = series.name().ends_with("_created");
+    let is_counter = match series.family().kind {
+        MetricType::Counter => !is_created,
+        MetricType::Histogram | MetricType::Summary => series.name() != series.family().name && !is_created,
+        MetricType::Gauge | MetricType::GaugeHistogram | MetricType::Info | MetricType::StateSet => false,
+        MetricType::Unknown => return None,
+    };
+    let is_counter_by_name = COUNTER_ENDINGS.iter().any(|ending| series.name().ends_with(ending));
+    (is_counter != is_counter_by_name).then_some(if is_counter { COUNTER } else { GAUGE })
 }
 
 /// Where the label is that tells a bucket or a quantile from its siblings.

@@ -58,7 +58,7 @@ pub trait Output: Send + Sync + 'static {
     /// maybe stored twice.
     fn is_idempotent(&self) -> bool;
 
-    /// Advances the state by what a request came to.
+    /// Advances the state by what a request came to. Where no answer came, the body may not be there any more.
     fn settle(&self, _state: &mut Self::State, _encoded: &Encoded, _verdict: &Verdict) {}
 }
 

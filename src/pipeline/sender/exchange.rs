@@ -66,7 +66,10 @@ pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, m
         }
     };
     let judgement = match sent {
-        Ok(answer) => judge(shared, &parcel, &answer),
+        Ok(answer) => {
+            parcel.wake();
+            judge(shared, &parcel, &answer)
+        }
         Err(failure) => no_answer(failure),
     };
     parcel.batch.attempt.is_maybe_resend |= judgement.is_maybe_received;
@@ -203,6 +206,7 @@ async fn wait<O: Output>(
     let pause = retry_after
         .map(|asked| asked + crate::random::below(options.backoff_first))
         .unwrap_or_else(|| crate::random::below(limit));
+    parcel.rest();
     // A sample is not sent after its age: no use in waiting longer than that.
     let left = (parcel.batch.oldest + shared.queue.limits().age).saturating_duration_since(Instant::now());
     let has_record = parcel.batch.record.is_some();
@@ -212,7 +216,7 @@ async fn wait<O: Output>(
     };
     (parcel, is_stopped)
 }
-fn compress(encoded: &Encoded) -> Request {
+pub(super) fn compress(encoded: &Encoded) -> Request {
     let mut headers = encoded.headers.clone();
     let body = match encoded.compression {
         Compression::None => Bytes::copy_from_slice(&encoded.body),

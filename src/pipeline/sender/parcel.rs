@@ -1,7 +1,11 @@
 //! A request that is on its way: its body, the batch that it was made of, and what of that is settled.
 
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+
 use super::worker::Work;
-use super::{Encoded, Fate, Request, Verdict};
+use super::{Compression, Encoded, Fate, Request, Verdict};
 use crate::memory::{Charge, Kind};
 use crate::pipeline::batch::Batch;
 use crate::pipeline::ledger::{Reasons, Settlement, reason};
@@ -40,6 +44,26 @@ impl Parcel {
         request.clone()
     }
 
+    /// Before a wait, which may be long while memory is short: of a compressed request, only what goes over the wire is kept.
+    pub(super) fn rest(&mut self) {
+        if let Some(request) = self.request.as_ref().filter(|_| self.encoded.compression == Compression::Gzip) {
+            let wire_bytes = request.body.len();
+            self.encoded.body = Vec::new();
+            self.charge.resize(self.encoded.bytes() + wire_bytes);
+        }
+    }
+
+    /// Before its items are looked at: has the whole body again.
+    pub(super) fn wake(&mut self) {
+        let Some(request) = self.request.as_ref().filter(|_| self.encoded.body.is_empty()) else { return };
+        let mut body = Vec::with_capacity(self.encoded.items.last().map_or(0, |item| item.end));
+        // It is of our own making, so it is whole.
+        let _ = GzDecoder::new(&*request.body).read_to_end(&mut body);
+        let wire_bytes = request.body.len();
+        self.encoded.body = body;
+        self.charge.resize(self.encoded.bytes() + wire_bytes);
+    }
+
     /// Settles by a verdict. Returns what is left to send, if anything is.
     pub(super) fn settle(mut self, verdict: &Verdict) -> Option<Self> {
         let is_retry = |at: usize| match verdict {
@@ -64,7 +88,8 @@ impl Parcel {
     }
 
     /// Two pieces of work of half the size; or none, when it cannot be made smaller and is rejected.
-    pub(super) fn halve(self) -> Option<[Work; 2]> {
+    pub(super) fn halve(mut self) -> Option<[Work; 2]> {
+        self.wake();
         let Self { encoded, mut batch, .. } = self;
         let items = encoded.items.len();
         if items > 1 {
@@ -164,7 +189,7 @@ pub(super) fn settlement(encoded: &Encoded, verdict: &Verdict) -> Settlement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::sender::{Compression, Item};
+    use crate::pipeline::sender::Item;
     use crate::pipeline::{Ledger, Slice};
     use http::HeaderMap;
 
@@ -211,6 +236,26 @@ mod tests {
         assert!(left.settle(&Verdict::All(Fate::Duplicate("resend"))).is_none());
         let counts = ledger.snapshot();
         assert_eq!((counts.waiting, counts.settled.duplicate["resend"], counts.imbalance()), (0, 2, 0));
+    }
+
+    #[test]
+    fn a_parcel_that_waits_keeps_what_goes_over_the_wire_and_has_its_items_again() {
+        let ledger = Ledger::new("test");
+        let mut parcel = parcel(&ledger, &[("a", 1), ("bb", 2), ("c", 4)], 0);
+        parcel.rest();
+        assert_eq!(parcel.encoded.body, b"abbc", "there is nothing to send yet");
+        parcel.encoded.compression = Compression::Gzip;
+        let sent = parcel.request(crate::pipeline::sender::exchange::compress);
+        parcel.rest();
+        assert!(parcel.encoded.body.is_empty());
+        assert_eq!(parcel.request(|_| panic!("it is made once")).body, sent.body);
+        parcel.wake();
+        assert_eq!((parcel.encoded.body.as_slice(), parcel.encoded.item(1)), (&b"abbc"[..], &b"bb"[..]));
+        parcel.rest();
+        let [Work::Parcel(left), Work::Parcel(right)] = parcel.halve().unwrap() else { panic!("items are divided") };
+        assert_eq!((left.encoded.body.as_slice(), right.encoded.body.as_slice()), (&b"a"[..], &b"bbc"[..]));
+        left.batch.drop_all(reason::SHUTDOWN);
+        right.batch.drop_all(reason::SHUTDOWN);
     }
 
     #[test]

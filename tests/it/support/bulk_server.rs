@@ -27,6 +27,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// The lines above the documents, in order.
+    pub fn actions(&self) -> Vec<Json> {
+        self.body.lines().step_by(2).map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
     /// The documents, in order.
     pub fn documents(&self) -> Vec<Json> {
         self.body.lines().skip(1).step_by(2).map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -46,13 +51,18 @@ pub enum Act {
 /// What happens on one request.
 pub type Step = Box<dyn FnOnce(&mut Store, &Request) -> Act + Send>;
 
+/// What the server says to a request that is no bulk request, if it says anything of its own.
+pub type About = fn(&Request) -> Option<Vec<u8>>;
+
 /// What the server has.
 #[derive(Default)]
 pub struct Store {
     /// By what makes a document one point of a time series.
     pub documents: BTreeMap<String, Json>,
-    /// Requests other than `GET /`, in order.
+    /// Bulk requests, in order.
     pub requests: Vec<Request>,
+    /// Answers other requests; where it does not, they are answered as the real one does.
+    pub about: Option<About>,
 }
 
 impl Store {
@@ -70,8 +80,11 @@ impl Store {
         refuse: impl Fn(usize) -> Option<(u16, &'static str, &'static str)>,
     ) -> Json {
         let mut items = Vec::new();
+        let actions = request.actions();
         for (at, document) in request.documents().into_iter().enumerate() {
-            let key = ["@timestamp", "labels", "_metric_names_hash"].map(|key| document[key].to_string()).join(" ");
+            let of_series =
+                ["@timestamp", "labels", "_metric_names_hash"].map(|key| document[key].to_string()).join(" ");
+            let key = actions[at]["create"]["_id"].as_str().map_or(of_series, str::to_owned);
             let refused = refuse(at).or_else(|| {
                 let is_there = self.documents.contains_key(&key);
                 is_there.then_some((409, "version_conflict_engine_exception", "document already exists"))
@@ -162,8 +175,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     while let Some(request) = read_request(&mut stream).await {
         let act = {
             let mut store = store.lock().expect("no test panics while it holds this");
-            if request.line == "GET /" {
-                Act::Answer(answer(200, "x-elastic-product: Elasticsearch\r\n", r#"{"version":{"number":"9.5.3"}}"#))
+            if !request.line.contains("_bulk?") {
+                let said = store.about.and_then(|about| about(&request));
+                Act::Answer(said.unwrap_or_else(|| about(&request)))
             } else {
                 store.requests.push(request.clone());
                 let step = script.lock().expect("no step panics").pop_front();
@@ -183,6 +197,17 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             Act::Hang => std::future::pending().await,
         }
     }
+}
+
+/// What the real one says when it is looked at: there is no data stream yet, and the template of the docs.
+fn about(request: &Request) -> Vec<u8> {
+    if request.line == "GET /" {
+        return answer(200, "x-elastic-product: Elasticsearch\r\n", r#"{"version":{"number":"9.5.3"}}"#);
+    }
+    if request.line.starts_with("POST /_index_template/_simulate_index/") {
+        return answer(200, "", include_str!("../../../docs/elasticsearch-template.json"));
+    }
+    answer(404, "", r#"{"error":{"type":"index_not_found_exception","reason":"no such index"},"status":404}"#)
 }
 
 /// `None` when the client has gone.

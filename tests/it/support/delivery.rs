@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use promferry::config::checked::{Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput};
+use promferry::config::checked::{Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle};
 use promferry::model::{ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, Scrape, SeriesSet};
 use promferry::net::tls::TlsSettings;
 use promferry::net::{Scheme, Url};
@@ -33,8 +33,16 @@ pub fn elasticsearch(addresses: &[String], index: &str) -> Settings {
             gzip: true,
         },
         index: index.to_owned(),
+        max_indexes: 100,
         action: BulkAction::Create,
         shape: DocumentShape::TimeSeries,
+        has_ids: true,
+        pipeline: None,
+        routing: None,
+        require_data_stream: false,
+        manages_template: false,
+        lifecycle: Lifecycle::None,
+        max_age: Duration::from_secs(7200),
     }
 }
 

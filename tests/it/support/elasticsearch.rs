@@ -1,7 +1,8 @@
 //! A real Elasticsearch node, looked at with the official client.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use elasticsearch::Elasticsearch;
@@ -10,6 +11,8 @@ use elasticsearch::http::transport::Transport;
 use elasticsearch::http::{Method, StatusCode};
 use promferry::model::{Scrape, Value};
 use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 /// The node that `PROMFERRY_TEST_ELASTICSEARCH` names.
 pub struct Node {
@@ -118,9 +121,70 @@ impl Node {
         samples
     }
 
+    /// The fields below `metrics` of each index behind `name`, oldest index first.
+    pub async fn metric_fields(&self, name: &str) -> Vec<Json> {
+        let answer = self.ask(Method::Get, &format!("/{name}/_mapping"), None).await;
+        let indices: BTreeMap<&String, &Json> = answer.as_object().expect("indices").iter().collect();
+        indices.values().map(|index| index["mappings"]["properties"]["metrics"]["properties"].clone()).collect()
+    }
+
+    /// An address that leads to the node and loses the answer to the first `_bulk` request, closing the connection. Before it
+    /// does, the data stream `rolls_over` gets a new index.
+    pub async fn behind_a_lost_answer(&self, rolls_over: Option<&str>) -> String {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let is_done = Arc::new(AtomicBool::new(false));
+        let (upstream, client) = (self.address.clone(), self.client.clone());
+        let rolls_over = rolls_over.map(str::to_owned);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let server = TcpStream::connect(&upstream).await.expect("the node");
+                let node = Self { address: upstream.clone(), client: client.clone() };
+                let (is_done, rolls_over) = (is_done.clone(), rolls_over.clone());
+                tokio::spawn(async move {
+                    pass_on(stream, server, &is_done, async {
+                        if let Some(name) = rolls_over {
+                            node.ask(Method::Post, &format!("/{name}/_rollover"), None).await;
+                        }
+                    })
+                    .await;
+                });
+            }
+        });
+        address
+    }
+
     /// Removes what a test left.
     pub async fn remove(&self, what: &str) {
         self.ask(Method::Delete, what, None).await;
+    }
+}
+
+/// Passes bytes on in both directions, up to the first answer to a `_bulk` request; then it does `first`, and ends.
+async fn pass_on(mut client: TcpStream, mut server: TcpStream, is_done: &AtomicBool, first: impl Future<Output = ()>) {
+    let (mut sent, mut received) = (Vec::new(), Vec::new());
+    let mut is_bulk = false;
+    loop {
+        tokio::select! {
+            read = client.read_buf(&mut sent) => {
+                let Ok(1..) = read else { return };
+                is_bulk |= memchr::memmem::find(&sent, b"/_bulk?").is_some();
+                if server.write_all(&sent).await.is_err() {
+                    return;
+                }
+                sent.clear();
+            }
+            read = server.read_buf(&mut received) => {
+                let Ok(1..) = read else { return };
+                if is_bulk && !is_done.swap(true, Ordering::SeqCst) {
+                    return first.await;
+                }
+                if client.write_all(&received).await.is_err() {
+                    return;
+                }
+                received.clear();
+            }
+        }
     }
 }
 
