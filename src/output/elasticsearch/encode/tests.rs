@@ -11,7 +11,7 @@ use crate::config::checked::DocumentShape;
 use crate::model::{
     Chunk, ChunkBuilder, Family, Histogram, Labels, MetricType, Origin, PointsBuilder, STALE_NAN, Scrape, SeriesSet,
 };
-use crate::pipeline::Ledger;
+use crate::pipeline::{Ledger, Reasons, reason};
 
 /// 2027-01-02T03:04:05.006Z.
 const AT_MS: i64 = 1_798_859_045_006;
@@ -62,14 +62,17 @@ fn encoder(document: DocumentShape, index: &str) -> Encoder {
     Encoder {
         shape: Shape { document, host: "vm-1".into() },
         index: IndexName::new(index),
+        indexes_max: 100,
         action: BulkAction::Create,
+        routing: None,
+        pipeline: None,
         compression: Compression::None,
     }
 }
 
 /// Encodes a batch, checks that nothing is lost, and returns (action, document) of each item.
 fn documents(encoder: &Encoder, cache: &mut Cache, batch: &Batch) -> (Vec<(Json, Json)>, Encoded) {
-    let encoded = encoder.encode(cache, batch);
+    let encoded = encoder.encode(Dialect::default(), cache, batch);
     assert_eq!(encoded.samples() + encoded.skipped.values().sum::<u64>(), batch.samples());
     assert_eq!(encoded.items.last().map_or(0, |item| item.end), encoded.body.len());
     let read = |at: usize| {
@@ -83,7 +86,7 @@ fn documents(encoder: &Encoder, cache: &mut Cache, batch: &Batch) -> (Vec<(Json,
 }
 
 fn lines(shape: DocumentShape, scrape: Arc<Scrape>) -> Vec<String> {
-    let encoded = encoder(shape, "m").encode(&mut Cache::default(), &whole(&[scrape]));
+    let encoded = encoder(shape, "m").encode(Dialect::default(), &mut Cache::default(), &whole(&[scrape]));
     let text = String::from_utf8(encoded.body).unwrap();
     text.lines().skip(1).step_by(2).map(str::to_owned).collect()
 }
@@ -129,6 +132,7 @@ fn the_documents_in_the_manual_are_real() {
         ("timeseries`", DocumentShape::TimeSeries, 4),
         ("telegraf`", DocumentShape::Telegraf, 3),
         ("telegraf_v1`", DocumentShape::TelegrafV1, 2),
+        ("metricbeat`", DocumentShape::Metricbeat, 2),
     ] {
         let section = sections.next().unwrap();
         assert!(section.starts_with(name), "{section}");
@@ -348,7 +352,7 @@ fn plans_of_targets_that_went_without_a_word_are_forgotten() {
     let mut cache = Cache::default();
     let series = Arc::new(SeriesSet::new(vec![chunk(&[("a", MetricType::Gauge, "a", &[])])]));
     for key in 0..10 * Cache::UNUSED_BATCHES_MAX {
-        encoder.encode(&mut cache, &whole(&[scrape(key, &series, &mut PointsBuilder::default())]));
+        encoder.encode(Dialect::default(), &mut cache, &whole(&[scrape(key, &series, &mut PointsBuilder::default())]));
     }
     assert!(cache.plans.len() as u64 <= 2 * Cache::UNUSED_BATCHES_MAX, "{}", cache.plans.len());
 }
@@ -457,7 +461,7 @@ fn every_sample_of_any_scrape_is_in_one_document_or_skipped() {
         let batch = batch(scrapes.iter().flat_map(parts).collect());
         for (shape, cache) in shapes.into_iter().zip(&mut caches) {
             let (found, encoded) = documents(&encoder(shape, "m"), cache, &batch);
-            let fresh = encoder(shape, "m").encode(&mut Cache::default(), &batch);
+            let fresh = encoder(shape, "m").encode(Dialect::default(), &mut Cache::default(), &batch);
             assert_eq!(fresh.body, encoded.body, "what is cached changes nothing (round {round})");
             let distinct: BTreeSet<_> = encoded.points.iter().collect();
             assert_eq!(
@@ -468,6 +472,7 @@ fn every_sample_of_any_scrape_is_in_one_document_or_skipped() {
                 // A field that is written twice would be one here.
                 let fields = match shape {
                     DocumentShape::TimeSeries => &document["metrics"],
+                    DocumentShape::Metricbeat => &document["prometheus"]["metrics"],
                     DocumentShape::Telegraf => &document["prometheus"],
                     DocumentShape::TelegrafV1 => &document[document["measurement_name"].as_str().unwrap()],
                 };
@@ -496,4 +501,117 @@ fn no_two_documents_of_a_scrape_are_one_point_of_a_time_series() {
             .collect();
         assert_eq!(points.len(), found.len(), "{found:#?}");
     }
+}
+
+/// The action lines of a scrape, in this dialect.
+fn actions(encoder: &Encoder, dialect: Dialect, scrape: &Arc<Scrape>) -> Vec<Json> {
+    let encoded = encoder.encode(dialect, &mut Cache::default(), &whole(std::slice::from_ref(scrape)));
+    let text = String::from_utf8(encoded.body).unwrap();
+    text.lines().step_by(2).map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+const WITH_IDS: Dialect =
+    Dialect { ids: true, routing: false, templates: false, require_data_stream: false, failure_store: false };
+
+fn ids(shape: DocumentShape, scrape: &Arc<Scrape>) -> Vec<String> {
+    let actions = actions(&encoder(shape, "m"), WITH_IDS, scrape);
+    actions.iter().map(|action| action["create"]["_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn an_id_is_the_same_in_every_process_and_version() {
+    // A change of these is a change of what every user has stored: a resend across the update would be a second document.
+    let rows: &[Row<'_>] = &[
+        ("requests_total", MetricType::Counter, "requests_total", REQUESTS),
+        ("load", MetricType::Gauge, "load", &[("instance", "a:1")]),
+    ];
+    assert_eq!(
+        ids(DocumentShape::TimeSeries, &of(rows, &[1.0, 2.0])),
+        ["AAABotRauI7Sl-G1ZnvoIc_M7ZlZJiWi", "AAABotRauI5l_sa48EyCQZxsKp2-FsmU"]
+    );
+}
+
+#[test]
+fn an_id_depends_on_labels_and_names_and_time_and_on_nothing_else() {
+    let (c, target) = (MetricType::Counter, &[("instance", "a:1")]);
+    let rows: &[Row<'_>] =
+        &[("a_total", c, "a_total", REQUESTS), ("b_total", c, "b_total", REQUESTS), ("up", c, "up", target)];
+    let shape = DocumentShape::Telegraf;
+    let first = ids(shape, &of(rows, &[1.0, 2.0, 3.0]));
+    assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), first.len(), "each document has its own");
+    assert_eq!(ids(shape, &of(rows, &[9.0, 9.0, 9.0])), first, "values do not matter");
+    assert_eq!(ids(shape, &of(rows, &[f64::NAN, 2.0, 3.0])), first[1..], "neither does that one is missing");
+
+    // The same series in another order, as a table that was rebuilt, or read back from the disk, has them.
+    let turned: Vec<Row<'_>> = rows.iter().rev().copied().collect();
+    let mut other = ids(shape, &of(&turned, &[3.0, 2.0, 1.0]));
+    other.sort_unstable();
+    let mut sorted = first.clone();
+    sorted.sort_unstable();
+    assert_eq!(other, sorted);
+
+    let mut later = Arc::into_inner(of(rows, &[1.0, 2.0, 3.0])).unwrap();
+    later.at_ms += 1;
+    let later = Arc::new(later);
+    assert!(ids(shape, &later).iter().all(|id| !first.contains(id)));
+}
+
+#[test]
+fn only_metrics_whose_type_and_name_disagree_are_typed_one_by_one() {
+    let (c, g, h) = (MetricType::Counter, MetricType::Gauge, MetricType::Histogram);
+    let (labels, other): (&[_], &[_]) = (&[("a", "1")], &[("a", "2")]);
+    let rows: &[Row<'_>] = &[
+        ("requests_total", c, "requests_total", labels),
+        ("bytes", c, "bytes", labels),
+        ("queue_count", g, "queue_count", labels),
+        ("load", g, "load", labels),
+        ("un.typed", MetricType::Unknown, "un.typed", labels),
+        ("load", g, "load", other),
+        ("lat", h, "lat_sum", other),
+    ];
+    let typed = Dialect { templates: true, ..Dialect::default() };
+    let actions = |shape| actions(&encoder(shape, "m"), typed, &of(rows, &[1.0; 7]));
+    let expected = serde_json::json!({"create": {"dynamic_templates":
+        {"metrics.bytes": "promferry_counter", "metrics.queue_count": "promferry_gauge"}}});
+    let none = serde_json::json!({"create": {}});
+    assert_eq!(actions(DocumentShape::TimeSeries), [expected, none.clone()]);
+    assert!(actions(DocumentShape::Metricbeat).iter().all(|action| *action == none));
+}
+
+#[test]
+fn labels_choose_indices_up_to_a_limit_and_what_is_beyond_is_counted() {
+    let (g, name) = (MetricType::Gauge, "load");
+    let rows: &[Row<'_>] = &[
+        (name, g, name, &[("a", "X")]),
+        (name, g, name, &[("a", "y")]),
+        (name, g, name, &[("a", "z")]),
+        (name, g, name, &[]),
+    ];
+    let mut encoder = encoder(DocumentShape::TimeSeries, "m-{{a}}-%Y");
+    encoder.indexes_max = 2;
+    (encoder.routing, encoder.pipeline) = (Some(Routing::new("r-{{a}}")), Some("p/1".to_owned()));
+    let dialect = Dialect { routing: true, require_data_stream: true, failure_store: true, ..Dialect::default() };
+    let batch = whole(&[of(rows, &[1.0, 2.0, 3.0, f64::NAN])]);
+    let encoded = encoder.encode(dialect, &mut Cache::default(), &batch);
+    assert_eq!(encoded.samples(), 2);
+    let [Rejection { reason: "index_limit", samples: 1, why }] = encoded.rejected.as_slice() else {
+        panic!("{:?}", encoded.rejected)
+    };
+    assert!(why.contains("more than 2 indices"), "{why}");
+    assert_eq!(encoded.skipped, Reasons::from([("nan", 1)]));
+    let text = String::from_utf8(encoded.body).unwrap();
+    let actions: Vec<&str> = text.lines().step_by(2).collect();
+    assert_eq!(
+        actions,
+        [r#"{"create":{"_index":"m-x-2027","routing":"r-X"}}"#, r#"{"create":{"_index":"m-y-2027","routing":"r-y"}}"#]
+    );
+    assert_eq!(
+        encoded.path_and_query,
+        "/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store\
+         &pipeline=p%2F1&require_data_stream=true"
+    );
+    encoder.routing = Some(Routing::new("one"));
+    let encoded = encoder.encode(dialect, &mut Cache::default(), &batch);
+    assert!(encoded.path_and_query.contains("&routing=one"));
+    assert!(!String::from_utf8(encoded.body).unwrap().contains("routing"));
 }
