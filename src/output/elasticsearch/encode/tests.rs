@@ -11,7 +11,7 @@ use crate::config::checked::DocumentShape;
 use crate::model::{
     Chunk, ChunkBuilder, Family, Histogram, Labels, MetricType, Origin, PointsBuilder, STALE_NAN, Scrape, SeriesSet,
 };
-use crate::pipeline::{Ledger, disk};
+use crate::pipeline::{Ledger, Reasons, disk, reason};
 
 /// 2027-01-02T03:04:05.006Z.
 const AT_MS: i64 = 1_798_859_045_006;
