@@ -149,13 +149,20 @@ impl Batch {
 
     /// Two batches of about half the size, or the batch itself where it holds one label set of one scrape.
     pub fn split(mut self) -> Result<[Batch; 2], Batch> {
-        self.slices.retain(|slice| slice.samples() > 0);
-        let right = if self.slices.len() > 1 {
-            self.slices.split_off(self.slices.len() / 2)
-        } else {
-            let Some([left, right]) = self.slices.first().and_then(Slice::divide) else { return Err(self) };
-            self.slices = vec![left];
-            vec![right]
+        let held: Vec<Slice> = self.slices.iter().filter(|slice| slice.samples() > 0).cloned().collect();
+        let right = match &held[..] {
+            // It stays as it is, and so do the numbers of its points.
+            [] => return Err(self),
+            [slice] => {
+                let Some([left, right]) = slice.divide() else { return Err(self) };
+                self.slices = vec![left];
+                vec![right]
+            }
+            slices => {
+                let (left, right) = slices.split_at(slices.len() / 2);
+                self.slices = left.to_vec();
+                right.to_vec()
+            }
         };
         let samples = right.iter().map(Slice::samples).sum();
         let waiting = self.waiting.take(samples);

@@ -274,4 +274,15 @@ mod tests {
         assert_eq!((counts.settled.rejected[reason::TOO_LARGE], counts.settled.delivered), (1, 6));
         assert_eq!((counts.settled.skipped[reason::NAN], counts.waiting, counts.imbalance()), (8, 0, 0));
     }
+
+    #[test]
+    fn a_batch_that_cannot_be_divided_keeps_its_numbers() {
+        let ledger = Ledger::new("test");
+        let scrape = |samples: usize| crate::pipeline::sender::tests::scrape(&vec![1.0; samples]);
+        let slices = vec![Slice::of(scrape(2), Vec::new()), Slice::whole(scrape(1))];
+        let mut batch = Batch::new(slices, ledger.offer(1), tokio::time::Instant::now()).split().unwrap_err();
+        batch.keep(&[2]);
+        assert_eq!(batch.samples(), 1);
+        batch.drop_all(reason::SHUTDOWN);
+    }
 }
