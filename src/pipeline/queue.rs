@@ -29,6 +29,9 @@ pub enum Overflow {
     DropNewest,
 }
 
+/// The samples of a batch came within this part of the age that they may have, or within the age of a complete batch.
+const BATCH_AGE_PART: u32 = 16;
+
 /// How much a queue holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -181,7 +184,7 @@ impl Queue {
                 let due = state.lanes[lane].entries.front().map(|oldest| oldest.since + take.age);
                 let is_full = state.lanes[lane].samples >= take.samples;
                 if due.is_some_and(|due| is_full || state.is_closed || due <= Instant::now()) {
-                    let batch = state.take_batch(lane, take.samples, pick);
+                    let batch = state.take_batch(lane, take, pick, self.limits.age);
                     if !state.lanes[lane].entries.is_empty() {
                         self.ready[lane].notify_one();
                     }
@@ -293,19 +296,30 @@ impl State {
         }
     }
 
-    /// Whole scrapes up to `samples`; one that is larger by itself comes alone and is split by the sender.
-    fn take_batch(&mut self, lane: usize, samples: u64, pick: Pick) -> Option<Batch> {
+    /// Whole scrapes up to `take.samples`; one that is larger by itself comes alone and is split by the sender. All of a batch is
+    /// dropped when its oldest sample is as old as `age`: so its samples came within a small part of that.
+    fn take_batch(&mut self, lane: usize, take: Take, pick: Pick, age: Duration) -> Option<Batch> {
+        let span = take.age.max(age / BATCH_AGE_PART);
         let mut batch: Option<Batch> = None;
+        let mut first = None;
         loop {
             let entries = &self.lanes[lane].entries;
             let next = if pick == Pick::Oldest { entries.front() } else { entries.back() };
             let held = batch.as_ref().map_or(0, |batch| batch.waiting.samples());
-            if held > 0 && next.is_some_and(|next| held + next.waiting.samples() > samples) {
+            let is_apart = |next: &Entry| {
+                let first = first.unwrap_or(next.since);
+                held + next.waiting.samples() > take.samples
+                    || next.since.max(first).duration_since(next.since.min(first)) > span
+            };
+            if held > 0 && next.is_some_and(is_apart) {
                 break;
             }
             let Some(entry) = self.take(lane, pick) else { break };
             match &mut batch {
-                None => batch = Some(Batch::new(vec![entry.slice], entry.waiting, entry.since)),
+                None => {
+                    first = Some(entry.since);
+                    batch = Some(Batch::new(vec![entry.slice], entry.waiting, entry.since));
+                }
                 Some(batch) => {
                     batch.slices.push(entry.slice);
                     batch.waiting.join(entry.waiting);

@@ -346,6 +346,20 @@ async fn only_the_items_that_may_be_taken_later_are_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sample_does_not_go_for_the_age_of_another_in_its_batch() {
+    let script = (0..10_000).map(|_| Say::Status(503)).collect();
+    let run = Run::with(Ordering::PerSeries, 1, script, 1000, Duration::from_secs(3600));
+    for _ in 0..9 {
+        run.queue.push(&scrape(&[1.0]));
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    run.output.script.lock().unwrap().clear();
+    let (counts, _) = run.end(100).await;
+    assert_eq!((counts.settled.delivered, counts.settled.dropped), (5, [(reason::TOO_OLD, 4)].into()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn retry_after_is_heeded() {
     let run = Run::start(Ordering::Free, 1, vec![Say::StatusAfter(429, "20")]);
     run.queue.push(&scrape(&[1.0]));
