@@ -80,7 +80,7 @@ impl<O: Output> Shared<O> {
     }
 }
 
-/// Asks until the deadline comes or no worker is left; then what is not confirmed is stowed away.
+/// Asks until the deadline comes or no worker is left.
 pub(super) async fn confirm<O: Output>(shared: Arc<Shared<O>>, stop: Stop, timeout: Duration) {
     let shared = &*shared;
     let ended = async || {
@@ -113,9 +113,12 @@ pub(super) async fn confirm<O: Output>(shared: Arc<Shared<O>>, stop: Stop, timeo
         pause = if confirmed > 0 { ASK_AFTER } else { (pause * 2).min(ASK_AFTER_MAX) };
         give_up_old(shared, timeout);
     }
+}
+
+/// At the end, when no worker is left that could add to them: what is not confirmed goes to the disk, or is dropped and counted.
+pub(super) async fn stow<O: Output>(shared: &Shared<O>) {
     for held in shared.unconfirmed.take(|_| true) {
         shared.backlogs[held.lane].stow(resend(held.batch)).await;
-        shared.backlogs[held.lane].count_unconfirmed(-1);
     }
 }
 

@@ -138,6 +138,7 @@ pub async fn run<O: Output>(
     shared.is_over.send_replace(true);
     shared.backlogs.iter().for_each(Backlog::end);
     while helpers.join_next().await.is_some() {}
+    confirm::stow(&shared).await;
     for backlog in &shared.backlogs {
         backlog.finish(shared.options.take).await;
     }

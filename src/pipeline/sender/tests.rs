@@ -19,6 +19,8 @@ mod disk;
 enum Say {
     /// Accepted under this number, and stored so many seconds later; `None` is never.
     Accept(u64, Option<u64>),
+    /// Accepted under this number after so many seconds, and never stored.
+    AcceptLate(u64, u64),
     /// Delivered, and leave it alone for so many seconds.
     Slow(&'static str),
     /// As [`Say::Each`], and the rest is wanted at once.
@@ -133,6 +135,11 @@ impl Output for Lines {
             Say::Accept(number, after) => {
                 let at = after.map(|seconds| Instant::now() + Duration::from_secs(seconds));
                 self.stored.lock().unwrap().insert(number, at);
+                Ok(Answer { body: number.to_string().into(), ..answer(202) })
+            }
+            Say::AcceptLate(number, after) => {
+                self.stored.lock().unwrap().insert(number, None);
+                tokio::time::sleep(Duration::from_secs(after)).await;
                 Ok(Answer { body: number.to_string().into(), ..answer(202) })
             }
             Say::Slow(after) => {

@@ -57,3 +57,13 @@ async fn the_end_waits_for_confirmations_until_its_deadline() {
     assert_eq!(began.elapsed(), Duration::from_secs(8));
     assert_eq!((counts.settled.delivered, counts.settled.dropped[reason::SHUTDOWN]), (10, 10));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_accepted_in_the_moment_of_the_deadline_is_accounted_for() {
+    for _ in 0..32 {
+        let run = run(vec![Say::AcceptLate(1, 4)]);
+        run.queue.push(&scrape(&[1.0; 3]));
+        let (counts, _) = run.end(4).await;
+        assert_eq!(counts.settled.dropped, [(reason::SHUTDOWN, 3)].into());
+    }
+}
