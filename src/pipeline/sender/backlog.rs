@@ -58,7 +58,8 @@ struct State {
 
 impl Backlog {
     pub(super) fn new(lane: usize, ordering: Ordering, queue: &Arc<Queue>, disk: Option<&Arc<Disk>>) -> Self {
-        let is_on = disk.is_some_and(|disk| disk.has_waiting(lane));
+        // While what an earlier number of lanes has left is drained by the first one, the others keep theirs behind it.
+        let is_on = disk.is_some_and(|disk| disk.has_waiting(lane) || !disk.may_take(lane));
         Self {
             lane,
             ordering,
@@ -85,12 +86,15 @@ impl Backlog {
                     false => self.queue.next(self.lane, take, pick).await,
                 }
             };
+            let mut is_readable = true;
             if self.is_on() {
                 if is_ending && self.unconfirmed() == 0 {
                     return None;
                 }
-                if let Some(batch) = self.take_from_disk(pick).await {
-                    return Some(batch);
+                match self.take_from_disk(pick).await {
+                    Ok(Some(batch)) => return Some(batch),
+                    Ok(None) => {}
+                    Err(Unreadable) => is_readable = false,
                 }
             }
             tokio::select! {
@@ -104,7 +108,8 @@ impl Backlog {
                     }
                     batch => return batch,
                 },
-                _ = changed.changed() => {}
+                _ = changed.changed(), if is_readable => {}
+                () = tokio::time::sleep(DISK_RETRY_AFTER), if !is_readable => {}
                 () = stop.told(), if !is_ending => {}
                 () = stop.deadline() => return None,
             }
@@ -121,6 +126,11 @@ impl Backlog {
                 return;
             }
             if !self.is_on() {
+                if disk.has_waiting(self.lane) {
+                    // It could not be read when it was taken, and went back.
+                    self.turn_on();
+                    continue;
+                }
                 let _ = changed.changed().await;
                 continue;
             }
@@ -132,7 +142,10 @@ impl Backlog {
                         if self.lock().is_over {
                             return;
                         }
-                        let _ = changed.changed().await;
+                        tokio::select! {
+                            _ = changed.changed() => {}
+                            () = tokio::time::sleep(MAINTAIN_EVERY) => self.maintain().await,
+                        }
                     }
                 },
                 _ = changed.changed() => {}
@@ -144,7 +157,7 @@ impl Backlog {
     /// Whether workers have nothing to wait for on disk.
     fn is_drained(&self, disk: &Disk) -> bool {
         match self.ordering {
-            Ordering::PerSeries => disk.is_drained(self.lane),
+            Ordering::PerSeries => disk.is_drained(self.lane) && disk.may_take(self.lane),
             // What waits for a confirmation holds nobody up.
             Ordering::Free => !disk.has_waiting(self.lane) && self.failing.load(Relaxed) == 0,
         }
@@ -217,8 +230,8 @@ impl Backlog {
         }
     }
 
-    /// Makes sure that a batch that a worker holds is on disk too, where there is one. `turns_on`: its send has failed.
-    pub(super) async fn keep(&self, mut batch: Batch, turns_on: bool) -> Batch {
+    /// Makes sure that a batch that a worker holds is on disk too, where there is one.
+    pub(super) async fn keep(&self, mut batch: Batch) -> Batch {
         let Some(disk) = self.disk.clone() else { return batch };
         if batch.record.is_none() {
             if self.lock().retry_disk_at.is_some_and(|at| at > Instant::now()) {
@@ -233,11 +246,13 @@ impl Backlog {
             batch = kept;
             self.note(written.as_ref().err());
         }
-        if turns_on && batch.record.is_some() {
-            self.lock().is_on = true;
-            self.bump();
-        }
         batch
+    }
+
+    /// From now on everything goes to the disk, behind what is there.
+    pub(super) fn turn_on(&self) {
+        self.lock().is_on = true;
+        self.bump();
     }
 
     /// Notes that a worker cannot send what it has in hand, until the token is let go.
@@ -304,18 +319,20 @@ impl Backlog {
         }
     }
 
-    async fn take_from_disk(&self, pick: Pick) -> Option<Batch> {
-        let disk = self.disk.clone()?;
+    async fn take_from_disk(&self, pick: Pick) -> Result<Option<Batch>, Unreadable> {
         let lane = self.lane;
-        if !disk.may_take(lane) || !disk.has_waiting(lane) {
-            return None;
-        }
-        let batch = blocking(move || disk.take(lane, pick)).await;
+        let Some(disk) = self.disk.clone().filter(|disk| disk.may_take(lane) && disk.has_waiting(lane)) else {
+            return Ok(None);
+        };
+        let (batch, has_waiting) = blocking(move || (disk.take(lane, pick), disk.has_waiting(lane))).await;
         if batch.is_none() {
-            // What was there was dropped: it was too old, or could not be read.
+            // What was there was dropped: it was too old, or damaged. Or it is still there.
             self.bump();
         }
-        batch
+        match has_waiting && batch.is_none() {
+            true => Err(Unreadable),
+            false => Ok(batch),
+        }
     }
 
     /// Leaves a disk that failed alone for a while; it has told so itself. What does not fit into memory meanwhile is its loss.
@@ -348,6 +365,9 @@ impl Backlog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The disk has something, and it cannot be read now.
+struct Unreadable;
 
 /// A worker that cannot send what it has in hand.
 pub(super) struct Failing(Arc<AtomicUsize>);

@@ -49,7 +49,7 @@ pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, m
             return Left::of(vec![Work::Parcel(Box::new(parcel))], true);
         }
         // Until it is confirmed, a restart must find it.
-        parcel.batch = shared.backlogs[lane.number].keep(parcel.batch, false).await;
+        parcel.batch = shared.backlogs[lane.number].keep(parcel.batch).await;
     }
     let url = shared.endpoints().pick();
     let request = parcel.request(compress);
@@ -208,7 +208,10 @@ async fn wait<O: Output>(
     }
     let backlog = &shared.backlogs[lane.number];
     lane.failing.get_or_insert_with(|| backlog.failing());
-    parcel.batch = backlog.keep(parcel.batch, true).await;
+    parcel.batch = backlog.keep(parcel.batch).await;
+    if lane.keep_rest(backlog, parcel.batch.record.is_some()).await {
+        backlog.turn_on();
+    }
     if lane.stop.is_ending() && parcel.batch.record.is_some() {
         return (parcel, true);
     }

@@ -246,15 +246,26 @@ impl Run {
         ledger: Arc<Ledger>,
         disk: Option<Arc<Disk>>,
     ) -> Self {
+        Self::with_lanes(output, body_bytes_max, age, ledger, disk, 1)
+    }
+
+    fn with_lanes(
+        output: Lines,
+        body_bytes_max: usize,
+        age: Duration,
+        ledger: Arc<Ledger>,
+        disk: Option<Arc<Disk>>,
+        lanes: usize,
+    ) -> Self {
         let output = Arc::new(output);
         let limits = QueueLimits { samples: 100, bytes: 1 << 20, age, overflow: Overflow::DropOldest };
-        let queue = Queue::new(ledger.clone(), limits, 1);
+        let queue = Queue::new(ledger.clone(), limits, lanes);
         let options = SenderOptions {
             name: "test".into(),
             take: Take { samples: 10, age: Duration::from_secs(1) },
             flush_jitter: Duration::ZERO,
             body_bytes_max,
-            workers: 1,
+            workers: lanes,
             is_fresh_first: true,
             backoff_first: Duration::from_secs(1),
             backoff_max: Duration::from_secs(30),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backlog::Failing;
+use super::backlog::{Backlog, Failing};
 use super::parcel::Parcel;
 use super::{Output, Shared, Stop, exchange};
 use crate::pipeline::batch::Batch;
@@ -26,6 +26,8 @@ pub(super) struct Lane<O: Output> {
     pub(super) stop: Stop,
     /// While the batch in hand could not be sent.
     pub(super) failing: Option<Failing>,
+    /// What is still to be done with the batch in hand, the next of it last.
+    pending: Vec<Work>,
     /// Of the last bodies: batches are taken so that they will fit.
     bytes_a_sample: f64,
 }
@@ -42,6 +44,38 @@ impl Work {
             Work::Batch(batch) => batch,
             Work::Parcel(parcel) => parcel.batch,
         }
+    }
+
+    /// On disk too, where that works. Returns whether it is.
+    async fn kept(self, backlog: &Backlog) -> (Self, bool) {
+        match self {
+            Work::Batch(batch) => {
+                let batch = backlog.keep(batch).await;
+                let is_kept = batch.record.is_some();
+                (Work::Batch(batch), is_kept)
+            }
+            Work::Parcel(mut parcel) => {
+                parcel.batch = backlog.keep(parcel.batch).await;
+                let is_kept = parcel.batch.record.is_some();
+                (Work::Parcel(parcel), is_kept)
+            }
+        }
+    }
+}
+
+impl<O: Output> Lane<O> {
+    /// Brings what was split off behind a batch in hand to the disk, after that: nothing that comes later may be there before
+    /// it. Returns whether all of it is there.
+    pub(super) async fn keep_rest(&mut self, backlog: &Backlog, is_kept: bool) -> bool {
+        let mut is_kept = is_kept;
+        let mut kept = Vec::with_capacity(self.pending.len());
+        while is_kept && let Some(work) = self.pending.pop() {
+            let (work, is_there) = work.kept(backlog).await;
+            kept.push(work);
+            is_kept = is_there;
+        }
+        self.pending.extend(kept.into_iter().rev());
+        is_kept
     }
 }
 
@@ -60,7 +94,8 @@ async fn work<O: Output>(shared: Arc<Shared<O>>, worker: usize, stop: Stop) {
     let number = worker % shared.queue.lanes();
     let is_fresh = worker == 0 && shared.options.is_fresh_first && shared.ordering == Ordering::Free;
     let pick = if is_fresh { Pick::Newest } else { Pick::Oldest };
-    let mut lane = Lane { number, state: O::State::default(), stop, failing: None, bytes_a_sample: 0.0 };
+    let mut lane =
+        Lane { number, state: O::State::default(), stop, failing: None, pending: Vec::new(), bytes_a_sample: 0.0 };
     let backlog = &shared.backlogs[number];
     while let Some(batch) = backlog.next(shared.take(&lane), pick, &lane.stop).await {
         let is_from_disk = batch.record.is_some();
@@ -95,19 +130,19 @@ impl<O: Output> Shared<O> {
 /// Works until all of a batch is settled or waits to be confirmed. Returns whether nothing more is to be sent; what is left then
 /// is on disk, or dropped and counted.
 async fn drain<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch) -> bool {
-    let mut pending = vec![Work::Batch(batch)];
-    while let Some(work) = pending.pop() {
+    lane.pending.push(Work::Batch(batch));
+    while let Some(work) = lane.pending.pop() {
         match work {
             Work::Batch(batch) => {
-                let parcel = encode(shared, lane, batch, &mut pending);
-                pending.extend(parcel.map(|parcel| Work::Parcel(Box::new(parcel))));
+                let parcel = encode(shared, lane, batch);
+                lane.pending.extend(parcel.map(|parcel| Work::Parcel(Box::new(parcel))));
             }
             Work::Parcel(parcel) => {
                 let left = exchange::deliver(shared, lane, *parcel).await;
                 // What is left comes before what was split off behind it.
-                pending.extend(left.work.into_iter().rev());
+                lane.pending.extend(left.work.into_iter().rev());
                 if left.is_stopped {
-                    while let Some(work) = pending.pop() {
+                    while let Some(work) = lane.pending.pop() {
                         shared.backlogs[lane.number].stow(work.into_batch()).await;
                     }
                     return true;
@@ -119,7 +154,7 @@ async fn drain<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch) 
 }
 
 /// Encodes a batch; one whose body is too large goes back as two.
-fn encode<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch, pending: &mut Vec<Work>) -> Option<Parcel> {
+fn encode<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch) -> Option<Parcel> {
     // What comes from disk shares no series with anything: there is nothing to keep about it.
     let mut passing = O::Cache::default();
     let mut kept = shared.caches[lane.number].lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,7 +178,7 @@ fn encode<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch, pendi
     if encoded.body.len() > shared.options.body_bytes_max {
         return match batch.split() {
             Ok([first, second]) => {
-                pending.extend([Work::Batch(second), Work::Batch(first)]);
+                lane.pending.extend([Work::Batch(second), Work::Batch(first)]);
                 None
             }
             // One label set alone: the receiver decides.

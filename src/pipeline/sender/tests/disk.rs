@@ -7,6 +7,10 @@ use crate::pipeline::disk::{self, Disk};
 
 /// A run whose backlog is in `folder`.
 fn run_in(folder: &TempDir, output: Lines) -> Run {
+    run_with(folder, output, 1000, 1)
+}
+
+fn run_with(folder: &TempDir, output: Lines, body_bytes_max: usize, lanes: usize) -> Run {
     let ledger = Ledger::new("test");
     let limits = disk::Limits {
         bytes: 1 << 24,
@@ -14,8 +18,18 @@ fn run_in(folder: &TempDir, output: Lines) -> Run {
         overflow: Overflow::DropOldest,
         is_synced: false,
     };
-    let disk = Disk::open(folder.path(), limits, 1, &ledger).unwrap();
-    Run::with_disk(output, 1000, Duration::from_secs(3600), ledger, Some(disk))
+    let disk = Disk::open(folder.path(), limits, lanes, &ledger).unwrap();
+    Run::with_lanes(output, body_bytes_max, Duration::from_secs(3600), ledger, Some(disk), lanes)
+}
+
+/// What a crash would leave now.
+fn after_a_crash(folder: &TempDir) -> TempDir {
+    let left = TempDir::new().unwrap();
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), left.path().join(file.file_name())).unwrap();
+    }
+    left
 }
 
 fn of(ordering: Ordering, script: Vec<Say>) -> Lines {
@@ -144,12 +158,7 @@ async fn a_batch_of_which_a_part_was_taken_comes_back_after_a_crash_as_one_that_
     run.queue.push(&scrape(&[1.0, 2.0]));
     seconds(30).await;
     assert_eq!(run.ledger.snapshot().settled.delivered, 1);
-    // What a crash would leave.
-    let left = TempDir::new().unwrap();
-    for file in std::fs::read_dir(folder.path()).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), left.path().join(file.file_name())).unwrap();
-    }
+    let left = after_a_crash(&folder);
     run.leave(1).await;
     let run = run_in(&left, of(Ordering::Free, vec![]));
     seconds(10).await;
@@ -210,4 +219,64 @@ async fn a_disk_that_takes_nothing_costs_nothing_while_memory_lasts() {
     let (counts, _) = run.end(10).await;
     assert_eq!(counts.settled.delivered, 60);
     std::fs::remove_file(folder.path()).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_parts_of_a_batch_that_is_too_large_are_all_on_disk_before_what_comes_later() {
+    for ordering in [Ordering::Free, Ordering::PerSeries] {
+        let folder = TempDir::new().unwrap();
+        let run = run_with(&folder, of(ordering, failures()), 8, 1);
+        run.queue.push(&scrape(&[1.0; 6]));
+        seconds(30).await;
+        run.queue.push(&scrape(&[2.0; 2]));
+        seconds(10).await;
+        let left = after_a_crash(&folder);
+        assert_eq!(run.leave(1).await.waiting, 8);
+        for folder in [left, folder] {
+            let run = run_in(&folder, of(ordering, vec![]));
+            assert_eq!(run.ledger.snapshot().restored, 8, "{ordering:?}");
+            seconds(60).await;
+            let (_, seen) = run.end(1).await;
+            let values: Vec<&str> = seen.iter().map(|(_, body, _)| &body[2..3]).collect();
+            assert!(ordering == Ordering::Free || values.is_sorted(), "{values:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_read_now_is_tried_again_after_a_while_and_not_without_end() {
+    let folder = TempDir::new().unwrap();
+    let run = run_in(&folder, of(Ordering::Free, failures()));
+    run.queue.push(&scrape(&[1.0]));
+    seconds(5).await;
+    assert_eq!(run.leave(1).await.waiting, 1);
+    let run = run_in(&folder, of(Ordering::Free, vec![]));
+    let is_segment = |path: &std::path::PathBuf| path.extension().is_some_and(|name| name == "segment");
+    let segment = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).find(is_segment).unwrap();
+    let aside = folder.path().join("aside");
+    std::fs::rename(&segment, &aside).unwrap();
+    // Not opened: it may lead anywhere.
+    std::os::unix::fs::symlink(&aside, &segment).unwrap();
+    // The clock stands while somebody works.
+    seconds(7).await;
+    std::fs::rename(&aside, &segment).unwrap();
+    let waited = run.output.began.elapsed();
+    seconds(10).await;
+    let (counts, seen) = run.end(1).await;
+    assert_eq!((counts.restored, counts.settled.delivered), (1, 1));
+    assert!(seen[0].2 >= waited.as_millis(), "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_another_number_of_lanes_what_is_on_disk_goes_before_what_comes() {
+    let folder = TempDir::new().unwrap();
+    let run = run_in(&folder, of(Ordering::PerSeries, failures()));
+    run.queue.push(&scrape(&[1.0]));
+    seconds(5).await;
+    assert_eq!(run.leave(1).await.waiting, 1);
+    let run = run_with(&folder, of(Ordering::PerSeries, vec![Say::StatusAfter(429, "20")]), 1000, 2);
+    run.queue.push(&scrape(&[2.0]));
+    seconds(60).await;
+    let (counts, seen) = run.end(1).await;
+    assert_eq!((bodies(&seen), counts.waiting), (vec!["a 1\n", "a 1\n", "a 2\n"], 0));
 }
