@@ -101,13 +101,12 @@ pub async fn run<O: Output>(
 ) {
     let stop = Stop::new(deadline, disk.is_some());
     let ordering = output.ordering();
-    let backlog = |lane| Backlog::new(lane, ordering, &queue, disk.as_ref());
     let shared = Arc::new(Shared {
         endpoints: Mutex::new(Endpoints::new(output.urls().len())),
         health: Mutex::new(Health::new(options.name.clone(), status)),
         urls: output.urls(),
         caches: (0..queue.lanes()).map(|_| Mutex::default()).collect(),
-        backlogs: (0..queue.lanes()).map(backlog).collect(),
+        backlogs: Backlog::of(&queue, ordering, disk.as_ref()),
         unconfirmed: Unconfirmed::default(),
         is_over: watch::Sender::new(false),
         ordering,
