@@ -40,8 +40,9 @@ pub(super) struct Backlog {
     state: Mutex<State>,
     /// Workers whose batch in hand could not be sent.
     failing: Arc<AtomicUsize>,
-    /// Changes with everything that somebody may wait for.
-    changed: watch::Sender<()>,
+    /// Changes with everything that somebody may wait for. All lanes of an output share it: after a restart with another number
+    /// of lanes, the first one sends what the others must wait for.
+    changed: Arc<watch::Sender<()>>,
 }
 
 #[derive(Default)]
@@ -57,8 +58,19 @@ struct State {
 }
 
 impl Backlog {
-    pub(super) fn new(lane: usize, ordering: Ordering, queue: &Arc<Queue>, disk: Option<&Arc<Disk>>) -> Self {
-        // While what an earlier number of lanes has left is drained by the first one, the others keep theirs behind it.
+    /// One for each lane of a queue.
+    pub(super) fn of(queue: &Arc<Queue>, ordering: Ordering, disk: Option<&Arc<Disk>>) -> Box<[Self]> {
+        let changed = Arc::new(watch::Sender::new(()));
+        (0..queue.lanes()).map(|lane| Self::new(lane, ordering, queue, disk, &changed)).collect()
+    }
+
+    fn new(
+        lane: usize,
+        ordering: Ordering,
+        queue: &Arc<Queue>,
+        disk: Option<&Arc<Disk>>,
+        changed: &Arc<watch::Sender<()>>,
+    ) -> Self {
         let is_on = disk.is_some_and(|disk| disk.has_waiting(lane) || !disk.may_take(lane));
         Self {
             lane,
@@ -67,7 +79,7 @@ impl Backlog {
             disk: disk.cloned(),
             state: Mutex::new(State { is_on, ..State::default() }),
             failing: Arc::default(),
-            changed: watch::Sender::new(()),
+            changed: changed.clone(),
         }
     }
 
@@ -142,10 +154,7 @@ impl Backlog {
                         if self.lock().is_over {
                             return;
                         }
-                        tokio::select! {
-                            _ = changed.changed() => {}
-                            () = tokio::time::sleep(MAINTAIN_EVERY) => self.maintain().await,
-                        }
+                        let _ = changed.changed().await;
                     }
                 },
                 _ = changed.changed() => {}
