@@ -36,6 +36,8 @@ struct Attempts {
     open: u32,
     /// It came with the flag, or with a batch that may have been received.
     was_attempted: bool,
+    /// A part of it was received: where it is found as it is, it was.
+    has_taken_part: bool,
     /// The byte on disk says attempted.
     is_marked: bool,
 }
@@ -43,7 +45,7 @@ struct Attempts {
 impl Record {
     pub(super) fn new(inner: Arc<Inner>, segment: u64, frame: Frame, place: Place) -> Arc<Self> {
         let was_attempted = frame.state == State::Attempted;
-        let attempts = Mutex::new(Attempts { open: 0, was_attempted, is_marked: was_attempted });
+        let attempts = Mutex::new(Attempts { open: 0, was_attempted, has_taken_part: false, is_marked: was_attempted });
         Arc::new(Self { inner, segment, frame, place, unsettled: AtomicU64::new(u64::from(frame.samples)), attempts })
     }
 
@@ -66,12 +68,20 @@ impl Record {
         }
     }
 
+    /// Of the send before a part was received, which is settled, and the rest surely was not. The flag stays for as long as the
+    /// record does; a rest that is written anew comes without it. Never blocks on the disk.
+    pub fn partly_received(&self) {
+        let mut attempts = self.attempts();
+        attempts.open = attempts.open.saturating_sub(1);
+        attempts.has_taken_part = true;
+    }
+
     /// The send before surely was not received. The flag goes, unless it came with the record, or another send of a part of
-    /// it may have been received.
+    /// it was or may have been received.
     pub fn not_received(&self) {
         let mut attempts = self.attempts();
         attempts.open = attempts.open.saturating_sub(1);
-        let is_fresh = attempts.open == 0 && !attempts.was_attempted;
+        let is_fresh = attempts.open == 0 && !attempts.was_attempted && !attempts.has_taken_part;
         if is_fresh && attempts.is_marked && self.unsettled.load(Ordering::Relaxed) > 0 {
             attempts.is_marked = !self.inner.mark(self.segment, self.frame.offset, State::Fresh);
         }

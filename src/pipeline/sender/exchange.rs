@@ -73,8 +73,10 @@ pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, m
         Err(failure) => no_answer(failure),
     };
     parcel.batch.attempt.is_maybe_resend |= judgement.is_maybe_received;
-    if let Some(record) = record.filter(|_| is_nothing_stored(&judgement)) {
-        blocking(move || record.not_received()).await;
+    match (record, received(&judgement)) {
+        (Some(record), Received::Nothing) => blocking(move || record.not_received()).await,
+        (Some(record), Received::WhatIsSettled) => record.partly_received(),
+        (Some(_), Received::Maybe) | (None, _) => {}
     }
     settle(shared, lane, parcel, url, judgement).await
 }
@@ -87,17 +89,24 @@ fn judge<O: Output>(shared: &Shared<O>, parcel: &Parcel, answer: &Answer) -> Jud
     judgement
 }
 
-/// Whether the receiver surely has nothing of what was sent. Else what is on disk stays one that may have been received, until
-/// all of it is settled.
-fn is_nothing_stored(judgement: &Judgement) -> bool {
+/// What the receiver has of a request.
+enum Received {
+    Nothing,
+    /// What is settled as such, and no more.
+    WhatIsSettled,
+    Maybe,
+}
+
+fn received(judgement: &Judgement) -> Received {
     let is_kept = |fate: &Fate| matches!(fate, Fate::Delivered | Fate::Duplicate(_));
-    !judgement.is_maybe_received
-        && match &judgement.verdict {
-            Verdict::All(fate) => !is_kept(fate),
-            Verdict::Each(fates) => !fates.iter().any(is_kept),
-            Verdict::TooLarge => true,
-            Verdict::Accepted(_) => false,
-        }
+    let is_any_kept = match &judgement.verdict {
+        _ if judgement.is_maybe_received => return Received::Maybe,
+        Verdict::Accepted(_) => return Received::Maybe,
+        Verdict::TooLarge => false,
+        Verdict::All(fate) => is_kept(fate),
+        Verdict::Each(fates) => fates.iter().any(is_kept),
+    };
+    if is_any_kept { Received::WhatIsSettled } else { Received::Nothing }
 }
 
 fn no_answer(failure: Failure) -> Judgement {

@@ -167,6 +167,20 @@ async fn a_batch_of_which_a_part_was_taken_comes_back_after_a_crash_as_one_that_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_record_of_which_a_part_was_taken_is_no_resend_after_an_orderly_end() {
+    let folder = TempDir::new().unwrap();
+    let script = [Say::Status(503), Say::Each(vec![Fate::Delivered, Fate::Retry])];
+    let run = run_in(&folder, of(Ordering::Free, script.into_iter().chain(failures()).collect()));
+    run.queue.push(&scrape(&[1.0, 2.0]));
+    seconds(30).await;
+    assert_eq!(run.leave(1).await.settled.delivered, 1);
+    let run = run_in(&folder, of(Ordering::Free, vec![]));
+    seconds(10).await;
+    let (counts, seen) = run.end(1).await;
+    assert_eq!((bodies(&seen), counts.settled.delivered), (vec!["b 2\n"], 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_hanging_receiver_has_when_the_deadline_comes_is_kept() {
     let folder = TempDir::new().unwrap();
     let run = run_in(&folder, of(Ordering::Free, vec![Say::Hang]));
