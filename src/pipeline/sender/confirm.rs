@@ -89,6 +89,8 @@ pub(super) async fn confirm<O: Output>(shared: Arc<Shared<O>>, stop: Stop, timeo
             () = shared.is_over() => {}
         }
     };
+    // Where a panic began it anew, the question that it is about must not be asked for ever.
+    give_up_old(shared, timeout);
     let mut pause = ASK_AFTER;
     loop {
         let is_empty = shared.unconfirmed.lock().is_empty();

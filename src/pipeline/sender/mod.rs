@@ -100,7 +100,7 @@ pub async fn run<O: Output>(
     deadline: watch::Receiver<Option<Instant>>,
 ) {
     let stop = Stop::new(deadline, disk.is_some());
-    let ordering = output.ordering();
+    let (ordering, name) = (output.ordering(), options.name.clone());
     let shared = Arc::new(Shared {
         endpoints: Mutex::new(Endpoints::new(output.urls().len())),
         health: Mutex::new(Health::new(options.name.clone(), status)),
@@ -124,15 +124,23 @@ pub async fn run<O: Output>(
         helpers.spawn(start_again(shared.clone(), trouble));
     }
     if let Some(confirming) = shared.output.confirming() {
-        helpers.spawn(confirm::confirm(shared.clone(), stop.clone(), confirming.timeout));
+        let (shared, stop) = (shared.clone(), stop.clone());
+        let confirm = move || confirm::confirm(shared.clone(), stop.clone(), confirming.timeout);
+        helpers.spawn(worker::supervise(name.clone(), confirm));
     }
     for lane in 0..queue.lanes() {
         let shared = shared.clone();
-        helpers.spawn(async move { shared.backlogs[lane].spill(shared.options.take).await });
+        let spill = move || {
+            let shared = shared.clone();
+            async move { shared.backlogs[lane].spill(shared.options.take).await }
+        };
+        helpers.spawn(worker::supervise(name.clone(), spill));
     }
     let mut workers = JoinSet::new();
     for worker in 0..shared.options.workers.max(queue.lanes()) {
-        workers.spawn(worker::supervise(shared.clone(), worker, stop.clone()));
+        let (shared, stop) = (shared.clone(), stop.clone());
+        let work = move || worker::work(shared.clone(), worker, stop.clone());
+        workers.spawn(worker::supervise(name.clone(), work));
     }
     while workers.join_next().await.is_some() {}
     shared.is_over.send_replace(true);

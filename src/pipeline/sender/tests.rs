@@ -66,7 +66,7 @@ impl Output for Lines {
     }
 
     async fn confirm(&self, _: usize, receipts: &[Receipt]) -> Result<Vec<bool>, Failure> {
-        let stored = self.stored.lock().unwrap();
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         let is_stored = |receipt: &Receipt| stored[&receipt.number].is_some_and(|at| at <= Instant::now());
         Ok(receipts.iter().map(is_stored).collect())
     }
@@ -134,11 +134,11 @@ impl Output for Lines {
             }
             Say::Accept(number, after) => {
                 let at = after.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-                self.stored.lock().unwrap().insert(number, at);
+                self.stored.lock().unwrap_or_else(PoisonError::into_inner).insert(number, at);
                 Ok(Answer { body: number.to_string().into(), ..answer(202) })
             }
             Say::AcceptLate(number, after) => {
-                self.stored.lock().unwrap().insert(number, None);
+                self.stored.lock().unwrap_or_else(PoisonError::into_inner).insert(number, None);
                 tokio::time::sleep(Duration::from_secs(after)).await;
                 Ok(Answer { body: number.to_string().into(), ..answer(202) })
             }

@@ -1,5 +1,6 @@
 //! A worker: takes batches of its lane, and works on each until all of it is settled.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -79,18 +80,19 @@ impl<O: Output> Lane<O> {
     }
 }
 
-/// Runs a worker to its end. A panic costs the batch in hand, whose token counts it as abandoned, and the worker's state.
-pub(super) async fn supervise<O: Output>(shared: Arc<Shared<O>>, worker: usize, stop: Stop) {
-    while let Err(error) = tokio::spawn(work(shared.clone(), worker, stop.clone())).await {
+/// Runs a task of a sender to its end. A panic costs the batch in hand, whose token counts it as abandoned, and the task's state.
+pub(super) async fn supervise<T: Future<Output = ()> + Send + 'static>(output: String, task: impl Fn() -> T) {
+    while let Err(error) = tokio::spawn(task()).await {
         tracing::error!(
-            output = shared.options.name,
+            output,
             %error,
             "a sender's lane failed by a bug of ours; the batch in hand is dropped as abandoned, and it starts anew"
         );
     }
 }
 
-async fn work<O: Output>(shared: Arc<Shared<O>>, worker: usize, stop: Stop) {
+/// Takes batches and sends them, until there is nothing more to be sent.
+pub(super) async fn work<O: Output>(shared: Arc<Shared<O>>, worker: usize, stop: Stop) {
     let number = worker % shared.queue.lanes();
     let is_fresh = worker == 0 && shared.options.is_fresh_first && shared.ordering == Ordering::Free;
     let pick = if is_fresh { Pick::Newest } else { Pick::Oldest };

@@ -67,3 +67,15 @@ async fn what_is_accepted_in_the_moment_of_the_deadline_is_accounted_for() {
         assert_eq!(counts.settled.dropped, [(reason::SHUTDOWN, 3)].into());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_fails_by_a_bug_does_not_hold_the_lane() {
+    let run = run(vec![Say::Accept(1, Some(3)), Say::Accept(2, Some(1))]);
+    run.queue.push(&scrape(&[1.0]));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // The script's receiver panics over a number that it never gave.
+    run.output.stored.lock().unwrap().remove(&1);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let (counts, seen) = run.end(5).await;
+    assert_eq!((seen.len(), counts.settled.delivered, counts.maybe_doubled), (2, 1, 1));
+}
