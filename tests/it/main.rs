@@ -14,6 +14,7 @@ mod elasticsearch_template;
 mod examples;
 mod expose;
 mod exposition;
+mod fault_proxy;
 mod faults;
 mod file;
 mod http_client;

@@ -8,6 +8,8 @@ pub mod elasticsearch;
 pub mod exporter;
 pub mod fake_target;
 pub mod logs;
+pub mod proxy;
+pub mod random;
 pub mod samples;
 pub mod scraping;
 pub mod world;
