@@ -18,6 +18,7 @@ mod fault_proxy;
 mod faults;
 mod file;
 mod http_client;
+mod kill;
 mod lost_log;
 mod main_job;
 mod memory;
