@@ -352,15 +352,41 @@ async fn a_target_too_large_for_the_limit_is_paused_and_counted_until_a_reload_r
     let told = told.iter().find(|line| line["message"].as_str().unwrap().contains("scrapes pause")).unwrap();
     assert!(told["limit"] == 24 << 20 && told["used"].as_u64() > Some(24 << 20), "{told}");
     assert!(told["by"].as_str().unwrap().starts_with("samples "), "{told}");
-    let scrapes = promferry.metric("promferry_scrapes_total").await;
-    promferry.outputs().await;
+    let before = promferry.outputs().await["lines"]["ledger"]["offered"].as_u64().unwrap();
     world.configure(&configuration(exporter.port(), "256MiB"));
     promferry.signal("HUP");
-    until("scrapes go on", async || (promferry.metric("promferry_scrapes_total").await > scrapes).then_some(())).await;
-    promferry.outputs().await;
+    until("scrapes go on", async || {
+        let ledger = &promferry.outputs().await["lines"]["ledger"];
+        let is_more = ledger["offered"].as_u64() > Some(before) && ledger["waiting"] == 0;
+        is_more.then_some(())
+    })
+    .await;
     assert_eq!(promferry.log.of("scrapes go on: memory is below its limit").len(), 1);
     let ended = promferry.terminate().await;
     // The queue went first: of the one scrape before the pause.
     assert!(ended.count("lines", "dropped") <= 50_005, "{:?}", ended.log.of("drained"));
-    assert!(ended.count("lines", "delivered") >= 50_005);
+    assert!(ended.count("lines", "delivered") >= 50_005, "{:?}", ended.log.of("drained"));
+}
+
+#[tokio::test]
+async fn an_output_that_is_down_is_shed_first_and_the_other_one_has_all() {
+    let world = World::new();
+    let tls = world.ca.server(&["127.0.0.1"]).server_config(Some(&world.ca));
+    let body: String = (0..10_000).map(|nth| format!("requests_total{{path=\"/v2/apps/{nth}\"}} {nth}\n")).collect();
+    let exporter = Exporter::start(tls, move |_| body.clone()).await;
+    let down = "  - {name: down, elasticsearch: {urls: [\"http://127.0.0.1:1\"]}, batch: {flush_interval: 100ms}}\n";
+    let yaml = configuration(exporter.port(), "24MiB").replace("outputs:\n", &format!("outputs:\n{down}"));
+    world.configure(&yaml.replace("scrape_interval: 2s", "scrape_interval: 150ms"));
+    let promferry = world.run().await;
+    until("the output that is down lets go of samples", async || {
+        promferry.outputs().await["down"]["ledger"]["dropped"]["memory"].as_u64().filter(|&dropped| dropped > 100_000)
+    })
+    .await;
+    assert_eq!(paused(&promferry).await, 0, "{:?}", promferry.log.complaints());
+    // A look may fall between a scrape and what is let go of for it.
+    let (used, limit) = ("promferry_memory_bytes", "promferry_memory_limit_bytes");
+    assert!(promferry.metric(used).await <= 1.1 * promferry.metric(limit).await);
+    let ended = promferry.terminate().await;
+    let [offered, delivered] = ["offered", "delivered"].map(|field| ended.count("lines", field));
+    assert!(offered > 100_000 && offered == delivered, "{:?}", ended.log.of("drained"));
 }

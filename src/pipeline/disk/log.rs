@@ -18,15 +18,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::handle::{Place, Record};
+use super::payload::{self, SERIES_BYTES_MAX};
 use super::segment::{self, FRAME_BYTES, Frame, HEADER_BYTES, PAYLOAD_BYTES_MAX, State};
-use super::{DiskError, DiskState, Limits, Pick, payload};
+use super::{DiskError, DiskState, Limits};
 use crate::model::wall_ms;
-use crate::pipeline::batch::{Batch, Slice};
+use crate::pipeline::batch::Batch;
 use crate::pipeline::ledger::{Ledger, Waiting, reason};
 use crate::pipeline::queue::Overflow;
 use crate::telemetry::Edge;
 
 mod open;
+mod take;
 
 /// Bytes of a segment, unless one record alone is larger.
 const SEGMENT_BYTES_MAX: u64 = 16 << 20;
@@ -80,7 +82,20 @@ struct Log {
     next_sequence: u64,
     bytes: u64,
     is_closed: bool,
+    /// The work that failed last, unless it has worked since.
+    failed: Option<Work>,
     trouble: Edge,
+}
+
+/// What is done with the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// Writing a record.
+    Append,
+    /// Marking records, and removing segments.
+    Change,
+    /// Reading a record.
+    Read,
 }
 
 #[derive(Default)]
@@ -104,15 +119,9 @@ struct Key {
 struct Entry {
     frame: Frame,
     waiting: Waiting,
+    /// On the clock of this process, which takes no steps; the time in `frame` is for the next one.
+    oldest: Instant,
     is_old: bool,
-}
-
-/// Why a record was not read.
-enum Unread {
-    /// It is not what was written, or never will be read.
-    Corrupt(String),
-    /// The system refused it for now.
-    Later(io::Error),
 }
 
 impl Inner {
@@ -155,13 +164,17 @@ impl Inner {
     }
 
     fn append(self: &Arc<Self>, lane: usize, batch: &Batch, is_at_end: bool) -> Result<Arc<Record>, DiskError> {
+        debug_assert_eq!(batch.samples(), batch.waiting.samples(), "a token stands for its samples");
         let mut record = vec![0; FRAME_BYTES];
-        payload::write(&batch.slices, &mut record);
-        let samples = u32::try_from(batch.waiting.samples()).ok();
-        let Some(samples) = samples.filter(|_| record.len() <= FRAME_BYTES + PAYLOAD_BYTES_MAX) else {
-            let (bytes, max) = (record.len() as u64, PAYLOAD_BYTES_MAX as u64);
-            return Err(DiskError::TooLarge { folder: self.folder.clone(), bytes, max });
-        };
+        let series_bytes = payload::write(&batch.slices, &mut record);
+        for (bytes, max) in [(record.len() - FRAME_BYTES, PAYLOAD_BYTES_MAX), (series_bytes, SERIES_BYTES_MAX)] {
+            if bytes > max {
+                let (bytes, max) = (bytes as u64, max as u64);
+                return Err(DiskError::TooLarge { folder: self.folder.clone(), bytes, max });
+            }
+        }
+        // Each takes two bytes at least.
+        let samples = batch.waiting.samples() as u32;
         let old = batch.record.as_ref();
         let place = old.map_or(Place { lane: lane.min(self.lanes - 1), is_old: false }, |old| old.place());
         let oldest_ms = old.map_or_else(|| wall_of(batch.oldest), |old| old.oldest_ms());
@@ -187,7 +200,7 @@ impl Inner {
             self.tally().remember(place, u64::from(samples));
             Record::new(self.clone(), segment, frame, place)
         });
-        self.publish(&mut log, result.as_ref().err());
+        self.publish(&mut log, Work::Append, result.as_ref().err());
         result
     }
 
@@ -302,7 +315,8 @@ impl Inner {
 
     /// Notes what came back from hand, and removes segments that are done with.
     fn sweep(&self, log: &mut Log) -> Result<(), DiskError> {
-        for note in std::mem::take(&mut self.tally().notes) {
+        let notes = std::mem::take(&mut self.tally().notes);
+        for note in notes {
             let Some(segment) = log.segments.get_mut(&note.segment) else { continue };
             segment.in_hand -= 1;
             if note.is_done {
@@ -324,7 +338,7 @@ impl Inner {
     }
 
     fn write_state(&self, log: &mut Log, number: u64, offset: u64, state: State) -> Result<(), DiskError> {
-        self.file(log, number)
+        self.file(log, number, true)
             .and_then(|file| segment::write_state(&file, offset, state))
             .map_err(|source| self.io_error(number, "marking a record", source))
     }
@@ -333,110 +347,33 @@ impl Inner {
     pub(super) fn mark(&self, number: u64, offset: u64, state: State) -> bool {
         let mut log = self.log();
         let result = self.write_state(&mut log, number, offset, state);
-        self.publish(&mut log, result.as_ref().err());
+        self.publish(&mut log, Work::Change, result.as_ref().err());
         result.is_ok()
     }
 
-    fn file(&self, log: &mut Log, number: u64) -> io::Result<Arc<File>> {
+    fn file(&self, log: &mut Log, number: u64, is_write: bool) -> io::Result<Arc<File>> {
         if let Some((_, file)) = log.active.as_ref().filter(|(active, _)| *active == number) {
             return Ok(file.clone());
         }
-        let held = log.files.iter().position(|(held, _)| *held == number);
-        let (_, file) = match held {
-            Some(at) => log.files.remove(at),
-            None => {
-                let path = segment::path_of(&self.folder, number);
-                let open =
-                    |is_write| OpenOptions::new().read(true).write(is_write).custom_flags(libc::O_NOFOLLOW).open(&path);
-                // A read-only disk can still be read back.
-                (number, Arc::new(open(true).or_else(|_| open(false))?))
-            }
-        };
-        if log.files.len() >= OPEN_FILES_MAX {
-            log.files.remove(0);
-        }
-        log.files.push((number, file.clone()));
-        Ok(file)
-    }
-
-    pub(super) fn put_back(&self, mut batch: Batch) {
-        let Some(record) = batch.record.take() else { return };
-        if batch.attempt.is_maybe_resend {
-            record.set_attempted();
-        }
-        let Place { lane, is_old } = record.place();
-        let (segment, frame) = record.release();
-        let Batch { waiting, .. } = batch;
-        let mut log = self.log();
-        if let Some(segment) = log.segments.get_mut(&segment) {
-            segment.in_hand -= 1;
-        }
-        if log.is_closed {
-            return waiting.leave();
-        }
-        let key = Key { sequence: frame.sequence, segment, offset: frame.offset };
-        log.index[lane].insert(key, Entry { frame, waiting, is_old });
-        self.count_waiting(&log, lane);
-    }
-
-    pub(super) fn take(self: &Arc<Self>, lane: usize, pick: Pick) -> Option<Batch> {
-        loop {
-            let mut log = self.log();
-            if log.is_closed {
-                return None;
-            }
-            let entries = log.index.get_mut(lane)?;
-            let (key, entry) = match pick {
-                Pick::Oldest => entries.pop_first()?,
-                Pick::Newest => entries.pop_last()?,
+        if let Some(at) = log.files.iter().position(|(held, _)| *held == number) {
+            log.files[at..].rotate_left(1);
+        } else {
+            let path = segment::path_of(&self.folder, number);
+            let open = |is_write| {
+                let file = OpenOptions::new().read(true).write(is_write).custom_flags(libc::O_NOFOLLOW).open(&path);
+                file.map(Arc::new)
             };
-            self.count_waiting(&log, lane);
-            if self.is_too_old(&entry.frame) {
-                self.discard(&mut log, lane, key, entry, reason::TOO_OLD);
-                continue;
+            match open(true) {
+                Ok(file) => log.files.push((number, file)),
+                // What is on a read-only disk can still be read back.
+                Err(_) if !is_write => return open(false),
+                Err(error) => return Err(error),
             }
-            let file = self.file(&mut log, key.segment);
-            if let Some(segment) = log.segments.get_mut(&key.segment) {
-                segment.in_hand += 1;
-            }
-            drop(log);
-            match file.map_err(unread).and_then(|file| read(&file, &entry.frame)) {
-                Ok(slices) => {
-                    let Entry { frame, waiting, is_old } = entry;
-                    let mut batch = Batch::new(slices, waiting, instant_of(frame.oldest_ms));
-                    batch.attempt.is_maybe_resend = frame.state == State::Attempted;
-                    batch.record = Some(Record::new(self.clone(), key.segment, frame, Place { lane, is_old }));
-                    return Some(batch);
-                }
-                Err(unread) => self.not_read(lane, key, entry, unread)?,
+            if log.files.len() > OPEN_FILES_MAX {
+                log.files.remove(0);
             }
         }
-    }
-
-    /// `None` when it is of no use to go on now.
-    fn not_read(&self, lane: usize, key: Key, entry: Entry, unread: Unread) -> Option<()> {
-        let mut log = self.log();
-        if let Some(segment) = log.segments.get_mut(&key.segment) {
-            segment.in_hand -= 1;
-        }
-        match unread {
-            Unread::Corrupt(error) => {
-                self.tell_corrupt(&mut log, key.segment, &error);
-                self.tally().state.corrupt_records += 1;
-                self.discard(&mut log, lane, key, entry, reason::CORRUPT);
-                Some(())
-            }
-            Unread::Later(source) => {
-                let error = self.io_error(key.segment, "reading a record", source);
-                match log.is_closed {
-                    true => entry.waiting.leave(),
-                    false => drop(log.index[lane].insert(key, entry)),
-                }
-                self.count_waiting(&log, lane);
-                self.publish(&mut log, Some(&error));
-                None
-            }
-        }
+        log.files.last().map(|(_, file)| file.clone()).ok_or(io::ErrorKind::NotFound.into())
     }
 
     fn tell_corrupt(&self, log: &mut Log, number: u64, error: &str) {
@@ -451,53 +388,67 @@ impl Inner {
         let mut log = self.log();
         for lane in 0..log.index.len() {
             // Nearly in the order of age; what is not is found when it is taken.
-            while let Some(first) = log.index[lane].first_entry().filter(|first| self.is_too_old(&first.get().frame)) {
+            while let Some(first) = log.index[lane].first_entry().filter(|first| self.is_too_old(first.get())) {
                 let (key, entry) = first.remove_entry();
                 self.discard(&mut log, lane, key, entry, reason::TOO_OLD);
             }
             self.count_waiting(&log, lane);
         }
         let result = self.sweep(&mut log).and_then(|()| self.write_marks(&mut log));
-        self.publish(&mut log, result.as_ref().err());
+        self.publish(&mut log, Work::Change, result.as_ref().err());
     }
 
     pub(super) fn close(&self) {
         let mut log = self.log();
         log.is_closed = true;
-        for lane in &mut log.index {
-            std::mem::take(lane).into_values().for_each(|entry| entry.waiting.leave());
+        for lane in 0..log.index.len() {
+            std::mem::take(&mut log.index[lane]).into_values().for_each(|entry| entry.waiting.leave());
+            self.count_waiting(&log, lane);
         }
     }
 
-    fn is_too_old(&self, frame: &Frame) -> bool {
-        since(frame.oldest_ms) >= self.limits.age
+    fn is_too_old(&self, entry: &Entry) -> bool {
+        entry.oldest.elapsed() >= self.limits.age
     }
 
     fn io_error(&self, number: u64, doing: &'static str, source: io::Error) -> DiskError {
         DiskError::Io { path: segment::path_of(&self.folder, number), doing, source }
     }
 
+    /// Writes to another file from now on.
+    #[cfg(test)]
+    pub(super) fn replace_active(&self, file: File) {
+        if let Some((_, active)) = &mut self.log().active {
+            *active = Arc::new(file);
+        }
+    }
+
     /// Brings the figures up to date, and tells of trouble at its edges.
-    fn publish(&self, log: &mut Log, error: Option<&DiskError>) {
+    fn publish(&self, log: &mut Log, work: Work, error: Option<&DiskError>) {
         let mut tally = self.tally();
         tally.state.bytes = log.bytes;
         tally.state.segments = log.segments.len() as u64;
-        tally.state.failing = error.map(DiskError::to_string);
+        match error {
+            Some(error) => tally.state.failing = Some(error.to_string()),
+            // A disk that is full can still be read: that it can says nothing of the trouble.
+            None if log.failed == Some(work) || work == Work::Append => tally.state.failing = None,
+            None => return,
+        }
         drop(tally);
         let folder = self.folder.display();
-        match error {
+        if let Some(error) = error {
+            log.failed = Some(work);
             // Full by its own limit is a policy at work; the ledger counts it.
-            Some(DiskError::Io { doing, source, .. }) => {
-                if log.trouble.is_news(&format!("{doing}: {}", source.kind())) {
-                    let error = error.map(DiskError::to_string).unwrap_or_default();
-                    tracing::error!(%folder, error, "the disk queue does not work; what it does not take stays in memory, and it is tried again");
-                }
+            if let DiskError::Io { doing, source, .. } = error
+                && log.trouble.is_news(&format!("{doing}: {}", source.kind()))
+            {
+                let error = error.to_string();
+                tracing::error!(%folder, error, "the disk queue does not work; what it does not take stays in memory, and it is tried again");
             }
-            Some(_) => {}
-            None => {
-                if let Some(ended) = log.trouble.fine() {
-                    tracing::info!(%folder, after_s = ended.lasted.as_secs(), "the disk queue works again");
-                }
+        } else {
+            log.failed = None;
+            if let Some(ended) = log.trouble.fine() {
+                tracing::info!(%folder, after_s = ended.lasted.as_secs(), "the disk queue works again");
             }
         }
     }
@@ -522,26 +473,6 @@ impl Log {
     /// Nothing more is written to the active segment.
     fn seal(&mut self) {
         self.active = None;
-    }
-}
-
-fn read(file: &File, frame: &Frame) -> Result<Vec<Slice>, Unread> {
-    let payload = frame.payload(file).map_err(unread)?;
-    let payload = payload.ok_or_else(|| Unread::Corrupt("a record's checksum is wrong".to_owned()))?;
-    let slices = payload::read(&payload).map_err(|error| Unread::Corrupt(error.to_string()))?;
-    let samples: u64 = slices.iter().map(Slice::samples).sum();
-    match samples == u64::from(frame.samples) {
-        true => Ok(slices),
-        false => Err(Unread::Corrupt("a record has not as many samples as it says".to_owned())),
-    }
-}
-
-fn unread(error: io::Error) -> Unread {
-    let is_lost = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
-        || error.raw_os_error() == Some(libc::EIO);
-    match is_lost {
-        true => Unread::Corrupt(error.to_string()),
-        false => Unread::Later(error),
     }
 }
 

@@ -9,7 +9,7 @@
 //!   head is sound, its samples count as `dropped{corrupt}`, else its bytes count as corrupt.
 //! - Records of a lane come back in the order in which their samples were first written; one that is written anew, because
 //!   a part of it is settled, keeps its place.
-//! - `bytes` of all segments stay at or below `max_bytes`; a segment is at most 16 MiB and an eighth of that, unless one
+//! - No write takes the bytes of all segments above `max_bytes`; a segment is at most 16 MiB and an eighth of that, unless one
 //!   record alone is larger: that has a segment of its own, up to 64 MiB.
 //! - A disk that is full, read-only or broken is an error with a sentence; what was there before stays sound.
 //!
@@ -45,7 +45,7 @@ use log::Inner;
 pub struct Limits {
     /// Bytes of all segments.
     pub bytes: u64,
-    /// Time that a sample may wait, in memory and on disk, over restarts.
+    /// Time that a sample may wait, in memory and on disk. Over a restart it is measured by the wall clock.
     pub age: Duration,
     /// What happens above `bytes`.
     pub overflow: Overflow,
@@ -86,8 +86,8 @@ pub enum DiskError {
     },
     /// The folder was written by a newer program.
     #[error(
-        "{}: this segment has version {found}, and this program reads version 1 to {supported}; the folder is left untouched: let \
-         the program that wrote it deliver what is there, or name another folder",
+        "{}: this segment has version {found}, and this program reads up to version {supported}; the folder is left untouched: let \
+         the program that wrote it deliver what is there, or name another folder (queue.disk.path)",
         .file.display()
     )]
     Version {
@@ -166,7 +166,8 @@ impl Disk {
     }
 
     /// Makes a record of a batch; it is in hand, and `batch.record` is set. Where the batch has a record and less left than
-    /// that, it gets a new one in its place. A batch without a sample needs none.
+    /// that, it gets a new one in its place. A batch without a sample needs none. After an error the batch is as it was, and
+    /// the next call tries again from a sound place.
     pub fn write(&self, lane: usize, batch: &mut Batch) -> Result<(), DiskError> {
         let is_there = batch.record.as_ref().is_some_and(|record| record.holds(batch));
         if is_there || batch.waiting.samples() == 0 {

@@ -305,13 +305,22 @@ pub(super) fn create(folder: &Path, number: u64, lanes: u32, is_synced: bool) ->
 /// Appends a record at `end`. When that fails, what was written of it is cut off again; the second value says whether the
 /// segment is as it was before.
 pub(super) fn append(file: &File, end: u64, record: &[u8], is_synced: bool) -> Result<(), (io::Error, bool)> {
-    file.write_all_at(record, end).map_err(|error| (error, file.set_len(end).is_ok()))?;
+    file.write_all_at(record, end).map_err(|error| (error, cut(file, end)))?;
     if is_synced {
-        // After a failed sync nobody knows what is on the disk: nothing more is written to this file.
         file.sync_data().map_err(|error| {
-            let _ = file.set_len(end);
+            cut(file, end);
+            // After a failed sync nobody knows what is on the disk: nothing more is written to this file.
             (error, false)
         })?;
     }
     Ok(())
+}
+
+/// Takes back a record that was not appended as it should. Where it cannot be cut off, it must at least not be taken for one.
+fn cut(file: &File, end: u64) -> bool {
+    let is_cut = file.set_len(end).is_ok();
+    if !is_cut {
+        let _ = write_state(file, end, State::Done);
+    }
+    is_cut
 }

@@ -11,7 +11,7 @@ use crate::config::checked::DocumentShape;
 use crate::model::{
     Chunk, ChunkBuilder, Family, Histogram, Labels, MetricType, Origin, PointsBuilder, STALE_NAN, Scrape, SeriesSet,
 };
-use crate::pipeline::Ledger;
+use crate::pipeline::{Ledger, disk};
 
 /// 2027-01-02T03:04:05.006Z.
 const AT_MS: i64 = 1_798_859_045_006;
@@ -614,4 +614,37 @@ fn labels_choose_indices_up_to_a_limit_and_what_is_beyond_is_counted() {
     let encoded = encoder.encode(dialect, &mut Cache::default(), &batch);
     assert!(encoded.path_and_query.contains("&routing=one"));
     assert!(!String::from_utf8(encoded.body).unwrap().contains("routing"));
+}
+
+#[test]
+fn a_batch_that_was_on_disk_is_the_same_request() {
+    let mut random = Random(0xd15c);
+    let mut chunks = Vec::new();
+    let encoders = [DocumentShape::TimeSeries, DocumentShape::TelegrafV1].map(|shape| encoder(shape, "m"));
+    let dialect = Dialect { ids: true, ..Dialect::default() };
+    let mut partly = 0;
+    for round in 0..200 {
+        if random.below(8) == 0 {
+            chunks.clear();
+        }
+        let scrapes: Vec<_> = (0..1 + random.below(3)).map(|_| made_up_scrape(&mut random, &mut chunks)).collect();
+        let of = 1 + random.below(3);
+        let part = |scrape: &Arc<Scrape>| {
+            let group = |at: &u32| scrape.series.get(scrape.points.get(*at as usize).series).group() >> 32;
+            Slice::of(scrape.clone(), (0..scrape.points.len() as u32).filter(|at| group(at) % of == 0).collect())
+        };
+        let batch = batch(scrapes.iter().map(part).collect());
+        partly += usize::from(batch.slices.iter().any(|slice| slice.selected().is_some()));
+        let mut payload = Vec::new();
+        disk::payload::write(&batch.slices, &mut payload);
+        let restored = self::batch(disk::payload::read(&payload).unwrap());
+        assert_eq!(restored.samples(), batch.samples());
+        for encoder in &encoders {
+            let [before, after] =
+                [&batch, &restored].map(|batch| encoder.encode(dialect, &mut Cache::default(), batch));
+            assert_eq!(String::from_utf8_lossy(&after.body), String::from_utf8_lossy(&before.body), "round {round}");
+            assert_eq!(after.skipped, before.skipped);
+        }
+    }
+    assert!(partly > 50, "{partly} batches were parts");
 }

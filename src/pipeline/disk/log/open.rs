@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::{Entry, Inner, Key, Log, Segment, Tally, since, wall_ms};
+use super::{Entry, Inner, Key, Log, Segment, Tally, Work, instant_of, since, wall_ms};
 use crate::pipeline::disk::handle::Place;
 use crate::pipeline::disk::segment::{self, FRAME_BYTES, Frame, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX, State};
 use crate::pipeline::disk::{DiskError, DiskState, Limits};
@@ -57,6 +57,7 @@ impl Inner {
                 next_sequence: 1,
                 bytes: 0,
                 is_closed: false,
+                failed: None,
                 trouble: Edge::default(),
             }),
             tally: Mutex::new(Tally {
@@ -72,18 +73,15 @@ impl Inner {
         for found in found {
             inner.take_up(&mut log, found)?;
         }
-        inner.publish(&mut log, None);
+        inner.publish(&mut log, Work::Append, None);
         drop(log);
         inner.maintain();
-        inner.tell(&inner.tally().state);
-        Ok(inner)
-    }
-
-    fn tell(&self, state: &DiskState) {
-        if state.records > 0 {
-            let (folder, records, samples) = (self.folder.display(), state.records, state.samples);
+        let DiskState { records, samples, .. } = inner.tally().state.clone();
+        if records > 0 {
+            let folder = folder.display();
             tracing::info!(%folder, records, samples, "the disk queue holds samples of an earlier run");
         }
+        Ok(inner)
     }
 
     fn take_up(&self, log: &mut Log, found: Found) -> Result<(), DiskError> {
@@ -119,7 +117,12 @@ impl Inner {
         // The clock may have been ahead when it was written; that must not make it wait for ever.
         let frame = Frame { oldest_ms: frame.oldest_ms.min(wall_ms()), ..frame };
         let key = Key { sequence: frame.sequence, segment: number, offset: frame.offset };
-        let entry = Entry { frame, waiting: self.ledger.restore(u64::from(frame.samples)), is_old };
+        let entry = Entry {
+            frame,
+            waiting: self.ledger.restore(u64::from(frame.samples)),
+            oldest: instant_of(frame.oldest_ms),
+            is_old,
+        };
         if let Some(segment) = log.segments.get_mut(&number) {
             segment.live += 1;
         }
@@ -145,8 +148,9 @@ fn lock(folder: &Path) -> Result<File, DiskError> {
         tracing::warn!(%folder, "others than its owner may look into the folder of the disk queue; set its mode to 0700");
     }
     let path = folder.join(LOCK);
-    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = open.map_err(failed(&path, "opening it"))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(&path).map_err(failed(&path, "opening it"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(DiskError::Taken { folder: folder.to_owned() }),
