@@ -73,13 +73,23 @@ pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, m
         Err(failure) => no_answer(failure),
     };
     parcel.batch.attempt.is_maybe_resend |= judgement.is_maybe_received;
-    if let Some(record) =
-        record.filter(|_| !judgement.is_maybe_received && !matches!(judgement.verdict, Verdict::Accepted(_)))
-    {
-        // What is not settled now was not stored by this attempt.
+    if let Some(record) = record.filter(|_| stored_nothing(&judgement)) {
         blocking(move || record.not_received()).await;
     }
     settle(shared, lane, parcel, url, judgement).await
+}
+
+/// Whether the receiver has nothing of what this attempt sent. Where it has a part, a restart that finds the whole record must
+/// know that it was sent before.
+fn stored_nothing(judgement: &Judgement) -> bool {
+    let is_stored = |fate: &Fate| matches!(fate, Fate::Delivered | Fate::Duplicate(_));
+    let is_any_stored = match &judgement.verdict {
+        Verdict::All(fate) => is_stored(fate),
+        Verdict::Each(fates) => fates.iter().any(is_stored),
+        Verdict::TooLarge => false,
+        Verdict::Accepted(_) => true,
+    };
+    !judgement.is_maybe_received && !is_any_stored
 }
 
 fn judge<O: Output>(shared: &Shared<O>, parcel: &Parcel, answer: &Answer) -> Judgement {
