@@ -20,9 +20,10 @@ const TARGETS: u64 = 10;
 const SERIES: usize = 1000;
 const ROUNDS: i64 = 10;
 const SAMPLES: u64 = TARGETS * SERIES as u64 * ROUNDS as u64;
-/// A hundred requests are needed where nothing goes wrong; about half of all do, and each kind of fault several times.
-const BATCH: u64 = SAMPLES / 100;
-const FAULTS: usize = 50;
+/// A batch is a scrape, and its body is two of these or more: it is divided in the middle of a target's label sets.
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// Some hundred requests are needed where nothing goes wrong. Half of all do, and each kind of fault several times.
+const FAULTS: usize = 100;
 
 fn scrapes() -> Vec<Arc<Scrape>> {
     let start_ms = now_ms() - 60_000;
@@ -36,7 +37,12 @@ async fn deliver(node: &Node, settings: Settings, scrapes: &[Arc<Scrape>]) -> Co
     let mut http = elasticsearch(std::slice::from_ref(&proxy.address), "").http;
     // Those that are late are given up after this time.
     http.timeout = Duration::from_secs(2);
-    let options = SenderOptions { take: Take { samples: BATCH, ..options().take }, workers: 2, ..options() };
+    let options = SenderOptions {
+        take: Take { samples: SERIES as u64, ..options().take },
+        body_bytes_max: BODY_BYTES_MAX,
+        workers: 2,
+        ..options()
+    };
     let output = Delivery::start(Elasticsearch::new(&Settings { http, ..settings }, &Credentials::default()), options);
     scrapes.iter().for_each(|scrape| output.queue.push(scrape));
     let counts = output.finish().await;

@@ -45,7 +45,7 @@ struct Receiver {
 enum Mood {
     /// It takes them.
     Well,
-    /// 503.
+    /// 429: what is sent is not taken, and the program knows it.
     Down,
     /// It takes a third of the documents of each request.
     Partly,
@@ -76,13 +76,13 @@ impl Receiver {
         let mut random = self.random.lock().unwrap();
         match random.as_mut().filter(|_| is(Mood::Wild)).map(|random| random.below(5)) {
             Some(0) => Act::Close(Vec::new()),
-            Some(1) => Act::Answer(answer(429, "", "")),
+            Some(1) => Act::Answer(answer(503, "", "")),
             Some(2) => {
                 self.take(store, request, 1);
                 Act::Close(Vec::new())
             }
             Some(3) => Act::Answer(self.take(store, request, 3)),
-            _ => Act::Answer(answer(503, "", "")),
+            _ => Act::Answer(answer(429, "", "")),
         }
     }
 
@@ -571,12 +571,16 @@ async fn a_second_process_on_the_same_folder_says_so_and_keeps_to_memory() {
     // Else both would write the same series at the same times.
     let config = std::fs::read_to_string(machine.world.path("promferry.yml")).unwrap();
     machine.world.configure(&config.replace("global: {", "global: {external_labels: {process: second}, "));
+    machine.receiver.set(Mood::Well);
     let second = machine.world.run().await;
     // For a while it may be the predecessor of a reload that has it.
     let message = "the disk queue cannot be used; what waits is kept in memory alone";
     let told = until("it says so", async || second.log.of(message).pop()).await;
     assert!(told["error"].as_str().unwrap().contains(": another process has this disk queue open; "), "{told}");
-    until("it delivers nothing", async || search(&second).await["failing"].is_string().then_some(())).await;
+    machine.receiver.set(Mood::Down);
+    for process in [&first, &second] {
+        until("it fails", async || search(process).await["failing"].is_string().then_some(())).await;
+    }
 
     machine.receiver.set(Mood::Well);
     until_drained(&first).await;
