@@ -1,5 +1,5 @@
-//! How many samples a second one thread encodes for Elasticsearch: ten steady targets of a thousand samples each, in each
-//! shape; the same with gzip, as it goes over the wire; and targets that were never seen.
+//! How many samples a second one thread encodes for Elasticsearch and for Splunk: ten steady targets of a thousand samples
+//! each, in each shape; the same with gzip, as it goes over the wire; and targets that were never seen.
 //!
 //! Every target has 60 scrapes in which all values move, their lengths too.
 
@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flate2::write::GzEncoder;
-use promferry::config::checked::{Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle};
+use promferry::config::checked::{
+    Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle, SplunkHec as SplunkSettings,
+    Template,
+};
 use promferry::model::{ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, Scrape, SeriesSet};
 use promferry::net::credentials::Credentials;
 use promferry::net::tls::TlsSettings;
 use promferry::output::elasticsearch::Elasticsearch;
+use promferry::output::splunk_hec::SplunkHec;
 use promferry::pipeline::{Batch, Encoded, Ledger, Output, Slice};
 use tokio::time::Instant;
 
@@ -22,17 +26,20 @@ const TARGETS: u64 = 10;
 const SAMPLES: usize = 1000;
 const SCRAPES: usize = 60;
 
-fn output(shape: DocumentShape) -> Elasticsearch {
-    let http = HttpOutput {
+fn http() -> HttpOutput {
+    HttpOutput {
         urls: Vec::new(),
         tls: TlsSettings::default(),
         auth: Auth::None,
         headers: Vec::new(),
         timeout: Duration::from_secs(60),
         gzip: true,
-    };
+    }
+}
+
+fn elasticsearch(shape: DocumentShape) -> Elasticsearch {
     let settings = Settings {
-        http,
+        http: http(),
         index: "metrics-promferry-default".to_owned(),
         max_indexes: 100,
         action: BulkAction::Create,
@@ -46,6 +53,22 @@ fn output(shape: DocumentShape) -> Elasticsearch {
         max_age: Duration::from_secs(7200),
     };
     Elasticsearch::new(&settings, &Credentials::default())
+}
+
+fn splunk(multi_metric: bool) -> SplunkHec {
+    let template = |text| Template::new(text).expect("a template");
+    let settings = SplunkSettings {
+        http: http(),
+        index: template("metrics"),
+        allowed_indexes: Vec::new(),
+        sourcetype: template("prometheus"),
+        source: template("{{job}}"),
+        host: template("{{instance}}"),
+        multi_metric,
+        rename_reserved: false,
+        ack_timeout: None,
+    };
+    SplunkHec::new(&settings, &Credentials::default())
 }
 
 /// The usual mixture: counters by code and path, gauges by shard, histograms.
@@ -123,27 +146,33 @@ fn gzip(encoded: &Encoded) -> Vec<u8> {
 
 fn encode(criterion: &mut Criterion) {
     let batches = batches();
-    let mut group = criterion.benchmark_group("encode");
-    group.throughput(Throughput::Elements(batches[0].samples()));
     let shapes = [
         ("timeseries", DocumentShape::TimeSeries),
         ("telegraf", DocumentShape::Telegraf),
         ("telegraf_v1", DocumentShape::TelegrafV1),
     ];
     for (name, shape) in shapes {
-        let output = output(shape);
-        let mut rounds = batches.iter().cycle();
-        let mut cache = Default::default();
-        group.bench_function(BenchmarkId::new("steady", name), |bencher| {
-            bencher.iter(|| black_box(output.encode(&(), &mut cache, rounds.next().expect("a cycle"))));
-        });
-        group.bench_function(BenchmarkId::new("steady and gzip", name), |bencher| {
-            bencher.iter(|| black_box(gzip(&output.encode(&(), &mut cache, rounds.next().expect("a cycle")))));
-        });
-        group.bench_function(BenchmarkId::new("never seen", name), |bencher| {
-            bencher.iter(|| black_box(output.encode(&(), &mut Default::default(), rounds.next().expect("a cycle"))));
-        });
+        measure(criterion, &batches, name, &elasticsearch(shape));
     }
+    for (name, multi_metric) in [("splunk multi-metric", true), ("splunk single", false)] {
+        measure(criterion, &batches, name, &splunk(multi_metric));
+    }
+}
+
+fn measure<O: Output<State = ()>>(criterion: &mut Criterion, batches: &[Batch], name: &str, output: &O) {
+    let mut group = criterion.benchmark_group("encode");
+    group.throughput(Throughput::Elements(batches[0].samples()));
+    let mut rounds = batches.iter().cycle();
+    let mut cache = O::Cache::default();
+    group.bench_function(BenchmarkId::new("steady", name), |bencher| {
+        bencher.iter(|| black_box(output.encode(&(), &mut cache, rounds.next().expect("a cycle"))));
+    });
+    group.bench_function(BenchmarkId::new("steady and gzip", name), |bencher| {
+        bencher.iter(|| black_box(gzip(&output.encode(&(), &mut cache, rounds.next().expect("a cycle")))));
+    });
+    group.bench_function(BenchmarkId::new("never seen", name), |bencher| {
+        bencher.iter(|| black_box(output.encode(&(), &mut O::Cache::default(), rounds.next().expect("a cycle"))));
+    });
     group.finish();
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::template::Template;
 use crate::model::Labels;
 use crate::net::authorization::Authorization;
 use crate::net::credentials::{Credentials, Secret};
@@ -252,6 +253,8 @@ pub struct OutputConfig {
 pub enum OutputKind {
     /// Elasticsearch's `_bulk`.
     Elasticsearch(Box<Elasticsearch>),
+    /// Splunk's HTTP Event Collector.
+    SplunkHec(Box<SplunkHec>),
     /// The aggregate endpoint.
     Expose(Expose),
     /// A file, or stdout.
@@ -262,7 +265,7 @@ impl OutputKind {
     /// Whether samples of one series may arrive in any order.
     pub fn takes_any_order(&self) -> bool {
         match self {
-            Self::Elasticsearch(_) => true,
+            Self::Elasticsearch(_) | Self::SplunkHec(_) => true,
             Self::Expose(_) | Self::File(_) => false,
         }
     }
@@ -273,7 +276,7 @@ impl OutputKind {
 pub struct Batch {
     /// Samples; 10,000.
     pub max_samples: usize,
-    /// Bytes of the body before compression; 5 MiB.
+    /// Bytes of the body before compression; 5 MiB, for Splunk 2 MiB.
     pub max_bytes: usize,
     /// Age of its oldest sample; 10 s.
     pub flush_interval: Duration,
@@ -413,6 +416,29 @@ pub enum DocumentShape {
     TelegrafV1,
     /// Metricbeat's Prometheus module: one document a label set, below `prometheus`.
     Metricbeat,
+}
+
+/// The output to Splunk's HTTP Event Collector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SplunkHec {
+    /// Where and how. URLs are without the collector's own path.
+    pub http: HttpOutput,
+    /// The metrics index; empty for the token's.
+    pub index: Template,
+    /// What `index` may come to; empty where it is no template.
+    pub allowed_indexes: Vec<String>,
+    /// The source type; empty for the token's.
+    pub sourcetype: Template,
+    /// The source; empty for the token's.
+    pub source: Template,
+    /// The host; empty for Splunk's own choice.
+    pub host: Template,
+    /// Samples of one label set and time are one event.
+    pub multi_metric: bool,
+    /// Labels that are named as parts of the envelope get another name.
+    pub rename_reserved: bool,
+    /// Acknowledgements are waited for, for so long; `None` where they are not.
+    pub ack_timeout: Option<Duration>,
 }
 
 /// The aggregate endpoint.

@@ -45,7 +45,7 @@ fn authorization(fields: &Fields<'_>) -> Auth {
 pub fn secret(
     fields: &Fields<'_>,
     [name, file_name]: [&str; 2],
-    check: fn(&str) -> Result<String, Complaint>,
+    check: impl Fn(&str) -> Result<String, Complaint>,
 ) -> Option<Secret> {
     fields.at_most_one_of(&[name, file_name]);
     let inline = fields.read_optional(name, check).map(Secret::Inline);

@@ -18,6 +18,7 @@ mod problem;
 pub mod raw;
 pub mod schema;
 mod scrape;
+mod template;
 mod tls;
 pub mod values;
 mod variables;

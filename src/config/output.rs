@@ -1,6 +1,7 @@
 //! `outputs` and `admin`.
 
 mod elasticsearch;
+mod splunk_hec;
 
 use super::checked::{
     Admin, Batch, Disk, Expose, FileFormat, FileOutput, OnFull, Order, OutputConfig, OutputKind, Queue,
@@ -22,14 +23,14 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     }
     // Read also where the kind is not known: all problems are told at once.
     let (batch, queue, write_relabel) =
-        (batch(fields), queue(fields, kind.as_ref()), rules(fields, "write_relabel_configs"));
+        (batch(fields, kind.as_ref()), queue(fields, kind.as_ref()), rules(fields, "write_relabel_configs"));
     if let Some(OutputKind::Elasticsearch(elasticsearch)) = &mut kind {
         elasticsearch.max_age = queue.max_age;
     }
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
-const KINDS: [&str; 3] = ["elasticsearch", "expose", "file"];
+const KINDS: [&str; 4] = ["elasticsearch", "splunk_hec", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
@@ -45,16 +46,25 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     fields.at_most_one_of(&KINDS);
     let elasticsearch =
         fields.section("elasticsearch").map(|f| OutputKind::Elasticsearch(Box::new(elasticsearch::elasticsearch(&f))));
+    let splunk = fields.section("splunk_hec").map(|f| OutputKind::SplunkHec(Box::new(splunk_hec::splunk_hec(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
-    elasticsearch.or(expose).or(file)
+    elasticsearch.or(splunk).or(expose).or(file)
 }
 
-fn batch(fields: &Fields<'_>) -> Batch {
+/// Bytes of a body. Splunk Cloud takes 5 MiB at most, and says of more that its data are invalid.
+const BODY_BYTES: u64 = 5 << 20;
+const SPLUNK_BODY_BYTES: u64 = 2 << 20;
+
+fn batch(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Batch {
+    let usual_bytes = match kind {
+        Some(OutputKind::SplunkHec(_)) => SPLUNK_BODY_BYTES,
+        _ => BODY_BYTES,
+    };
     let fields = fields.section_or_defaults("batch");
     Batch {
         max_samples: fields.count("max_samples"),
-        max_bytes: to_usize(fields.size("max_bytes")),
+        max_bytes: to_usize(fields.optional_size("max_bytes").unwrap_or(usual_bytes)),
         flush_interval: fields.duration("flush_interval"),
         flush_jitter: fields.duration("flush_jitter"),
     }

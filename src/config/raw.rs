@@ -6,10 +6,12 @@
 mod common;
 mod outputs;
 mod scrape;
+mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
 pub use scrape::{FILE_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
+pub use splunk_hec::SPLUNK_HEC;
 
 use super::schema::{Key, Section, Type};
 
@@ -35,7 +37,10 @@ pub static ROOT: Section = Section {
     foreign: &[
         ("rule_files", "not supported: promferry evaluates no rules; leave them to the server that stores the samples"),
         ("alerting", "not supported: promferry evaluates no rules; leave alerts to the server that stores the samples"),
-        ("remote_write", "not supported yet; outputs are listed under \"outputs\": elasticsearch, expose and file"),
+        (
+            "remote_write",
+            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, expose and file",
+        ),
         ("remote_read", "not supported: promferry stores no samples to be queried"),
         ("storage", "not supported: promferry stores no samples to be queried"),
         ("tracing", "not supported: promferry sends no traces"),
@@ -172,6 +177,7 @@ pub static SECTIONS: &[&Section] = &[
     &OUTPUT,
     &ELASTICSEARCH,
     &LIFECYCLE,
+    &SPLUNK_HEC,
     &EXPOSE,
     &FILE,
     &BATCH,

@@ -26,6 +26,8 @@ pub mod elasticsearch;
 pub mod expose;
 pub mod file;
 pub mod http;
+mod json;
+pub mod splunk_hec;
 
 /// An output at work.
 pub struct Running {
@@ -82,6 +84,9 @@ impl Running {
             OutputKind::Elasticsearch(elastic) => {
                 start.sender(elasticsearch::Elasticsearch::new(elastic, credentials), ELASTICSEARCH_REQUESTS)
             }
+            OutputKind::SplunkHec(splunk) => {
+                start.sender(splunk_hec::SplunkHec::new(splunk, credentials), SPLUNK_REQUESTS)
+            }
             OutputKind::Expose(expose) => start.expose(expose).await?,
             OutputKind::File(file) => start.file(file),
         };
@@ -131,13 +136,14 @@ impl Running {
     }
 }
 
-/// Looks whether an output could deliver now, without delivering anything.
+/// Looks whether an output could deliver now. Splunk is sent an event of its own, `promferry.check`; others get nothing.
 ///
 /// # Errors
 /// One sentence.
 pub async fn try_once(config: &OutputConfig, credentials: &Credentials) -> Result<(), String> {
     match &config.kind {
         OutputKind::Elasticsearch(elastic) => elasticsearch::Elasticsearch::new(elastic, credentials).check().await,
+        OutputKind::SplunkHec(splunk) => splunk_hec::check(splunk, credentials).await,
         OutputKind::Expose(expose) => Server::bind(expose.listen).await.map(|_| ()),
         OutputKind::File(_) => Ok(()),
     }
@@ -145,6 +151,9 @@ pub async fn try_once(config: &OutputConfig, credentials: &Credentials) -> Resul
 
 /// Requests in flight to one Elasticsearch: one that is resent does not hold fresh samples back.
 const ELASTICSEARCH_REQUESTS: usize = 2;
+
+/// Requests in flight to one collector, for the same reason.
+const SPLUNK_REQUESTS: usize = 2;
 
 /// What differs from output to output.
 struct Started {

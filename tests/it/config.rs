@@ -42,6 +42,11 @@ fn elasticsearch_with(keys: &str) -> String {
     format!("outputs:\n- name: o\n  elasticsearch:\n    urls: ['http://es:9200']\n    {keys}\n")
 }
 
+/// A configuration with one Splunk output that has `keys` too.
+fn splunk_with(keys: &str) -> String {
+    format!("outputs:\n- name: o\n  splunk_hec:\n    urls: ['https://splunk:8088']\n    {keys}\n")
+}
+
 /// All of it but the rules: how those are kept is not for here.
 fn shown_without_rules(mut config: Config) -> String {
     for scrape in &mut config.scrapes {
@@ -162,8 +167,8 @@ fn what_prometheus_knows_and_we_lack_gets_a_sentence_of_its_own() {
         assert_eq!(problems(&scrape_with(keys)), [expected]);
     }
     assert_eq!(
-        problems("outputs: [{name: o, splunk_hec: {}}]"),
-        ["1:21: splunk_hec: not supported yet; outputs are elasticsearch, expose and file"]
+        problems("outputs: [{name: o, otlp: {}}]"),
+        ["1:21: otlp: not supported yet; outputs are elasticsearch, splunk_hec, expose and file"]
     );
 }
 
@@ -256,7 +261,7 @@ const CANARY: &str = "c4n4ry";
 #[test]
 fn no_secret_is_ever_printed() {
     let good = include_str!("config/secrets.yml");
-    assert_eq!(good.matches(CANARY).count(), 9);
+    assert_eq!(good.matches(CANARY).count(), 11);
     let config = loaded(good);
     let shown = format!("{config:?} {config:#?}");
     assert!(!shown.contains(CANARY) && shown.contains("***"), "{shown}");
@@ -283,6 +288,10 @@ fn no_secret_is_ever_printed() {
         scrape_with("authorization: {credentials: !vault c4n4ry}"),
         scrape_with("authorization: {credentials: \"c4n4ry}"),
         scrape_with("authorization: {credentials: c4n4ry, tpye: x}"),
+        splunk_with("token: [c4n4ry]"),
+        splunk_with("token: \"Splunk c4n4ry\""),
+        splunk_with("token: c4n4ry\n    headers: {authorization: c4n4ry}"),
+        splunk_with("default_token: c4n4ry"),
         elasticsearch_with("api_key: [c4n4ry]"),
         elasticsearch_with("api_key: \"c4n4ry\\n\""),
         elasticsearch_with("headers: {authorization: c4n4ry}"),
@@ -311,6 +320,7 @@ fn one_problem_and_its_words() {
         let yaml = match typed.split_once(' ') {
             Some(("scrape", keys)) => scrape_with(keys),
             Some(("elasticsearch", keys)) => elasticsearch_with(keys),
+            Some(("splunk", keys)) => splunk_with(keys),
             Some(("all", yaml)) => yaml.to_owned(),
             _ => panic!("{typed}"),
         };

@@ -28,6 +28,7 @@ mod reload;
 mod retarget;
 mod rotation;
 mod scrape_client;
+mod splunk_hec;
 mod structure;
 mod successor;
 mod support;

@@ -20,7 +20,8 @@ use super::plan::{Group, Plan};
 use super::shapes::Shape;
 use crate::config::checked::BulkAction;
 use crate::model::{Points, Value};
-use crate::pipeline::{Batch, Compression, Encoded, Item, Reasons, Rejection, Slice, reason};
+use crate::output::json::{Skipped, string};
+use crate::pipeline::{Batch, Compression, Encoded, Item, Rejection, Slice};
 
 /// Marks an item whose samples all have timestamps of their own.
 pub(super) const OWN_TIME: u32 = 1;
@@ -195,39 +196,6 @@ struct Documents<'e> {
     action: (Option<(u32, i64)>, Vec<u8>),
     /// The start of a document, and the time in it.
     opening: (Option<i64>, Vec<u8>),
-}
-
-#[derive(Default)]
-struct Skipped {
-    nan: u64,
-    infinite: u64,
-    stale_marker: u64,
-    unsupported_type: u64,
-}
-
-impl Skipped {
-    /// Whether a value can be written; counts it where not.
-    fn takes(&mut self, value: Value<'_>) -> bool {
-        let counter = match value {
-            Value::Float(value) if value.is_finite() => return true,
-            value if value.is_stale() => &mut self.stale_marker,
-            Value::Histogram(_) => &mut self.unsupported_type,
-            Value::Float(value) if value.is_nan() => &mut self.nan,
-            Value::Float(_) => &mut self.infinite,
-        };
-        *counter += 1;
-        false
-    }
-
-    fn into_reasons(self) -> Reasons {
-        let all = [
-            (reason::NAN, self.nan),
-            (reason::INFINITE, self.infinite),
-            (reason::STALE_MARKER, self.stale_marker),
-            (reason::UNSUPPORTED_TYPE, self.unsupported_type),
-        ];
-        all.into_iter().filter(|(_, samples)| *samples > 0).collect()
-    }
 }
 
 /// The points of a document.
@@ -424,7 +392,7 @@ fn action_start(action: BulkAction, index: Option<&str>) -> Vec<u8> {
     };
     if let Some(index) = index {
         line.extend_from_slice(b"\"_index\":");
-        super::plan::string(&mut line, index);
+        string(&mut line, index);
         line.push(b',');
     }
     line

@@ -13,6 +13,7 @@ use super::encode::Encoder;
 use super::index::Destinations;
 use super::shapes::{Pairs, template_beside_pattern};
 use crate::model::{Origin, SeriesRef, SeriesSet};
+use crate::output::json::{Fragments, string};
 
 /// The documents of one target's series.
 #[derive(Default)]
@@ -268,45 +269,4 @@ pub(super) fn name_hash(name: &[u8]) -> u64 {
         hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
     }
     hash ^ (hash >> 33)
-}
-
-/// Texts, each kept once, one after another.
-#[derive(Default)]
-struct Fragments {
-    text: Vec<u8>,
-    ends: Vec<u32>,
-    by_text: HashTable<u32>,
-    hasher: RandomState,
-}
-
-impl Fragments {
-    fn get(&self, at: u32) -> &[u8] {
-        let at = at as usize;
-        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
-        &self.text[start..self.ends[at] as usize]
-    }
-
-    /// The number of the text that `write` appends.
-    fn intern(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> u32 {
-        let start = self.text.len();
-        write(&mut self.text);
-        let new = &self.text[start..];
-        let hash = self.hasher.hash_one(new);
-        if let Some(&found) = self.by_text.find(hash, |&at| self.get(at) == new) {
-            self.text.truncate(start);
-            return found;
-        }
-        let at = self.ends.len() as u32;
-        self.ends.push(self.text.len() as u32);
-        let mut index = std::mem::take(&mut self.by_text);
-        index.insert_unique(hash, at, |&at| self.hasher.hash_one(self.get(at)));
-        self.by_text = index;
-        at
-    }
-}
-
-/// Appends a JSON string, quotes included.
-pub(super) fn string(out: &mut Vec<u8>, text: &str) {
-    // Writing into a `Vec` does not fail, and neither does a string.
-    let _ = serde_json::to_writer(out, text);
 }

@@ -1,6 +1,5 @@
 //! What a receiver is, and what may therefore be written to it.
 
-use http::HeaderMap;
 use serde_json::Value as Json;
 
 use super::encode::Dialect;
@@ -28,6 +27,11 @@ impl Product {
         matches!(self, Self::Elasticsearch(version) if version >= (8, 13))
     }
 
+    /// Whether it can keep names with dots flat. When OpenSearch learnt it is not known for sure; 3.5 was tried.
+    pub(super) fn has_disable_objects(self) -> bool {
+        matches!(self, Self::OpenSearch(version) if version >= (3, 5))
+    }
+
     /// Whether it can refuse what is no data stream.
     pub(super) fn has_require_data_stream(self) -> bool {
         matches!(self, Self::Elasticsearch(version) if version >= (8, 13))
@@ -44,7 +48,7 @@ pub(super) fn identify(credentials: &str, answer: &Answer) -> (Option<Product>, 
         200 => {}
         401 => return (None, Some(format!("refuses {credentials} (401)"))),
         // It may be that these credentials may write, and not look.
-        403 => return (named(&answer.headers), None),
+        403 => return (None, None),
         status => return (None, Some(format!("answers {status} to GET /; is this Elasticsearch?"))),
     }
     let about: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -67,11 +71,6 @@ pub(super) fn identify(credentials: &str, answer: &Answer) -> (Option<Product>, 
     let is_old = version.is_some_and(|(major, _)| major < oldest);
     let doubt = || format!("is {name} {}; {oldest} and above are supported", excerpt(number.as_bytes(), 20));
     (product, is_old.then(doubt))
-}
-
-/// The product of an answer without a body to read: Elasticsearch says its name in a header.
-fn named(headers: &HeaderMap) -> Option<Product> {
-    headers.contains_key("x-elastic-product").then_some(Product::Elasticsearch((ELASTICSEARCH_MIN, 0)))
 }
 
 /// What is known of the receivers of an output; `None` until they were looked at.

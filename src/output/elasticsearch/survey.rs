@@ -128,8 +128,12 @@ impl Survey {
     /// A sentence for each thing that is missing. `name` is the index, `now_ms` the time.
     pub(super) fn doubts(&self, settings: &Settings, product: Option<Product>, name: &str, now_ms: i64) -> Vec<String> {
         let name = escaped(name);
-        let doubts = |facts: &Facts| doubts(facts, settings, product, &name, now_ms);
-        match (self.index.clone().flatten(), self.template.clone().flatten()) {
+        let doubts = |facts: &Facts| doubts(facts, settings, product, &name);
+        let (index, template) = (self.index.clone().flatten(), self.template.clone().flatten());
+        let time_series = index.as_ref().or(template.as_ref()).filter(|facts| facts.is_time_series);
+        // A rollover does not help here: the new index takes what is later than the old one's end.
+        let look_back = time_series.and_then(|facts| look_back_doubt(facts, settings.max_age, &name, now_ms));
+        let mut found = match (index, template) {
             (Some(index), template) => {
                 let of_index = doubts(&index);
                 let is_outdated = template.is_some_and(|template| {
@@ -146,7 +150,9 @@ impl Survey {
                  manage_template: true, or install a template of docs/elasticsearch.md"
             )]),
             (None, None) => Vec::new(),
-        }
+        };
+        found.extend(look_back);
+        found
     }
 }
 
@@ -163,7 +169,7 @@ fn outdated(index: &Facts, name: &str, doubts: &[String]) -> String {
     sentence
 }
 
-fn doubts(facts: &Facts, settings: &Settings, product: Option<Product>, name: &str, now_ms: i64) -> Vec<String> {
+fn doubts(facts: &Facts, settings: &Settings, product: Option<Product>, name: &str) -> Vec<String> {
     let mut doubts = Vec::new();
     let is_opensearch = matches!(product, Some(Product::OpenSearch(_)));
     if settings.shape == DocumentShape::TimeSeries && !is_opensearch && !facts.is_time_series {
@@ -172,11 +178,8 @@ fn doubts(facts: &Facts, settings: &Settings, product: Option<Product>, name: &s
              types"
         ));
     }
-    if facts.is_time_series {
-        doubts.extend(look_back_doubt(facts, settings.max_age, name, now_ms));
-        if settings.routing.is_some() {
-            doubts.push(format!("routing is left out: {name} is a time series data stream, where labels decide"));
-        }
+    if facts.is_time_series && settings.routing.is_some() {
+        doubts.push(format!("routing is left out: {name} is a time series data stream, where labels decide"));
     }
     if facts.fields_max < FIELDS_WANTED {
         doubts.push(format!(
@@ -295,6 +298,9 @@ mod tests {
         let said = doubts(NOW_MS - 2 * 3_600_000, &waits_long);
         assert!(said[0].starts_with("index.look_back_time of m is 2h, and queue.max_age 4h: "), "{said:?}");
         assert_eq!(doubts(NOW_MS - 4 * 3_600_000, &waits_long), [""; 0], "older indices take it");
+        let younger = survey(Some(index("2h", NOW_MS - 2 * 3_600_000)), Some(ours()));
+        let said = younger.doubts(&waits_long, None, "m", NOW_MS);
+        assert!(said.len() == 1 && !said[0].contains("rollover"), "{said:?}");
         waits_long.max_age = Duration::from_secs(8 * 86_400);
         assert!(doubts(0, &waits_long)[0].starts_with("queue.max_age is 8d, "));
     }

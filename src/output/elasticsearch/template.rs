@@ -84,7 +84,7 @@ pub(super) fn template(settings: &Settings, product: Option<Product>) -> Result<
         Lifecycle::Policy(policy) => options["index.lifecycle.name"] = json!(policy),
     }
     if is_opensearch {
-        without_what_opensearch_lacks(&mut body);
+        for_opensearch(&mut body, product.is_some_and(Product::has_disable_objects));
     }
     let digest = format!("{:016x}", name_hash(body.to_string().as_bytes()));
     body["_meta"] = json!({"managed_by": MAKER, "version": VERSION, "digest": digest});
@@ -103,8 +103,8 @@ fn time(seconds: u64) -> String {
     unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
 }
 
-/// No time series, no passthrough objects, and dots in names always mean objects.
-fn without_what_opensearch_lacks(body: &mut Json) {
+/// OpenSearch has no time series, no passthrough objects, and another word for names with dots that mean no objects.
+fn for_opensearch(body: &mut Json, has_disable_objects: bool) {
     if let Some(options) = body["template"]["settings"].as_object_mut() {
         options.retain(|name, _| name != "index.mode" && name != "index.look_back_time");
     }
@@ -112,20 +112,24 @@ fn without_what_opensearch_lacks(body: &mut Json) {
     if let Some(templates) = mappings["dynamic_templates"].as_array_mut() {
         templates.retain(|template| template.get(COUNTER).is_none());
     }
-    simplify(mappings);
+    simplify(mappings, has_disable_objects);
 }
 
-fn simplify(node: &mut Json) {
-    if let Some(items) = node.as_array_mut() {
-        items.iter_mut().for_each(simplify);
+fn simplify(node: &mut Json, has_disable_objects: bool) {
+    for item in node.as_array_mut().into_iter().flatten() {
+        simplify(item, has_disable_objects);
     }
     let Some(fields) = node.as_object_mut() else { return };
+    let is_flat = fields.get("type").is_some_and(|kind| kind == "passthrough") || fields.contains_key("subobjects");
+    if is_flat && has_disable_objects {
+        fields.insert("disable_objects".to_owned(), json!(true));
+    }
     let foreign = ["subobjects", "time_series_dimension", "time_series_metric", "priority"];
     fields.retain(|name, value| !foreign.contains(&name.as_str()) || value.is_object());
     if fields.get("type").is_some_and(|kind| kind == "passthrough") {
         fields.insert("type".to_owned(), json!("object"));
     }
-    fields.values_mut().for_each(simplify);
+    fields.values_mut().for_each(|value| simplify(value, has_disable_objects));
 }
 
 /// What is to be done about a template.
@@ -212,7 +216,11 @@ mod tests {
     fn the_receiver_has_to_know_what_is_in_it() {
         let old = template(&settings(), Some(Product::Elasticsearch((8, 12)))).unwrap_err();
         assert!(old.contains("needs Elasticsearch 8.13, and this is 8.12"), "{old}");
-        let text = made(|_| {}, Some(Product::OpenSearch((3, 5)))).body.to_string();
+        let mappings = |product| made(|_| {}, Some(product)).body["template"]["mappings"].take();
+        let flat = mappings(Product::OpenSearch((3, 5)));
+        assert_eq!(flat["properties"]["metrics"]["disable_objects"], true);
+        assert!(mappings(Product::OpenSearch((2, 19)))["properties"]["metrics"].get("disable_objects").is_none());
+        let text = flat.to_string();
         for foreign in ["time_series", "passthrough", "look_back", "subobjects", "promferry_counter"] {
             assert!(!text.contains(foreign), "{foreign}: {text}");
         }

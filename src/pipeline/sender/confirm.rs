@@ -4,7 +4,8 @@
 //! them. What is confirmed is delivered; what is not by the output's timeout goes back to its lane and is sent again, as a
 //! resend: the receiver may have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,14 +28,23 @@ const RECEIPTS_MAX: usize = 500;
 pub(super) struct Unconfirmed {
     held: Mutex<Vec<Held>>,
     added: Notify,
+    ids: AtomicU64,
 }
 
 struct Held {
+    /// Its own: a receiver may give a number twice.
+    id: u64,
     lane: usize,
     url: usize,
     receipt: Receipt,
     batch: Batch,
     since: Instant,
+}
+
+#[derive(Default)]
+struct Question {
+    ids: Vec<u64>,
+    receipts: Vec<Receipt>,
 }
 
 impl Unconfirmed {
@@ -46,13 +56,14 @@ impl Unconfirmed {
         self.lock().extract_if(.., |held| is_meant(held)).collect()
     }
 
-    /// What to ask whom: receipts by receiver and route.
-    fn questions(&self) -> BTreeMap<(usize, String), Vec<Receipt>> {
-        let mut questions = BTreeMap::<_, Vec<Receipt>>::new();
+    /// What to ask whom: ids and receipts by receiver and route.
+    fn questions(&self) -> BTreeMap<(usize, String), Question> {
+        let mut questions = BTreeMap::<_, Question>::new();
         for held in self.lock().iter() {
-            let receipts = questions.entry((held.url, held.receipt.route.clone())).or_default();
-            if receipts.len() < RECEIPTS_MAX {
-                receipts.push(held.receipt.clone());
+            let question = questions.entry((held.url, held.receipt.route.clone())).or_default();
+            if question.ids.len() < RECEIPTS_MAX {
+                question.ids.push(held.id);
+                question.receipts.push(held.receipt.clone());
             }
         }
         questions
@@ -63,7 +74,8 @@ impl<O: Output> Shared<O> {
     /// Holds a batch until it is confirmed.
     pub(super) fn hold_unconfirmed(&self, lane: usize, url: usize, receipt: Receipt, batch: Batch) {
         self.backlogs[lane].count_unconfirmed(1);
-        self.unconfirmed.lock().push(Held { lane, url, receipt, batch, since: Instant::now() });
+        let id = self.unconfirmed.ids.fetch_add(1, Relaxed);
+        self.unconfirmed.lock().push(Held { id, lane, url, receipt, batch, since: Instant::now() });
         self.unconfirmed.added.notify_one();
     }
 }
@@ -110,8 +122,8 @@ pub(super) async fn confirm<O: Output>(shared: Arc<Shared<O>>, stop: Stop, timeo
 /// Asks about all of them once. Returns how many are confirmed.
 async fn ask<O: Output>(shared: &Shared<O>) -> usize {
     let mut confirmed = 0;
-    for ((url, route), receipts) in shared.unconfirmed.questions() {
-        let answers = match shared.output.confirm(url, &receipts).await {
+    for ((url, _), question) in shared.unconfirmed.questions() {
+        let answers = match shared.output.confirm(url, &question.receipts).await {
             Ok(answers) => answers,
             Err(failure) => {
                 let message = format!("{}: {}", shared.urls[url], failure.message);
@@ -119,32 +131,29 @@ async fn ask<O: Output>(shared: &Shared<O>) -> usize {
                 continue;
             }
         };
-        let stored: Vec<u64> = receipts
-            .iter()
-            .zip(answers)
-            .filter(|(_, is_stored)| *is_stored)
-            .map(|(receipt, _)| receipt.number)
-            .collect();
-        let is_stored =
-            |held: &Held| held.url == url && held.receipt.route == route && stored.contains(&held.receipt.number);
-        for held in shared.unconfirmed.take(is_stored) {
+        let stored: HashSet<u64> =
+            question.ids.into_iter().zip(answers).filter(|(_, is_stored)| *is_stored).map(|(id, _)| id).collect();
+        // This may be cancelled at an `await`: there is none between taking a batch and settling it.
+        let mut lanes = BTreeSet::new();
+        for held in shared.unconfirmed.take(|held| stored.contains(&held.id)) {
             confirmed += 1;
-            settle(shared, held).await;
+            lanes.extend(held.batch.record.is_some().then_some(held.lane));
+            settle(shared, held);
+        }
+        for lane in lanes {
+            shared.backlogs[lane].maintain().await;
         }
     }
     confirmed
 }
 
-async fn settle<O: Output>(shared: &Shared<O>, held: Held) {
+fn settle<O: Output>(shared: &Shared<O>, held: Held) {
     let Held { lane, mut batch, .. } = held;
     let samples = batch.waiting.samples();
     shared.count_doubled(&batch, samples);
     batch.settle(&Settlement::delivered(samples));
     shared.health().delivered();
     shared.health().settled();
-    if batch.record.is_some() {
-        shared.backlogs[lane].maintain().await;
-    }
     shared.backlogs[lane].count_unconfirmed(-1);
 }
 

@@ -73,23 +73,10 @@ pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, m
         Err(failure) => no_answer(failure),
     };
     parcel.batch.attempt.is_maybe_resend |= judgement.is_maybe_received;
-    if let Some(record) = record.filter(|_| stored_nothing(&judgement)) {
+    if let Some(record) = record.filter(|_| is_nothing_stored(&judgement)) {
         blocking(move || record.not_received()).await;
     }
     settle(shared, lane, parcel, url, judgement).await
-}
-
-/// Whether the receiver has nothing of what this attempt sent. Where it has a part, a restart that finds the whole record must
-/// know that it was sent before.
-fn stored_nothing(judgement: &Judgement) -> bool {
-    let is_stored = |fate: &Fate| matches!(fate, Fate::Delivered | Fate::Duplicate(_));
-    let is_any_stored = match &judgement.verdict {
-        Verdict::All(fate) => is_stored(fate),
-        Verdict::Each(fates) => fates.iter().any(is_stored),
-        Verdict::TooLarge => false,
-        Verdict::Accepted(_) => true,
-    };
-    !judgement.is_maybe_received && !is_any_stored
 }
 
 fn judge<O: Output>(shared: &Shared<O>, parcel: &Parcel, answer: &Answer) -> Judgement {
@@ -98,6 +85,19 @@ fn judge<O: Output>(shared: &Shared<O>, parcel: &Parcel, answer: &Answer) -> Jud
         judgement.verdict = Verdict::All(Fate::Retry);
     }
     judgement
+}
+
+/// Whether the receiver surely has nothing of what was sent. Else what is on disk stays one that may have been received, until
+/// all of it is settled.
+fn is_nothing_stored(judgement: &Judgement) -> bool {
+    let is_kept = |fate: &Fate| matches!(fate, Fate::Delivered | Fate::Duplicate(_));
+    !judgement.is_maybe_received
+        && match &judgement.verdict {
+            Verdict::All(fate) => !is_kept(fate),
+            Verdict::Each(fates) => !fates.iter().any(is_kept),
+            Verdict::TooLarge => true,
+            Verdict::Accepted(_) => false,
+        }
 }
 
 fn no_answer(failure: Failure) -> Judgement {

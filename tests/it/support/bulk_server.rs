@@ -223,7 +223,7 @@ fn about(request: &Request) -> Vec<u8> {
 }
 
 /// `None` when the client has gone.
-async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
+pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
     let mut read = Vec::new();
     let head_end = loop {
         if let Some(at) = memchr::memmem::find(&read, b"\r\n\r\n") {

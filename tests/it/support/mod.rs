@@ -7,6 +7,7 @@ pub mod delivery;
 pub mod elasticsearch;
 pub mod exporter;
 pub mod fake_target;
+pub mod hec_server;
 pub mod logs;
 pub mod proxy;
 pub mod random;

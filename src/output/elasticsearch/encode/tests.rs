@@ -11,7 +11,7 @@ use crate::config::checked::DocumentShape;
 use crate::model::{
     Chunk, ChunkBuilder, Family, Histogram, Labels, MetricType, Origin, PointsBuilder, STALE_NAN, Scrape, SeriesSet,
 };
-use crate::pipeline::{Ledger, disk};
+use crate::pipeline::{Ledger, Reasons, disk, reason};
 
 /// 2027-01-02T03:04:05.006Z.
 const AT_MS: i64 = 1_798_859_045_006;
@@ -554,6 +554,29 @@ fn an_id_depends_on_labels_and_names_and_time_and_on_nothing_else() {
     later.at_ms += 1;
     let later = Arc::new(later);
     assert!(ids(shape, &later).iter().all(|id| !first.contains(id)));
+}
+
+#[test]
+fn a_batch_that_comes_back_from_the_disk_is_the_same_request() {
+    use crate::pipeline::disk::payload;
+    let mut random = Random(0xd15c);
+    let dialect = Dialect { ids: true, templates: true, ..Dialect::default() };
+    for round in 0..100 {
+        let slice = Slice::whole(made_up_scrape(&mut random, &mut Vec::new()));
+        let mut kept = Vec::new();
+        payload::write(std::slice::from_ref(&slice), &mut kept);
+        let restored = payload::read(&kept).expect("what was written");
+        for shape in [DocumentShape::TimeSeries, DocumentShape::Telegraf, DocumentShape::TelegrafV1] {
+            let encoder = encoder(shape, "m-{{a}}");
+            let body = |slices: Vec<Slice>| {
+                let encoded = encoder.encode(dialect, &mut Cache::default(), &batch(slices));
+                let lines = String::from_utf8(encoded.body).unwrap();
+                let lines: Vec<&str> = lines.lines().collect();
+                lines.chunks(2).map(<[&str]>::concat).collect::<BTreeSet<_>>()
+            };
+            assert_eq!(body(restored.clone()), body(vec![slice.clone()]), "{shape:?}, round {round}");
+        }
+    }
 }
 
 #[test]

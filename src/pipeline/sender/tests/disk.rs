@@ -134,6 +134,30 @@ async fn only_what_is_left_of_a_batch_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_of_which_a_part_was_taken_comes_back_after_a_crash_as_one_that_may_have_been_received() {
+    let folder = TempDir::new().unwrap();
+    let fates = vec![Fate::Delivered, Fate::Retry];
+    let run = run_in(
+        &folder,
+        of(Ordering::Free, [Say::Status(503), Say::Each(fates)].into_iter().chain(failures()).collect()),
+    );
+    run.queue.push(&scrape(&[1.0, 2.0]));
+    seconds(30).await;
+    assert_eq!(run.ledger.snapshot().settled.delivered, 1);
+    // What a crash would leave.
+    let left = TempDir::new().unwrap();
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), left.path().join(file.file_name())).unwrap();
+    }
+    run.leave(1).await;
+    let run = run_in(&left, of(Ordering::Free, vec![]));
+    seconds(10).await;
+    let (counts, _) = run.end(1).await;
+    assert_eq!((counts.restored, counts.settled.duplicate["resend"]), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_hanging_receiver_has_when_the_deadline_comes_is_kept() {
     let folder = TempDir::new().unwrap();
     let run = run_in(&folder, of(Ordering::Free, vec![Say::Hang]));
