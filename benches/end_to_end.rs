@@ -1,6 +1,6 @@
 //! The whole way, from outside: what promferry costs for 10 mTLS targets × 1000 samples at 1 s.
 //!
-//! Starts the real executable beside targets and a bulk receiver of this process, lets it run, and reads from /proc what it
+//! Starts the real executable beside targets and a receiver of this process, lets it run, and reads from /proc what it
 //! used. Every value moves at every scrape. Prints one line an output.
 //!
 //!     cargo bench --bench end_to_end                  # 10 s of warm-up, 30 s measured, each output
@@ -31,7 +31,7 @@ fn main() {
     let seconds = std::env::var("SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(30);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        for output in ["file", "elasticsearch"] {
+        for output in ["file", "elasticsearch", "splunk_hec"] {
             measure(output, Duration::from_secs(seconds)).await;
         }
     });
@@ -45,14 +45,15 @@ async fn measure(output: &str, window: Duration) {
     for _ in 0..TARGETS {
         targets.push(target(folder.path(), scrapes.clone()).await);
     }
-    let bulk = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-    let bulk_port = bulk.local_addr().expect("an address").port();
-    tokio::spawn(bulk_receiver(bulk));
+    let sink = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let port = sink.local_addr().expect("an address").port();
+    tokio::spawn(receiver(sink));
 
     let addresses: Vec<_> = targets.iter().map(|target| format!("\"{}\"", target.listens_on())).collect();
     let sink = match output {
         "file" => "file: {path: /dev/null}".to_owned(),
-        _ => format!("elasticsearch: {{urls: [\"http://127.0.0.1:{bulk_port}\"], index: metrics-promferry-default}}"),
+        "splunk_hec" => format!("splunk_hec: {{urls: [\"http://127.0.0.1:{port}\"], token: t, index: metrics}}"),
+        _ => format!("elasticsearch: {{urls: [\"http://127.0.0.1:{port}\"], index: metrics-promferry-default}}"),
     };
     let config = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}
@@ -146,8 +147,8 @@ fn body(round: u64) -> String {
     out
 }
 
-/// Takes every bulk request and says that all went well.
-async fn bulk_receiver(listener: TcpListener) {
+/// Takes every request, of bulk documents or of Splunk's events, and says that all went well.
+async fn receiver(listener: TcpListener) {
     while let Ok((stream, _)) = listener.accept().await {
         tokio::spawn(answer_all(stream));
     }
@@ -169,7 +170,12 @@ async fn answer_all(mut stream: TcpStream) -> Option<()> {
             (stream.read_buf(&mut read).await.ok()? > 0).then_some(())?;
         }
         read.drain(..end + length);
-        let body = if head.starts_with("post") { r#"{"errors":false}"# } else { r#"{"version":{"number":"9.5.3"}}"# };
+        let body = match () {
+            () if head.starts_with("get /services") => r#"{"text":"HEC is healthy","code":17}"#,
+            () if head.starts_with("post /services") => r#"{"text":"Success","code":0}"#,
+            () if head.starts_with("post") => r#"{"errors":false}"#,
+            () => r#"{"version":{"number":"9.5.3"}}"#,
+        };
         let answer = format!(
             "HTTP/1.1 200 OK\r\nx-elastic-product: Elasticsearch\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()

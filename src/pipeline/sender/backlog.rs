@@ -40,8 +40,9 @@ pub(super) struct Backlog {
     state: Mutex<State>,
     /// Workers whose batch in hand could not be sent.
     failing: Arc<AtomicUsize>,
-    /// Changes with everything that somebody may wait for.
-    changed: watch::Sender<()>,
+    /// Changes with everything that somebody may wait for. All lanes of an output share it: after a restart with another number
+    /// of lanes, the first one sends what the others must wait for.
+    changed: Arc<watch::Sender<()>>,
 }
 
 #[derive(Default)]
@@ -57,8 +58,20 @@ struct State {
 }
 
 impl Backlog {
-    pub(super) fn new(lane: usize, ordering: Ordering, queue: &Arc<Queue>, disk: Option<&Arc<Disk>>) -> Self {
-        let is_on = disk.is_some_and(|disk| disk.has_waiting(lane));
+    /// One for each lane of a queue.
+    pub(super) fn of(queue: &Arc<Queue>, ordering: Ordering, disk: Option<&Arc<Disk>>) -> Box<[Self]> {
+        let changed = Arc::new(watch::Sender::new(()));
+        (0..queue.lanes()).map(|lane| Self::new(lane, ordering, queue, disk, &changed)).collect()
+    }
+
+    fn new(
+        lane: usize,
+        ordering: Ordering,
+        queue: &Arc<Queue>,
+        disk: Option<&Arc<Disk>>,
+        changed: &Arc<watch::Sender<()>>,
+    ) -> Self {
+        let is_on = disk.is_some_and(|disk| disk.has_waiting(lane) || !disk.may_take(lane));
         Self {
             lane,
             ordering,
@@ -66,7 +79,7 @@ impl Backlog {
             disk: disk.cloned(),
             state: Mutex::new(State { is_on, ..State::default() }),
             failing: Arc::default(),
-            changed: watch::Sender::new(()),
+            changed: changed.clone(),
         }
     }
 
@@ -144,7 +157,7 @@ impl Backlog {
     /// Whether workers have nothing to wait for on disk.
     fn is_drained(&self, disk: &Disk) -> bool {
         match self.ordering {
-            Ordering::PerSeries => disk.is_drained(self.lane),
+            Ordering::PerSeries => disk.is_drained(self.lane) && disk.may_take(self.lane),
             // What waits for a confirmation holds nobody up.
             Ordering::Free => !disk.has_waiting(self.lane) && self.failing.load(Relaxed) == 0,
         }

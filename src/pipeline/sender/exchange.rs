@@ -164,8 +164,10 @@ async fn settle<O: Output>(
                     shared.health().settled();
                     Left::of(Vec::new(), leave_alone(lane, next).await)
                 }
-                // The receiver is well and waits for the rest.
-                Some(parcel) if next == Next::Now => Left::of(vec![Work::Parcel(Box::new(parcel))], false),
+                // The receiver is well, has settled something, and waits for the rest.
+                Some(parcel) if next == Next::Now && settlement.total() > 0 => {
+                    Left::of(vec![Work::Parcel(Box::new(parcel))], false)
+                }
                 Some(parcel) => {
                     let (parcel, is_stopped) = wait(shared, lane, parcel, url, kind, &message, next).await;
                     Left::of(vec![Work::Parcel(Box::new(parcel))], is_stopped)

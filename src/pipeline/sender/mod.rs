@@ -39,8 +39,9 @@ pub use contract::{
 use endpoints::Endpoints;
 use exchange::Health;
 
-/// A receiver that was not ready at the start is looked at again so often.
+/// A receiver that was not ready at the start is looked at again after so long, and each time after twice as long.
 const START_AGAIN_AFTER: Duration = Duration::from_secs(30);
+const START_AGAIN_AFTER_MAX: Duration = Duration::from_secs(300);
 
 /// Before the end, what could not be sent has so long to go to the disk.
 const STOW_TIME: Duration = Duration::from_millis(500);
@@ -100,13 +101,12 @@ pub async fn run<O: Output>(
 ) {
     let stop = Stop::new(deadline, disk.is_some());
     let ordering = output.ordering();
-    let backlog = |lane| Backlog::new(lane, ordering, &queue, disk.as_ref());
     let shared = Arc::new(Shared {
         endpoints: Mutex::new(Endpoints::new(output.urls().len())),
         health: Mutex::new(Health::new(options.name.clone(), status)),
         urls: output.urls(),
         caches: (0..queue.lanes()).map(|_| Mutex::default()).collect(),
-        backlogs: (0..queue.lanes()).map(backlog).collect(),
+        backlogs: Backlog::of(&queue, ordering, disk.as_ref()),
         unconfirmed: Unconfirmed::default(),
         is_over: watch::Sender::new(false),
         ordering,
@@ -215,11 +215,13 @@ async fn start<O: Output>(shared: &Shared<O>, trouble: &mut Edge) -> bool {
 
 /// Looks again at a receiver that was not ready, until it is.
 async fn start_again<O: Output>(shared: Arc<Shared<O>>, mut trouble: Edge) {
+    let mut pause = START_AGAIN_AFTER;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(START_AGAIN_AFTER) => {}
+            () = tokio::time::sleep(pause) => {}
             () = shared.is_over() => return,
         }
+        pause = (pause * 2).min(START_AGAIN_AFTER_MAX);
         tokio::select! {
             is_ready = start(&shared, &mut trouble) => if is_ready { return },
             () = shared.is_over() => return,

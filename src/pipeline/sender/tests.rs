@@ -485,6 +485,16 @@ async fn a_receiver_that_has_taken_a_part_gets_the_rest_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_receiver_that_settles_nothing_is_not_asked_at_once() {
+    let fates = || Say::EachAndGoOn(vec![Fate::Retry]);
+    let run = Run::start(Ordering::Free, 1, vec![fates(), fates(), fates()]);
+    run.queue.push(&scrape(&[1.0]));
+    let (counts, seen) = run.end(100).await;
+    assert!(seen[3].2 > 0, "{seen:?}");
+    assert_eq!(counts.settled.delivered, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_receiver_that_has_enough_is_left_alone_after_a_success() {
     let run = Run::start(Ordering::PerSeries, 1, vec![Say::Slow("20")]);
     for _ in 0..2 {
