@@ -51,6 +51,9 @@ pub enum Act {
 /// What happens on one request.
 pub type Step = Box<dyn FnOnce(&mut Store, &Request) -> Act + Send>;
 
+/// What happens on each request that no script is about.
+type Otherwise = Arc<dyn Fn(&mut Store, &Request) -> Act + Send + Sync>;
+
 /// What the server says to a request that is no bulk request, if it says anything of its own.
 pub type About = fn(&Request) -> Option<Vec<u8>>;
 
@@ -124,15 +127,20 @@ pub struct BulkServer {
 impl BulkServer {
     /// Starts it. Each request takes a step of the script; after the last one all is well.
     pub async fn start(script: Vec<Step>) -> Self {
-        Self::listen(script, None).await
+        Self::listen(script, Arc::new(well), None).await
+    }
+
+    /// Starts it. All requests are answered by this function.
+    pub async fn start_with(answer: impl Fn(&mut Store, &Request) -> Act + Send + Sync + 'static) -> Self {
+        Self::listen(Vec::new(), Arc::new(answer), None).await
     }
 
     /// Starts it behind TLS.
     pub async fn start_tls(script: Vec<Step>, tls: Arc<ServerConfig>) -> Self {
-        Self::listen(script, Some(tls.into())).await
+        Self::listen(script, Arc::new(well), Some(tls.into())).await
     }
 
-    async fn listen(script: Vec<Step>, tls: Option<TlsAcceptor>) -> Self {
+    async fn listen(script: Vec<Step>, otherwise: Otherwise, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let store: Arc<Mutex<Store>> = Arc::default();
@@ -141,12 +149,12 @@ impl BulkServer {
             let store = store.clone();
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    let (store, script) = (store.clone(), script.clone());
+                    let (store, script, otherwise) = (store.clone(), script.clone(), otherwise.clone());
                     match tls.clone() {
-                        None => tokio::spawn(serve(stream, store, script)),
+                        None => tokio::spawn(serve(stream, store, script, otherwise)),
                         Some(tls) => tokio::spawn(async move {
                             if let Ok(stream) = tls.accept(stream).await {
-                                serve(stream, store, script).await;
+                                serve(stream, store, script, otherwise).await;
                             }
                         }),
                     };
@@ -171,6 +179,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     store: Arc<Mutex<Store>>,
     script: Arc<Mutex<VecDeque<Step>>>,
+    otherwise: Otherwise,
 ) {
     while let Some(request) = read_request(&mut stream).await {
         let act = {
@@ -181,7 +190,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             } else {
                 store.requests.push(request.clone());
                 let step = script.lock().expect("no step panics").pop_front();
-                step.unwrap_or_else(|| self::step(well))(&mut store, &request)
+                match step {
+                    Some(step) => step(&mut store, &request),
+                    None => otherwise(&mut store, &request),
+                }
             }
         };
         match act {

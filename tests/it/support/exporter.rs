@@ -30,6 +30,7 @@ struct State {
 }
 
 struct Served {
+    at_ms: i64,
     head: String,
     body: String,
     client: CertificateDer<'static>,
@@ -58,6 +59,11 @@ impl Exporter {
     /// The bodies that were sent, in order.
     pub fn bodies(&self) -> Vec<String> {
         self.state.served.lock().unwrap().iter().map(|served| served.body.clone()).collect()
+    }
+
+    /// When the bodies were sent, in milliseconds since 1970, in order.
+    pub fn times_ms(&self) -> Vec<i64> {
+        self.state.served.lock().unwrap().iter().map(|served| served.at_ms).collect()
     }
 
     /// The heads of the requests, in order.
@@ -106,7 +112,8 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
             let mut served = state.served.lock().unwrap();
             let body = (state.body.lock().unwrap())(served.len() as u64 + 1);
             let answer = super::fake_target::ok(&body);
-            served.push(Served { head: String::from_utf8(head).unwrap(), body, client: client.clone() });
+            let at_ms = super::elasticsearch::now_ms();
+            served.push(Served { at_ms, head: String::from_utf8(head).unwrap(), body, client: client.clone() });
             answer
         };
         if stream.write_all(&answer).await.is_err() || stream.flush().await.is_err() {

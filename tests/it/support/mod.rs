@@ -9,6 +9,8 @@ pub mod exporter;
 pub mod fake_target;
 pub mod hec_server;
 pub mod logs;
+pub mod proxy;
+pub mod random;
 pub mod samples;
 pub mod scraping;
 pub mod world;
