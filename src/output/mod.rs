@@ -120,14 +120,24 @@ impl Running {
         }
     }
 
-    /// Takes nothing more in, delivers what waits, and ends by `deadline`; what still waits then is dropped and counted.
-    pub async fn shutdown(self, deadline: Instant) -> (Arc<OutputConfig>, Counts) {
+    /// Takes nothing more in, delivers what waits, and ends by `deadline`; what still waits then is dropped and counted. Where a
+    /// disk does not answer, it ends a second later, and what is on its way there stays waiting.
+    pub async fn shutdown(mut self, deadline: Instant) -> (Arc<OutputConfig>, Counts) {
         self.deadline.send_replace(Some(deadline));
         if let Some(queue) = &self.queue {
             queue.close();
         }
-        if let Err(error) = self.task.await {
-            tracing::error!(output = self.config.name, %error, "the output ended by a bug of ours");
+        match tokio::time::timeout_at(deadline + DISK_TIME_MAX, &mut self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(output = self.config.name, %error, "the output ended by a bug of ours"),
+            Err(_) => {
+                tracing::error!(
+                    output = self.config.name,
+                    "the output does not end, and is left behind: its disk does not answer"
+                );
+                self.ledger.end();
+                self.task.abort();
+            }
         }
         if let Some(queue) = &self.queue {
             queue.drop_all(pipeline::reason::SHUTDOWN);
@@ -135,6 +145,9 @@ impl Running {
         (self.config.clone(), self.ledger.snapshot())
     }
 }
+
+/// After the deadline, a disk has so long to answer.
+const DISK_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Looks whether an output could deliver now. Splunk is sent an event of its own, `promferry.check`; others get nothing.
 ///
@@ -273,5 +286,50 @@ impl Start<'_> {
             listens_on: Some(listens_on),
             task,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::model::{ChunkBuilder, Family, Labels, Origin, PointsBuilder, Scrape, SeriesSet};
+
+    fn scrape() -> Arc<Scrape> {
+        let mut chunk = ChunkBuilder::default();
+        let family = chunk.family(Family { name: "f", ..Family::default() });
+        let mut points = PointsBuilder::default();
+        points.push_float(chunk.push(family, "f", std::iter::empty()), 1.0, None);
+        Arc::new(Scrape {
+            origin: Arc::new(Origin { key: 7, labels: Labels::new(), url: String::new() }),
+            at_ms: 1,
+            series: Arc::new(SeriesSet::new(vec![chunk.finish()])),
+            points: points.finish(),
+            exemplars: Box::default(),
+            is_last: false,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_does_not_hold_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("promferry.yml");
+        let keys = "elasticsearch: {urls: [\"http://127.0.0.1:1\"]}\n    queue: {disk: {path: queue}}";
+        std::fs::write(&file, format!("outputs:\n  - name: out\n    {keys}\n")).unwrap();
+        let config = config::load(&config::Source::File(file), &|_| None).unwrap_or_else(|error| panic!("{error}"));
+        let credentials = Arc::new(Credentials::new(Duration::from_secs(1)));
+        let (_ready, is_ready) = watch::channel(true);
+        let running = Running::start(config.outputs[0].clone(), &credentials, is_ready).await.unwrap();
+        let disk = loop {
+            match running.disk.get() {
+                Some(disk) => break disk.clone(),
+                None => tokio::task::yield_now().await,
+            }
+        };
+        running.intake.offer(&scrape());
+        let stalled = disk.stall();
+        let (_, counts) = running.shutdown(Instant::now()).await;
+        drop(stalled);
+        assert_eq!((counts.offered, counts.imbalance()), (1, 0), "{counts:?}");
     }
 }

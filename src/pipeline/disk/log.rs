@@ -415,6 +415,11 @@ impl Inner {
         DiskError::Io { path: segment::path_of(&self.folder, number), doing, source }
     }
 
+    #[cfg(test)]
+    pub(super) fn stall(&self) -> impl Sized + '_ {
+        self.log()
+    }
+
     /// Writes to another file from now on.
     #[cfg(test)]
     pub(super) fn replace_active(&self, file: File) {
@@ -450,6 +455,16 @@ impl Inner {
             if let Some(ended) = log.trouble.fine() {
                 tracing::info!(%folder, after_s = ended.lasted.as_secs(), "the disk queue works again");
             }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // No sample that is safe on disk may count as abandoned. Nobody is left that could hold the lock: this never waits.
+        let log = self.log.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for entries in &mut log.index {
+            std::mem::take(entries).into_values().for_each(|entry| entry.waiting.leave());
         }
     }
 }
