@@ -55,6 +55,8 @@ struct State {
     /// Requests that were accepted and are not confirmed.
     unconfirmed: usize,
     retry_disk_at: Option<Instant>,
+    /// The disk has something that it does not give now. Where order does not matter, it holds nobody up meanwhile.
+    unreadable_until: Option<Instant>,
 }
 
 impl Backlog {
@@ -98,15 +100,12 @@ impl Backlog {
                     false => self.queue.next(self.lane, take, pick).await,
                 }
             };
-            let mut is_readable = true;
             if self.is_on() {
                 if is_ending && self.unconfirmed() == 0 {
                     return None;
                 }
-                match self.take_from_disk(pick).await {
-                    Ok(Some(batch)) => return Some(batch),
-                    Ok(None) => {}
-                    Err(Unreadable) => is_readable = false,
+                if let Some(batch) = self.take_from_disk(pick).await {
+                    return Some(batch);
                 }
             }
             tokio::select! {
@@ -120,8 +119,8 @@ impl Backlog {
                     }
                     batch => return batch,
                 },
-                _ = changed.changed(), if is_readable => {}
-                () = tokio::time::sleep(DISK_RETRY_AFTER), if !is_readable => {}
+                _ = changed.changed() => {}
+                () = self.readable() => {}
                 () = stop.told(), if !is_ending => {}
                 () = stop.deadline() => return None,
             }
@@ -138,12 +137,15 @@ impl Backlog {
                 return;
             }
             if !self.is_on() {
-                if disk.has_waiting(self.lane) {
+                if disk.has_waiting(self.lane) && !self.is_unreadable() {
                     // It could not be read when it was taken, and went back.
                     self.turn_on();
                     continue;
                 }
-                let _ = changed.changed().await;
+                tokio::select! {
+                    _ = changed.changed() => {}
+                    () = self.readable() => {}
+                }
                 continue;
             }
             tokio::select! {
@@ -168,7 +170,7 @@ impl Backlog {
         match self.ordering {
             Ordering::PerSeries => disk.is_drained(self.lane) && disk.may_take(self.lane),
             // What waits for a confirmation holds nobody up.
-            Ordering::Free => !disk.has_waiting(self.lane) && self.failing.load(Relaxed) == 0,
+            Ordering::Free => (!disk.has_waiting(self.lane) || self.is_unreadable()) && self.failing.load(Relaxed) == 0,
         }
     }
 
@@ -328,19 +330,31 @@ impl Backlog {
         }
     }
 
-    async fn take_from_disk(&self, pick: Pick) -> Result<Option<Batch>, Unreadable> {
+    async fn take_from_disk(&self, pick: Pick) -> Option<Batch> {
         let lane = self.lane;
-        let Some(disk) = self.disk.clone().filter(|disk| disk.may_take(lane) && disk.has_waiting(lane)) else {
-            return Ok(None);
-        };
+        let disk = self.disk.clone().filter(|disk| disk.may_take(lane) && disk.has_waiting(lane))?;
+        if self.is_unreadable() {
+            return None;
+        }
         let (batch, has_waiting) = blocking(move || (disk.take(lane, pick), disk.has_waiting(lane))).await;
         if batch.is_none() {
             // What was there was dropped: it was too old, or damaged. Or it is still there.
+            self.lock().unreadable_until = has_waiting.then(|| Instant::now() + DISK_RETRY_AFTER);
             self.bump();
         }
-        match has_waiting && batch.is_none() {
-            true => Err(Unreadable),
-            false => Ok(batch),
+        batch
+    }
+
+    fn is_unreadable(&self) -> bool {
+        self.lock().unreadable_until.is_some_and(|until| until > Instant::now())
+    }
+
+    /// Returns when what could not be read is to be tried again; never, where nothing is.
+    async fn readable(&self) {
+        let until = self.lock().unreadable_until.filter(|until| *until > Instant::now());
+        match until {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
         }
     }
 
@@ -374,9 +388,6 @@ impl Backlog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// The disk has something, and it cannot be read now.
-struct Unreadable;
 
 /// A worker that cannot send what it has in hand.
 pub(super) struct Failing(Arc<AtomicUsize>);
