@@ -73,6 +73,7 @@ impl Inner {
         for found in found {
             inner.take_up(&mut log, found)?;
         }
+        inner.make_all_old(&mut log);
         inner.publish(&mut log, Work::Append, None);
         drop(log);
         inner.maintain();
@@ -108,6 +109,26 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Where a record of another number of lanes is left, all records go by their sequence alone: an earlier run may have had as
+    /// many lanes as this one, and what it left is older.
+    fn make_all_old(&self, log: &mut Log) {
+        if self.tally().old == 0 {
+            return;
+        }
+        for lane in 0..log.index.len() {
+            for (key, entry) in std::mem::take(&mut log.index[lane]) {
+                let mut tally = self.tally();
+                tally.old += u64::from(!entry.is_old);
+                tally.lanes[lane] -= 1;
+                tally.lanes[0] += 1;
+                drop(tally);
+                log.index[0].insert(key, Entry { is_old: true, ..entry });
+            }
+            self.count_waiting(log, lane);
+        }
+        self.count_waiting(log, 0);
     }
 
     fn restore(&self, log: &mut Log, number: u64, header: Header, frame: Frame, is_torn: bool) {
