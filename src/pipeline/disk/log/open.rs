@@ -73,7 +73,7 @@ impl Inner {
         for found in found {
             inner.take_up(&mut log, found)?;
         }
-        inner.make_all_old(&mut log);
+        inner.make_older_old(&mut log);
         inner.publish(&mut log, Work::Append, None);
         drop(log);
         inner.maintain();
@@ -111,14 +111,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Where a record of another number of lanes is left, all records go by their sequence alone: an earlier run may have had as
-    /// many lanes as this one, and what it left is older.
-    fn make_all_old(&self, log: &mut Log) {
-        if self.tally().old == 0 {
-            return;
-        }
+    /// What is older than a record of another number of lanes goes before it, by its sequence: an earlier run may have had as many
+    /// lanes as this one.
+    fn make_older_old(&self, log: &mut Log) {
+        let old = log.index[0].iter().filter(|(_, entry)| entry.is_old);
+        let Some(last) = old.map(|(key, _)| key.sequence).max() else { return };
         for lane in 0..log.index.len() {
-            for (key, entry) in std::mem::take(&mut log.index[lane]) {
+            let older: Vec<_> = log.index[lane].extract_if(.., |key, _| key.sequence <= last).collect();
+            for (key, entry) in older {
                 let mut tally = self.tally();
                 tally.old += u64::from(!entry.is_old);
                 tally.lanes[lane] -= 1;
