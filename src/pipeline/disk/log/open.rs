@@ -73,6 +73,7 @@ impl Inner {
         for found in found {
             inner.take_up(&mut log, found)?;
         }
+        inner.make_older_old(&mut log);
         inner.publish(&mut log, Work::Append, None);
         drop(log);
         inner.maintain();
@@ -108,6 +109,26 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// What is older than a record of another number of lanes goes before it, by its sequence: an earlier run may have had as many
+    /// lanes as this one.
+    fn make_older_old(&self, log: &mut Log) {
+        let old = log.index[0].iter().filter(|(_, entry)| entry.is_old);
+        let Some(last) = old.map(|(key, _)| key.sequence).max() else { return };
+        for lane in 0..log.index.len() {
+            let older: Vec<_> = log.index[lane].extract_if(.., |key, _| key.sequence <= last).collect();
+            for (key, entry) in older {
+                let mut tally = self.tally();
+                tally.old += u64::from(!entry.is_old);
+                tally.lanes[lane] -= 1;
+                tally.lanes[0] += 1;
+                drop(tally);
+                log.index[0].insert(key, Entry { is_old: true, ..entry });
+            }
+            self.count_waiting(log, lane);
+        }
+        self.count_waiting(log, 0);
     }
 
     fn restore(&self, log: &mut Log, number: u64, header: Header, frame: Frame, is_torn: bool) {
