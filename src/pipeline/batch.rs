@@ -147,6 +147,20 @@ impl Batch {
         }
     }
 
+    /// Whether both are parts of one record on disk.
+    pub(super) fn is_of_record_of(&self, other: &Batch) -> bool {
+        self.record.as_ref().zip(other.record.as_ref()).is_some_and(|(left, right)| Arc::ptr_eq(left, right))
+    }
+
+    /// Appends a part that was divided from it. What may be a resend in one part counts so for both.
+    pub(super) fn join(&mut self, part: Batch) {
+        self.slices.extend(part.slices);
+        self.waiting.join(part.waiting);
+        self.oldest = self.oldest.min(part.oldest);
+        self.attempt.number = self.attempt.number.max(part.attempt.number);
+        self.attempt.is_maybe_resend |= part.attempt.is_maybe_resend;
+    }
+
     /// Two batches of about half the size, or the batch itself where it holds one label set of one scrape.
     pub fn split(mut self) -> Result<[Batch; 2], Batch> {
         let held: Vec<Slice> = self.slices.iter().filter(|slice| slice.samples() > 0).cloned().collect();

@@ -144,8 +144,9 @@ async fn drain<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch) 
                 // What is left comes before what was split off behind it.
                 lane.pending.extend(left.work.into_iter().rev());
                 if left.is_stopped {
-                    while let Some(work) = lane.pending.pop() {
-                        shared.backlogs[lane.number].stow(work.into_batch()).await;
+                    let left: Vec<Work> = lane.pending.drain(..).rev().collect();
+                    for batch in joined(left) {
+                        shared.backlogs[lane.number].stow(batch).await;
                     }
                     return true;
                 }
@@ -153,6 +154,18 @@ async fn drain<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch) 
         }
     }
     false
+}
+
+/// Parts of one record become one batch again: written anew one by one, they would have one place in the order of records.
+fn joined(left: Vec<Work>) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for batch in left.into_iter().map(Work::into_batch) {
+        match batches.last_mut() {
+            Some(last) if last.is_of_record_of(&batch) => last.join(batch),
+            _ => batches.push(batch),
+        }
+    }
+    batches
 }
 
 /// Encodes a batch; one whose body is too large goes back as two.

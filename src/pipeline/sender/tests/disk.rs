@@ -295,3 +295,29 @@ async fn with_another_number_of_lanes_what_is_on_disk_goes_before_what_comes() {
     let (counts, seen) = run.end(1).await;
     assert_eq!((bodies(&seen), counts.waiting), (vec!["a 1\n", "a 1\n", "a 2\n"], 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_parts_of_a_record_keep_their_order_over_several_ends() {
+    let folder = TempDir::new().unwrap();
+    let run = |script: Vec<Say>| run_with(&folder, of(Ordering::PerSeries, script), 14, 1);
+    let first = run(failures());
+    first.queue.push(&scrape(&[0.0; 3]));
+    seconds(5).await;
+    // Two scrapes in one record.
+    for value in [1.0, 2.0] {
+        first.queue.push(&scrape(&[value; 3]));
+    }
+    seconds(5).await;
+    assert_eq!(first.leave(5).await.waiting, 9);
+    // Each run delivers one sample of the first of them, and ends.
+    for (before, left) in [(vec![Say::Status(200)], 3), (vec![], 2)] {
+        let fates = [Fate::Delivered].into_iter().chain(vec![Fate::Retry; left - 1]).collect();
+        let run = run(before.into_iter().chain([Say::Each(fates)]).chain(failures()).collect());
+        seconds(10).await;
+        assert_eq!(run.leave(5).await.settled.delivered % 3, 1);
+    }
+    let last = run(vec![]);
+    seconds(10).await;
+    let (counts, seen) = last.end(1).await;
+    assert_eq!((bodies(&seen), counts.settled.delivered), (vec!["c 1\n", "a 2\nb 2\nc 2\n"], 4));
+}
