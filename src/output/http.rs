@@ -13,7 +13,7 @@ use crate::net::authorization::Authorization;
 use crate::net::credentials::{CredentialError, Credentials, SecretHandle};
 use crate::net::error::Stage;
 use crate::net::http::HttpClient;
-use crate::net::text::escaped;
+use crate::net::text::{duration, escaped};
 use crate::pipeline::{Answer, Failure, Next, Request};
 
 /// Bytes of an answer's body, before and after inflating: 800 of them for each of ten thousand refused items. Two requests in
@@ -59,6 +59,26 @@ impl Receivers {
         }
     }
 
+    /// Looks at one receiver after another, each for an equal share of `time_max`. `look` gets the index in
+    /// [`urls`](Self::urls) and returns what is doubtful, if anything is; `silence` says of one that takes too long what it
+    /// does. Returns a sentence for each doubt.
+    pub async fn look_at_each<F: Future<Output = Option<String>>>(
+        &self,
+        time_max: Duration,
+        silence: &str,
+        look: impl Fn(usize) -> F,
+    ) -> Vec<String> {
+        let urls = self.urls();
+        let share = time_max / urls.len().max(1) as u32;
+        let mut doubts = Vec::new();
+        for (at, url) in urls.iter().enumerate() {
+            let looked = tokio::time::timeout(share, look(at)).await;
+            let doubt = looked.unwrap_or_else(|_| Some(format!("{silence} within {}", duration(share))));
+            doubts.extend(doubt.map(|doubt| format!("{url}: {doubt}")));
+        }
+        doubts
+    }
+
     /// Sends a request to the receiver with this index in [`urls`](Self::urls), at a path below its URL.
     ///
     /// # Errors
@@ -90,6 +110,14 @@ impl Receivers {
             None => Ok(()),
         }
     }
+}
+
+/// Doubts as one sentence.
+///
+/// # Errors
+/// That sentence, where there are any.
+pub fn all_well(doubts: &[String]) -> Result<(), String> {
+    if doubts.is_empty() { Ok(()) } else { Err(doubts.join("; ")) }
 }
 
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Failure> {
