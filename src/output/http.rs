@@ -165,7 +165,9 @@ fn http_date(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::checked::Auth;
     use crate::net::Scheme;
+    use crate::net::tls::TlsSettings;
 
     #[test]
     fn a_path_goes_below_the_urls_own() {
@@ -176,6 +178,34 @@ mod tests {
         assert_eq!(below("/", "/m/_bulk?a=b"), "https://es:443/m/_bulk?a=b");
         assert_eq!(below("/es/", "/_bulk"), "https://es:443/es/_bulk");
         assert_eq!(below("", ""), "https://es:443/");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_receiver_takes_its_share_of_the_time_and_no_more() {
+        let url =
+            |host: &str| Url { scheme: Scheme::Http, host: host.into(), port: 80, path_and_query: "/".to_owned() };
+        let settings = HttpOutput {
+            urls: ["silent", "well", "ill"].map(url).into(),
+            tls: TlsSettings::default(),
+            auth: Auth::None,
+            headers: Vec::new(),
+            timeout: Duration::from_secs(60),
+            gzip: true,
+        };
+        let receivers = Receivers::new(&settings, &Credentials::default());
+        let start = tokio::time::Instant::now();
+        let look = |at| async move {
+            match at {
+                0 => std::future::pending().await,
+                1 => None,
+                _ => Some("is ill".to_owned()),
+            }
+        };
+        let doubts = receivers.look_at_each(Duration::from_secs(6), "says nothing", look).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+        let sentence = "http://silent:80/: says nothing within 2s; http://ill:80/: is ill";
+        assert_eq!(all_well(&doubts), Err(sentence.to_owned()));
+        assert_eq!(all_well(&[]), Ok(()));
     }
 
     fn after(retry_after: &'static str, date: &'static str) -> Option<Duration> {
