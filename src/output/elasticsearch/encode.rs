@@ -218,8 +218,8 @@ impl<'e> Documents<'e> {
         for &at in at {
             let point = points.get(at as usize);
             // Nothing else was listed.
-            let (Value::Float(value), Ok(slot)) = (point.value, plan.outline.slot(point.series)) else { continue };
-            body.extend_from_slice(plan.outline.text(slot.key));
+            let Value::Float(value) = point.value else { continue };
+            body.extend_from_slice(plan.outline.key(point.series));
             // `1` would make a dynamic mapping take the field for a whole number, and cut off what follows.
             number_with_point(body, value);
             body.push(b',');

@@ -64,16 +64,18 @@ impl Groups {
             if start == NONE {
                 continue;
             }
-            let listed =
-                std::iter::successors(Some(start), |&at| Some(self.next[at as usize]).filter(|&at| at != NONE));
             self.run.clear();
+            let mut at = start;
+            while at != NONE {
+                self.run.push(at);
+                at = self.next[at as usize];
+            }
             if !self.has_own_times {
-                self.run.extend(listed);
                 found(group as u32, scrape.at_ms, &self.run);
                 continue;
             }
             self.timed.clear();
-            self.timed.extend(listed.map(|at| (scrape.time_ms(&scrape.points.get(at as usize)), at)));
+            self.timed.extend(self.run.iter().map(|&at| (scrape.time_ms(&scrape.points.get(at as usize)), at)));
             self.timed.sort_by_key(|(time_ms, _)| *time_ms);
             for same in self.timed.chunk_by(|(left, _), (right, _)| left == right) {
                 self.run.clear();

@@ -55,25 +55,29 @@ impl Skipped {
 
 /// Appends a finite float so that it reads back as the same one; a whole number has neither point nor exponent.
 pub fn number(out: &mut Vec<u8>, value: f64) {
-    write_number(out, value, b"");
+    match whole(value) {
+        Some(whole) => out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes()),
+        None => out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes()),
+    }
 }
 
 /// Appends a finite float so that it reads back as the same one, always with a point or an exponent.
 pub fn number_with_point(out: &mut Vec<u8>, value: f64) {
-    write_number(out, value, b".0");
+    match whole(value) {
+        Some(whole) => {
+            out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+            out.extend_from_slice(b".0");
+        }
+        None => number(out, value),
+    }
 }
 
-/// Appends a finite float; `behind_whole` comes after a whole one that is written as such.
+/// A whole number, the usual case. Up to 2^53 they convert exactly; a negative zero must keep its sign.
 #[inline]
-fn write_number(out: &mut Vec<u8>, value: f64, behind_whole: &[u8]) {
-    // Whole numbers are the usual case. Up to 2^53 they convert exactly; a negative zero must keep its sign.
+fn whole(value: f64) -> Option<i64> {
     let whole = value as i64;
-    if whole as f64 == value && whole.unsigned_abs() <= 1 << 53 && (whole != 0 || value.is_sign_positive()) {
-        out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
-        out.extend_from_slice(behind_whole);
-    } else {
-        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
-    }
+    let is_whole = whole as f64 == value && whole.unsigned_abs() <= 1 << 53 && (whole != 0 || value.is_sign_positive());
+    is_whole.then_some(whole)
 }
 
 /// Appends a JSON string, quotes included.

@@ -101,6 +101,11 @@ impl<G> Outline<G> {
         if slot.group == NOWHERE { Err(self.reasons[slot.key as usize]) } else { Ok(slot) }
     }
 
+    /// What stands before the value of a series that has a place.
+    pub fn key(&self, series: u32) -> &[u8] {
+        self.fragments.get(self.series[series as usize].key)
+    }
+
     /// A text by the number that [`intern`](Self::intern) gave.
     pub fn text(&self, fragment: u32) -> &[u8] {
         self.fragments.get(fragment)

@@ -119,8 +119,8 @@ impl<'e> Events<'e> {
         for &at in at {
             let point = points.get(at as usize);
             // Nothing else was listed.
-            let (Value::Float(value), Ok(slot)) = (point.value, plan.slot(point.series)) else { continue };
-            body.extend_from_slice(plan.text(slot.key));
+            let Value::Float(value) = point.value else { continue };
+            body.extend_from_slice(plan.key(point.series));
             number(body, value);
             body.push(b',');
             self.points.push(self.start + at);

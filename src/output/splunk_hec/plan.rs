@@ -40,7 +40,10 @@ pub(super) fn add<'a>(
     let group_like =
         |plan: &mut Plan, copy| plan.group_like(Tag { text, copy, part: 0 }, |_| Own { metrics: 0, copies: 0, index });
     let first = group_like(plan, 0);
-    let mut group = group_like(plan, plan.group(first).own.copies);
+    let mut group = match plan.group(first).own.copies {
+        0 => first,
+        youngest => group_like(plan, youngest),
+    };
     if plan.group(group).own.metrics == EVENT_METRICS_MAX || !plan.take(Slot { group, key }) {
         plan.own(first).copies += 1;
         group = group_like(plan, plan.group(first).own.copies);
