@@ -13,7 +13,7 @@ use crate::net::authorization::Authorization;
 use crate::net::credentials::{CredentialError, Credentials, SecretHandle};
 use crate::net::error::Stage;
 use crate::net::http::HttpClient;
-use crate::net::text::escaped;
+use crate::net::text::{duration, escaped};
 use crate::pipeline::{Answer, Failure, Next, Request};
 
 /// Bytes of an answer's body, before and after inflating: 800 of them for each of ten thousand refused items. Two requests in
@@ -59,6 +59,26 @@ impl Receivers {
         }
     }
 
+    /// Looks at one receiver after another, each for an equal share of `time_max`. `look` gets the index in
+    /// [`urls`](Self::urls) and returns what is doubtful, if anything is; `silence` says of one that takes too long what it
+    /// does. Returns a sentence for each doubt.
+    pub async fn look_at_each<F: Future<Output = Option<String>>>(
+        &self,
+        time_max: Duration,
+        silence: &str,
+        look: impl Fn(usize) -> F,
+    ) -> Vec<String> {
+        let urls = self.urls();
+        let share = time_max / urls.len().max(1) as u32;
+        let mut doubts = Vec::new();
+        for (at, url) in urls.iter().enumerate() {
+            let looked = tokio::time::timeout(share, look(at)).await;
+            let doubt = looked.unwrap_or_else(|_| Some(format!("{silence} within {}", duration(share))));
+            doubts.extend(doubt.map(|doubt| format!("{url}: {doubt}")));
+        }
+        doubts
+    }
+
     /// Sends a request to the receiver with this index in [`urls`](Self::urls), at a path below its URL.
     ///
     /// # Errors
@@ -90,6 +110,14 @@ impl Receivers {
             None => Ok(()),
         }
     }
+}
+
+/// Doubts as one sentence.
+///
+/// # Errors
+/// That sentence, where there are any.
+pub fn all_well(doubts: &[String]) -> Result<(), String> {
+    if doubts.is_empty() { Ok(()) } else { Err(doubts.join("; ")) }
 }
 
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Failure> {
@@ -137,7 +165,9 @@ fn http_date(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::checked::Auth;
     use crate::net::Scheme;
+    use crate::net::tls::TlsSettings;
 
     #[test]
     fn a_path_goes_below_the_urls_own() {
@@ -148,6 +178,34 @@ mod tests {
         assert_eq!(below("/", "/m/_bulk?a=b"), "https://es:443/m/_bulk?a=b");
         assert_eq!(below("/es/", "/_bulk"), "https://es:443/es/_bulk");
         assert_eq!(below("", ""), "https://es:443/");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_receiver_takes_its_share_of_the_time_and_no_more() {
+        let url =
+            |host: &str| Url { scheme: Scheme::Http, host: host.into(), port: 80, path_and_query: "/".to_owned() };
+        let settings = HttpOutput {
+            urls: ["silent", "well", "ill"].map(url).into(),
+            tls: TlsSettings::default(),
+            auth: Auth::None,
+            headers: Vec::new(),
+            timeout: Duration::from_secs(60),
+            gzip: true,
+        };
+        let receivers = Receivers::new(&settings, &Credentials::default());
+        let start = tokio::time::Instant::now();
+        let look = |at| async move {
+            match at {
+                0 => std::future::pending().await,
+                1 => None,
+                _ => Some("is ill".to_owned()),
+            }
+        };
+        let doubts = receivers.look_at_each(Duration::from_secs(6), "says nothing", look).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+        let sentence = "http://silent:80/: says nothing within 2s; http://ill:80/: is ill";
+        assert_eq!(all_well(&doubts), Err(sentence.to_owned()));
+        assert_eq!(all_well(&[]), Ok(()));
     }
 
     fn after(retry_after: &'static str, date: &'static str) -> Option<Duration> {

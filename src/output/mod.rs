@@ -1,4 +1,4 @@
-//! Where samples go. An output is a file or a folder here; what they share of HTTP is in `http`.
+//! Where samples go. An output is a file or a folder here; what they share of HTTP is in `http`, of JSON in `json`.
 //!
 //! Pushing outputs implement [`pipeline::Output`](crate::pipeline::Output) and are driven by the one sender loop; `expose` and
 //! `file` are no senders, and register the same way.

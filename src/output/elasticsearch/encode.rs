@@ -8,8 +8,6 @@
 //! An id of ours is the document's time and a hash of its labels, its measurement and the names of all its metrics: it is
 //! the same in every process, and for a batch that comes back from the disk.
 
-use std::collections::HashMap;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::header::CONTENT_TYPE;
@@ -17,17 +15,17 @@ use http::{HeaderMap, HeaderValue};
 
 use super::index::{Destinations, IndexName, OWN_TIME_REACH_MS, Routing, utc};
 use super::plan::{Group, Plan};
-use super::shapes::Shape;
+use super::shapes::{Pairs, Shape};
 use crate::config::checked::BulkAction;
-use crate::model::{Points, Value};
-use crate::output::json::{Skipped, string};
+use crate::model::{Points, Scrape, Value};
+use crate::output::json::{Groups, Plans, Skipped, number_with_point, string};
 use crate::pipeline::{Batch, Compression, Encoded, Item, Rejection, Slice};
 
 /// Marks an item whose samples all have timestamps of their own.
 pub(super) const OWN_TIME: u32 = 1;
 
 /// Rejected: its labels name one index more than there may be.
-const INDEX_LIMIT: &str = "index_limit";
+pub(super) const INDEX_LIMIT: &str = "index_limit";
 
 /// Only what tells the fate of each item: a tenth of the whole answer.
 const QUERY: &str = "_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason";
@@ -66,36 +64,14 @@ pub struct Dialect {
     pub failure_store: bool,
 }
 
-/// Plans of the targets that were seen lately, and memory that is used again.
+/// What is known of targets and of indices, and memory that is used again.
 #[derive(Default)]
 pub struct Cache {
-    plans: HashMap<u64, Kept>,
-    batches: u64,
+    plans: Plans<Plan>,
     destinations: Destinations,
-    scratch: Scratch,
+    groups: Groups,
     bytes_a_sample: usize,
 }
-
-#[derive(Default)]
-struct Kept {
-    plan: Plan,
-    /// The number of the last batch that it was used for.
-    used: u64,
-}
-
-/// The points of one scrape by group: linked lists in two columns.
-#[derive(Default)]
-struct Scratch {
-    /// A group's first point.
-    first: Vec<u32>,
-    /// The point after this one in its group.
-    next: Vec<u32>,
-    /// Points of one group with their times.
-    timed: Vec<(i64, u32)>,
-}
-
-/// Ends a linked list.
-const NONE: u32 = u32::MAX;
 
 impl Encoder {
     /// Makes the request of a batch.
@@ -103,15 +79,14 @@ impl Encoder {
         let expected_bytes = batch.samples() as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
         let mut documents = Documents::new(self, dialect, expected_bytes);
         for slice in &batch.slices {
-            let kept = cache.plans.entry(slice.scrape.origin.key).or_default();
-            kept.used = cache.batches;
-            kept.plan.fit(&slice.scrape.series, &slice.scrape.origin, self, &mut cache.destinations);
-            documents.add(slice, &kept.plan, &cache.destinations, &mut cache.scratch);
-            if slice.scrape.is_last {
-                cache.plans.remove(&slice.scrape.origin.key);
-            }
+            let mut labels = Pairs::new();
+            let plan = cache.plans.of(&slice.scrape, |plan, series| {
+                plan.add(series, &slice.scrape.origin, self, &mut labels, &mut cache.destinations);
+            });
+            documents.add(slice, plan, &cache.destinations, &mut cache.groups);
+            cache.plans.written(&slice.scrape);
         }
-        cache.forget_unused();
+        cache.plans.end_batch();
         let samples: usize = documents.items.iter().map(|item| item.samples as usize).sum();
         if samples > 0 {
             cache.bytes_a_sample = documents.body.len().div_ceil(samples);
@@ -166,20 +141,6 @@ impl Encoder {
     }
 }
 
-impl Cache {
-    /// A plan that so many batches had no use for is forgotten: a target's last scrape, which takes the plan with it, may
-    /// have gone to another lane.
-    const UNUSED_BATCHES_MAX: u64 = 4096;
-
-    fn forget_unused(&mut self) {
-        self.batches += 1;
-        if self.batches.is_multiple_of(Self::UNUSED_BATCHES_MAX / 4) {
-            let oldest = self.batches.saturating_sub(Self::UNUSED_BATCHES_MAX);
-            self.plans.retain(|_, kept| kept.used >= oldest);
-        }
-    }
-}
-
 /// A body that is being written.
 struct Documents<'e> {
     encoder: &'e Encoder,
@@ -223,103 +184,50 @@ impl<'e> Documents<'e> {
         }
     }
 
-    fn add(&mut self, slice: &Slice, plan: &Plan, to: &Destinations, scratch: &mut Scratch) {
-        let points = &slice.scrape.points;
-        let has_own_times = self.link(slice, plan, scratch);
-        let at_ms = slice.scrape.at_ms;
-        for number in 0..plan.groups() as u32 {
-            let first = scratch.first[number as usize];
-            if first == NONE {
-                continue;
-            }
-            let group = &plan.group(number);
-            let next = |&at: &u32| Some(scratch.next[at as usize]).filter(|&at| at != NONE);
-            let listed = std::iter::successors(Some(first), next);
-            let Some(destination) = group.destination else {
-                self.refused += listed.count() as u64;
-                continue;
-            };
-            if !has_own_times {
-                let document = Document { group, time_ms: at_ms, index_ms: at_ms, mark: 0 };
-                self.prepare(&document, destination, to);
-                self.document(plan, &document, points, listed);
-                continue;
-            }
-            scratch.timed.clear();
-            scratch.timed.extend(listed.map(|at| (slice.scrape.time_ms(&points.get(at as usize)), at)));
-            scratch.timed.sort_by_key(|(time_ms, _)| *time_ms);
-            for run in scratch.timed.chunk_by(|(left, _), (right, _)| left == right) {
-                let document = timed(group, at_ms, run, points);
-                self.prepare(&document, destination, to);
-                self.document(plan, &document, points, run.iter().map(|(_, at)| *at));
-            }
-        }
-        self.start += points.len() as u32;
-    }
-
-    /// Lists the points of each group, in order. Returns whether any has a time of its own.
-    fn link(&mut self, slice: &Slice, plan: &Plan, scratch: &mut Scratch) -> bool {
-        let points = &slice.scrape.points;
-        scratch.first.clear();
-        scratch.first.resize(plan.groups(), NONE);
-        scratch.next.clear();
-        scratch.next.resize(points.len(), NONE);
-        let mut has_own_times = false;
-        let mut look = |at: u32| {
-            let point = points.get(at as usize);
-            let group = plan.slot(point.series).group as usize;
-            if self.skipped.takes(point.value) {
-                has_own_times |= point.own_ms.is_some();
-                scratch.next[at as usize] = std::mem::replace(&mut scratch.first[group], at);
-            }
-        };
-        match slice.selected() {
-            None => (0..points.len() as u32).rev().for_each(look),
-            Some(selected) => selected.iter().rev().copied().for_each(&mut look),
-        }
-        has_own_times
+    fn add(&mut self, slice: &Slice, plan: &Plan, to: &Destinations, groups: &mut Groups) {
+        let scrape = &slice.scrape;
+        groups.list(slice, &plan.outline, &mut self.skipped, |_, _| self.refused += 1);
+        groups.each(scrape, |group, time_ms, at| {
+            let document = document(plan.outline.group(group), scrape, time_ms, at);
+            self.prepare(&document, to);
+            self.document(plan, &document, &scrape.points, at);
+        });
+        self.start += scrape.points.len() as u32;
     }
 
     /// Writes one document of the points at these positions of `points`.
-    fn document(
-        &mut self,
-        plan: &Plan,
-        document: &Document<'_>,
-        points: &Points,
-        at: impl Iterator<Item = u32> + Clone,
-    ) {
+    fn document(&mut self, plan: &Plan, document: &Document<'_>, points: &Points, at: &[u32]) {
         let shape = &self.encoder.shape;
-        self.action(plan, document, at.clone().map(|at| points.get(at as usize).series));
+        self.action(plan, document, at.iter().map(|&at| points.get(at as usize).series));
         let body = &mut self.body;
         body.extend_from_slice(&self.opening.1);
         if shape.has_names_hash() {
             body.extend_from_slice(b"\"_metric_names_hash\":\"");
-            hex(body, document.group.names);
+            hex(body, document.group.own.names);
             body.extend_from_slice(b"\",");
         }
         body.extend_from_slice(shape.open_labels());
         let start = body.len();
-        for label in plan.labels(document.group) {
+        for label in plan.outline.labels(document.group) {
             body.extend_from_slice(label);
         }
         if body.len() > start {
             body.pop();
         }
-        shape.open_fields(body, plan.measurement(document.group));
-        let mut samples = 0;
-        for at in at {
+        shape.open_fields(body, plan.outline.text(document.group.tag.text));
+        for &at in at {
             let point = points.get(at as usize);
             // Nothing else was listed.
             let Value::Float(value) = point.value else { continue };
-            body.extend_from_slice(plan.key(plan.slot(point.series)));
-            number(body, value);
+            body.extend_from_slice(plan.outline.key(point.series));
+            // `1` would make a dynamic mapping take the field for a whole number, and cut off what follows.
+            number_with_point(body, value);
             body.push(b',');
             self.points.push(self.start + at);
-            samples += 1;
         }
         body.pop();
         body.extend_from_slice(shape.close());
-        self.items.push(Item { end: body.len(), samples, mark: document.mark });
+        self.items.push(Item { end: body.len(), samples: at.len() as u32, mark: document.mark });
     }
 
     /// Writes the line above a document of these series.
@@ -339,7 +247,7 @@ impl<'e> Documents<'e> {
             body.extend_from_slice(routing);
             body.push(b',');
         }
-        if dialect.templates && document.group.has_templates {
+        if dialect.templates && document.group.own.has_templates {
             let start = body.len();
             for template in series.filter_map(|series| plan.template(series)) {
                 let open: &[u8] = if body.len() == start { b"\"dynamic_templates\":{" } else { b"" };
@@ -358,7 +266,8 @@ impl<'e> Documents<'e> {
     }
 
     /// Makes the start of the action line and the time anew where they differ from the last document's.
-    fn prepare(&mut self, document: &Document<'_>, destination: u32, to: &Destinations) {
+    fn prepare(&mut self, document: &Document<'_>, to: &Destinations) {
+        let destination = document.group.own.destination;
         let (index, action) = (&self.encoder.index, self.encoder.action);
         let wanted = (destination, IndexName::period(document.index_ms));
         if self.action.0 != Some(wanted) {
@@ -371,15 +280,15 @@ impl<'e> Documents<'e> {
     }
 }
 
-/// A document of points that share a time.
-fn timed<'a>(group: &'a Group, at_ms: i64, run: &[(i64, u32)], points: &Points) -> Document<'a> {
-    let time_ms = run.first().map_or(at_ms, |(time_ms, _)| *time_ms);
-    let is_near = time_ms.checked_sub(at_ms).is_some_and(|apart| apart.unsigned_abs() <= OWN_TIME_REACH_MS as u64);
-    let is_own = run.iter().all(|(_, at)| points.get(*at as usize).own_ms.is_some());
+/// A document of points that share group and time.
+fn document<'a>(group: &'a Group, scrape: &Scrape, time_ms: i64, at: &[u32]) -> Document<'a> {
+    let apart = time_ms.checked_sub(scrape.at_ms);
+    let is_near = apart.is_some_and(|apart| apart.unsigned_abs() <= OWN_TIME_REACH_MS as u64);
+    let is_own = at.iter().all(|&at| scrape.points.get(at as usize).own_ms.is_some());
     Document {
         group,
         time_ms,
-        index_ms: if is_near { time_ms } else { at_ms },
+        index_ms: if is_near { time_ms } else { scrape.at_ms },
         mark: if is_own { OWN_TIME } else { 0 },
     }
 }
@@ -402,7 +311,7 @@ fn action_start(action: BulkAction, index: Option<&str>) -> Vec<u8> {
 fn id(out: &mut Vec<u8>, document: &Document<'_>) {
     let mut bytes = [0; 24];
     bytes[..8].copy_from_slice(&document.time_ms.to_be_bytes());
-    bytes[8..].copy_from_slice(&document.group.identity().to_be_bytes());
+    bytes[8..].copy_from_slice(&document.group.own.identity().to_be_bytes());
     let mut text = [0; 32];
     // 24 bytes are 32 characters, always.
     let length = BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).unwrap_or_default();
@@ -426,19 +335,6 @@ fn opening(ms: i64) -> Vec<u8> {
         None => format!("{{\"@timestamp\":{ms},"),
     }
     .into_bytes()
-}
-
-/// Appends a finite float so that it reads back as the same one, always with a point or an exponent: `1` would make a
-/// dynamic mapping take the field for a whole number, and cut off what follows.
-fn number(out: &mut Vec<u8>, value: f64) {
-    // Whole numbers are the usual case. Up to 2^53 they convert exactly; a negative zero must keep its sign.
-    let whole = value as i64;
-    if whole as f64 == value && whole.unsigned_abs() <= 1 << 53 && (whole != 0 || value.is_sign_positive()) {
-        out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
-        out.extend_from_slice(b".0");
-    } else {
-        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
-    }
 }
 
 fn hex(out: &mut Vec<u8>, value: u64) {

@@ -3,6 +3,7 @@
 //! Credentials that may write may not be allowed to look. What a receiver does not tell is not complained of, except where
 //! the configuration asks for something that cannot be done so.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,22 +57,18 @@ struct Told {
 impl Look<'_> {
     /// Looks at all of them. Returns what is known now, and a sentence for each thing that is doubtful.
     pub(super) async fn run(&self) -> (Known, Vec<String>) {
-        let urls = self.receivers.urls();
-        let time_max = LOOK_TIME_MAX / urls.len().max(1) as u32;
-        let mut doubts = Vec::new();
-        // The first one that will do: they are nodes of one cluster.
-        let mut chosen = None;
-        for (at, url) in urls.iter().enumerate() {
-            let looked = tokio::time::timeout(time_max, self.identify(at)).await;
-            let (product, doubt) = looked
-                .unwrap_or_else(|_| Err(format!("no answer to GET / within {}", duration(time_max))))
-                .unwrap_or_else(|doubt| (None, Some(doubt)));
-            if chosen.is_none() && (product.is_some() || doubt.is_none()) {
-                chosen = Some((at, product));
+        // The first one that will do, which is the one that stays: they are nodes of one cluster.
+        let chosen = &OnceLock::new();
+        let identify = |at| async move {
+            let (product, doubt) = self.identify(at).await.unwrap_or_else(|doubt| (None, Some(doubt)));
+            if product.is_some() || doubt.is_none() {
+                let _ = chosen.set((at, product));
             }
-            doubts.extend(doubt.map(|doubt| format!("{url}: {doubt}")));
-        }
-        let Some((at, product)) = chosen else { return (Known::default(), doubts) };
+            doubt
+        };
+        let mut doubts = self.receivers.look_at_each(LOOK_TIME_MAX, "no answer to GET /", identify).await;
+        let Some(&(at, product)) = chosen.get() else { return (Known::default(), doubts) };
+        let urls = self.receivers.urls();
         let known = match tokio::time::timeout(LOOK_TIME_MAX, self.survey(at, product)).await {
             Ok((known, missing)) => {
                 doubts.extend(missing.into_iter().map(|doubt| format!("{}: {doubt}", urls[at])));

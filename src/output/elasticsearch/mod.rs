@@ -28,7 +28,7 @@ use std::sync::{Mutex, PoisonError};
 
 use http::Method;
 
-use super::http::Receivers;
+use super::http::{Receivers, all_well};
 use crate::config::checked;
 use crate::net::credentials::Credentials;
 use crate::net::host::machine_name;
@@ -84,7 +84,7 @@ impl Elasticsearch {
         let mut held = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         *held = held.updated(known);
         drop(held);
-        if doubts.is_empty() { Ok(()) } else { Err(doubts.join("; ")) }
+        all_well(&doubts)
     }
 
     fn known(&self) -> Known {

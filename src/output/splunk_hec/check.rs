@@ -17,6 +17,7 @@ use crate::model::{ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuild
 use crate::net::credentials::Credentials;
 use crate::net::host::machine_name;
 use crate::net::text::duration;
+use crate::output::http::all_well;
 use crate::pipeline::{Fate, Output, Receipt, Request, Slice, Verdict};
 
 /// The metric that is sent.
@@ -41,7 +42,7 @@ pub async fn check(settings: &checked::SplunkHec, credentials: &Credentials) -> 
             complaints.push(format!("{url}: {complaint}"));
         }
     }
-    if complaints.is_empty() { Ok(()) } else { Err(complaints.join("; ")) }
+    all_well(&complaints)
 }
 
 async fn check_url(settings: &checked::SplunkHec, credentials: &Credentials, url: usize) -> Result<(), String> {

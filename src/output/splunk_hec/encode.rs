@@ -4,15 +4,13 @@
 //! infinities), stale markers and native histograms are left out and counted as skipped; what Splunk would not take is left
 //! out and counted as rejected. Items' samples, skipped and rejected ones add up to the batch's, always.
 
-use std::collections::HashMap;
-
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
-use super::layout::{Layout, Refusal};
-use super::plan::{Place, Plan};
-use crate::model::{Points, Value};
-use crate::output::json::{Groups, Skipped, number};
+use super::layout::{Dimensions, Layout};
+use super::plan::{Plan, add};
+use crate::model::{Origin, Points, SeriesRef, Value};
+use crate::output::json::{Groups, Plans, Skipped, number};
 use crate::pipeline::{Compression, Encoded, Item, Rejection, Slice};
 
 /// Where events go.
@@ -26,20 +24,12 @@ pub(super) struct Encoder {
     pub compression: Compression,
 }
 
-/// Plans of the targets that were seen lately, and memory that is used again.
+/// What is known of targets, and memory that is used again.
 #[derive(Default)]
 pub struct Cache {
-    plans: HashMap<u64, Kept>,
-    batches: u64,
+    plans: Plans<Plan>,
     groups: Groups,
     bytes_a_sample: usize,
-}
-
-#[derive(Default)]
-struct Kept {
-    plan: Plan,
-    /// The number of the last batch that it was used for.
-    used: u64,
 }
 
 impl Encoder {
@@ -49,16 +39,14 @@ impl Encoder {
         let expected_bytes = samples as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
         let mut events = Events::new(&self.layout, expected_bytes);
         for slice in slices {
-            let origin = &slice.scrape.origin;
-            let kept = cache.plans.entry(origin.key).or_default();
-            kept.used = cache.batches;
-            kept.plan.fit(&slice.scrape.series, origin, &self.layout);
-            events.add(slice, &kept.plan, &mut cache.groups);
-            if slice.scrape.is_last {
-                cache.plans.remove(&origin.key);
-            }
+            let mut dimensions = Dimensions::new();
+            let plan = cache.plans.of(&slice.scrape, |plan, series| {
+                add(plan, series, &slice.scrape.origin, &self.layout, &mut dimensions);
+            });
+            events.add(slice, plan, &mut cache.groups);
+            cache.plans.written(&slice.scrape);
         }
-        cache.forget_unused();
+        cache.plans.end_batch();
         if !events.points.is_empty() {
             cache.bytes_a_sample = events.body.len().div_ceil(events.points.len());
         }
@@ -71,20 +59,6 @@ impl Encoder {
             skipped: events.skipped.into_reasons(),
             rejected: events.rejected,
             compression: self.compression,
-        }
-    }
-}
-
-impl Cache {
-    /// A plan that so many batches had no use for is forgotten: a target's last scrape, which takes the plan with it, may
-    /// have gone to another lane.
-    const UNUSED_BATCHES_MAX: u64 = 4096;
-
-    fn forget_unused(&mut self) {
-        self.batches += 1;
-        if self.batches.is_multiple_of(Self::UNUSED_BATCHES_MAX / 4) {
-            let oldest = self.batches.saturating_sub(Self::UNUSED_BATCHES_MAX);
-            self.plans.retain(|_, kept| kept.used >= oldest);
         }
     }
 }
@@ -119,38 +93,15 @@ impl<'e> Events<'e> {
 
     fn add(&mut self, slice: &Slice, plan: &Plan, groups: &mut Groups) {
         let scrape = &slice.scrape;
-        groups.begin(plan.groups(), scrape.points.len());
-        let mut look = |at: u32| {
-            let point = scrape.points.get(at as usize);
-            if !self.skipped.takes(point.value) {
-                return;
-            }
-            match plan.place(point.series) {
-                Place::Slot(slot) => groups.put_first(slot.group, at, point.own_ms.is_some()),
-                Place::Refused(refusal) => self.refuse(refusal, slice, point.series),
-            }
-        };
-        match slice.selected() {
-            None => (0..scrape.points.len() as u32).rev().for_each(&mut look),
-            Some(selected) => selected.iter().rev().copied().for_each(&mut look),
-        }
+        groups.list(slice, plan, &mut self.skipped, |reason, series| {
+            refuse(&mut self.rejected, self.layout, reason, scrape.series.get(series), &scrape.origin);
+        });
         let is_multi_metric = self.layout.is_multi_metric;
         groups.each(scrape, |group, time_ms, at| match is_multi_metric {
             true => self.event(plan, group, time_ms, &scrape.points, at),
             false => at.chunks(1).for_each(|at| self.event(plan, group, time_ms, &scrape.points, at)),
         });
         self.start += scrape.points.len() as u32;
-    }
-
-    fn refuse(&mut self, refusal: Refusal, slice: &Slice, series: u32) {
-        let reason = refusal.reason();
-        match self.rejected.iter_mut().find(|rejected| rejected.reason == reason) {
-            Some(rejected) => rejected.samples += 1,
-            None => {
-                let why = self.layout.explain(refusal, slice.scrape.series.get(series), &slice.scrape.origin);
-                self.rejected.push(Rejection { reason, samples: 1, why });
-            }
-        }
     }
 
     /// Writes one event of the points at these positions of `points`.
@@ -161,21 +112,36 @@ impl<'e> Events<'e> {
         }
         let body = &mut self.body;
         body.extend_from_slice(&self.opening.1);
-        for text in plan.opening(&group) {
-            body.extend_from_slice(text);
+        body.extend_from_slice(plan.text(group.tag.text));
+        for dimension in plan.labels(group) {
+            body.extend_from_slice(dimension);
         }
         for &at in at {
             let point = points.get(at as usize);
             // Nothing else was listed.
-            let (Value::Float(value), Place::Slot(slot)) = (point.value, plan.place(point.series)) else { continue };
-            body.extend_from_slice(plan.key(slot));
+            let Value::Float(value) = point.value else { continue };
+            body.extend_from_slice(plan.key(point.series));
             number(body, value);
             body.push(b',');
             self.points.push(self.start + at);
         }
         body.pop();
         body.extend_from_slice(b"}}\n");
-        self.items.push(Item { end: body.len(), samples: at.len() as u32, mark: group.index });
+        self.items.push(Item { end: body.len(), samples: at.len() as u32, mark: group.own.index });
+    }
+}
+
+/// Counts a sample that Splunk would not take; the first one of a reason is explained.
+fn refuse(
+    rejected: &mut Vec<Rejection>,
+    layout: &Layout,
+    reason: &'static str,
+    series: SeriesRef<'_>,
+    origin: &Origin,
+) {
+    match rejected.iter_mut().find(|rejected| rejected.reason == reason) {
+        Some(rejected) => rejected.samples += 1,
+        None => rejected.push(Rejection { reason, samples: 1, why: layout.explain(reason, series, origin) }),
     }
 }
 

@@ -40,25 +40,6 @@ pub(super) struct Layout {
 /// Names and values of dimensions.
 pub(super) type Dimensions<'a> = Vec<(Cow<'a, str>, &'a str)>;
 
-/// Why a series cannot be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// See [`INDEX_NOT_ALLOWED`].
-    Index,
-    /// See [`METRIC_NAME`].
-    Name,
-}
-
-impl Refusal {
-    /// The ledger's word.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Index => INDEX_NOT_ALLOWED,
-            Self::Name => METRIC_NAME,
-        }
-    }
-}
-
 impl Layout {
     pub fn new(settings: &SplunkHec) -> Self {
         Self {
@@ -73,16 +54,19 @@ impl Layout {
     }
 
     /// The number of the index that a series goes to: 0 for the one of all, else that of `allowed_indexes`, from 1.
-    pub fn index_number(&self, series: SeriesRef<'_>, origin: &Origin) -> Result<u32, Refusal> {
+    ///
+    /// # Errors
+    /// The reason why it cannot be sent: [`METRIC_NAME`] or [`INDEX_NOT_ALLOWED`].
+    pub fn index_number(&self, series: SeriesRef<'_>, origin: &Origin) -> Result<u32, &'static str> {
         if !is_metric_name(series.name()) {
-            return Err(Refusal::Name);
+            return Err(METRIC_NAME);
         }
         if self.index.fixed().is_some() {
             return Ok(0);
         }
         let name = filled(&self.index, series, origin);
         let found = self.allowed_indexes.iter().position(|allowed| *allowed == name);
-        found.map(|at| at as u32 + 1).ok_or(Refusal::Index)
+        found.map(|at| at as u32 + 1).ok_or(INDEX_NOT_ALLOWED)
     }
 
     /// The name of the index with this number; empty for the token's.
@@ -93,18 +77,18 @@ impl Layout {
         }
     }
 
-    /// One sentence about a series that is refused.
-    pub fn explain(&self, refusal: Refusal, series: SeriesRef<'_>, origin: &Origin) -> String {
+    /// One sentence about a series that is refused for this reason.
+    pub fn explain(&self, reason: &str, series: SeriesRef<'_>, origin: &Origin) -> String {
         let quoted = |text: &str| excerpt(text.as_bytes(), QUOTED_CHARS_MAX);
-        match refusal {
-            Refusal::Index => format!(
-                "the template for index comes to \"{}\", which is none of allowed_indexes",
-                quoted(&filled(&self.index, series, origin))
-            ),
-            Refusal::Name => format!(
+        match reason {
+            METRIC_NAME => format!(
                 "Splunk takes no metric named \"{}\": names have letters, digits, \"_\", \".\", \":\" and \"-\", begin with \
                  none of 0-9 and \"_\", and do not contain \"metric_name\"; rename it by write_relabel_configs",
                 quoted(series.name())
+            ),
+            _ => format!(
+                "the template for index comes to \"{}\", which is none of allowed_indexes",
+                quoted(&filled(&self.index, series, origin))
             ),
         }
     }

@@ -24,10 +24,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::http::Receivers;
+use super::http::{Receivers, all_well};
 use crate::config::checked;
 use crate::net::credentials::Credentials;
-use crate::net::text::duration;
 use crate::pipeline::{
     Answer, Attempt, Batch, Compression, Confirming, Encoded, Failure, Judgement, Ordering, Output, Receipt, Request,
 };
@@ -132,16 +131,8 @@ impl Output for SplunkHec {
     }
 
     async fn start(&self) -> Result<(), String> {
-        let urls = self.urls();
-        let time_max = START_TIME_MAX / urls.len().max(1) as u32;
-        let mut doubts = Vec::new();
-        for (at, url) in urls.iter().enumerate() {
-            let looked = tokio::time::timeout(time_max, self.look_at(at)).await;
-            let doubt =
-                looked.unwrap_or_else(|_| Some(format!("says nothing of its health within {}", duration(time_max))));
-            doubts.extend(doubt.map(|doubt| format!("{url}: {doubt}")));
-        }
-        if doubts.is_empty() { Ok(()) } else { Err(doubts.join("; ")) }
+        let silence = "says nothing of its health";
+        all_well(&self.receivers.look_at_each(START_TIME_MAX, silence, |url| self.look_at(url)).await)
     }
 
     fn encode(&self, (): &(), cache: &mut Cache, batch: &Batch) -> Encoded {
