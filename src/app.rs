@@ -72,8 +72,9 @@ impl App {
         let (ready, is_ready) = watch::channel(false);
         let shedding = Shedding::new(Budget::new(memory_limit(&config)));
         let outputs = Arc::<Outputs>::default();
+        let shutdown_timeout = config.global.shutdown_timeout;
         for output in &config.outputs {
-            let running = Running::start(output.clone(), &credentials, is_ready.clone()).await?;
+            let running = Running::start(output.clone(), &credentials, is_ready.clone(), shutdown_timeout).await?;
             running.queue().inspect(|queue| shedding.watch(queue));
             outputs.add(running);
         }
@@ -192,9 +193,11 @@ impl App {
     }
 
     async fn start_outputs(&self, outputs: Vec<Arc<OutputConfig>>) -> Vec<Running> {
+        // What goes now was given the time of the configuration in force.
+        let shutdown_timeout = self.config.global.shutdown_timeout;
         let mut started = Vec::new();
         for output in outputs {
-            match Running::start(output.clone(), &self.credentials, self.is_ready.clone()).await {
+            match Running::start(output.clone(), &self.credentials, self.is_ready.clone(), shutdown_timeout).await {
                 Ok(running) => {
                     running.queue().inspect(|queue| self.shedding.watch(queue));
                     started.push(running);

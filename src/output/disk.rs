@@ -10,8 +10,8 @@ use crate::config::checked;
 use crate::pipeline::Queue;
 use crate::pipeline::disk::{self, Disk, DiskError};
 
-/// After a reload the output's predecessor has the folder until it has drained.
-const PREDECESSOR_TIME_MAX: Duration = Duration::from_secs(15);
+/// After a reload the output's predecessor has the folder until it has drained, and so much longer at most.
+const PREDECESSOR_GRACE: Duration = Duration::from_secs(5);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Opens the disk queue of the output `name`; `None` where that fails: what waits is then kept in memory alone, and an error in
@@ -20,6 +20,7 @@ pub(super) async fn open(
     name: &str,
     config: &checked::Disk,
     queue: &Queue,
+    shutdown_timeout: Duration,
     deadline: &watch::Receiver<Option<Instant>>,
 ) -> Option<Arc<Disk>> {
     let began = Instant::now();
@@ -38,7 +39,9 @@ pub(super) async fn open(
             .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         match opened {
             Ok(disk) => return Some(disk),
-            Err(DiskError::Taken { .. }) if began.elapsed() < PREDECESSOR_TIME_MAX && deadline.borrow().is_none() => {
+            Err(DiskError::Taken { .. })
+                if began.elapsed() < shutdown_timeout + PREDECESSOR_GRACE && deadline.borrow().is_none() =>
+            {
                 tokio::time::sleep(LOOK_AGAIN_AFTER).await;
             }
             Err(error) => {

@@ -69,17 +69,25 @@ pub struct State {
 
 impl Running {
     /// Starts an output. Only a listener can fail to: one sentence says why.
-    /// `is_ready` is what a listener's `/-/ready` tells.
+    /// `is_ready` is what a listener's `/-/ready` tells; a predecessor may take `shutdown_timeout` to leave its disk queue.
     pub async fn start(
         config: Arc<OutputConfig>,
         credentials: &Arc<Credentials>,
         is_ready: watch::Receiver<bool>,
+        shutdown_timeout: Duration,
     ) -> Result<Self, String> {
         let ledger = Ledger::new(&config.name);
         let status = Arc::<Mutex<SenderStatus>>::default();
         let (deadline, watched) = watch::channel(None);
-        let start =
-            Start { config: &config, ledger: &ledger, status: &status, deadline: watched, credentials, is_ready };
+        let start = Start {
+            config: &config,
+            ledger: &ledger,
+            status: &status,
+            deadline: watched,
+            credentials,
+            is_ready,
+            shutdown_timeout,
+        };
         let Started { intake, queue, expose, disk, listens_on, task } = match &config.kind {
             OutputKind::Elasticsearch(elastic) => {
                 start.sender(elasticsearch::Elasticsearch::new(elastic, credentials), ELASTICSEARCH_REQUESTS)
@@ -198,6 +206,7 @@ struct Start<'a> {
     deadline: watch::Receiver<Option<Instant>>,
     credentials: &'a Arc<Credentials>,
     is_ready: watch::Receiver<bool>,
+    shutdown_timeout: Duration,
 }
 
 impl Start<'_> {
@@ -236,10 +245,11 @@ impl Start<'_> {
         let run = {
             let (config, queue, opened) = (self.config.clone(), queue.clone(), open_disk.clone());
             let (status, deadline) = (self.status.clone(), self.deadline.clone());
+            let shutdown_timeout = self.shutdown_timeout;
             async move {
                 // Scrapes are taken in meanwhile: a predecessor may still have the folder.
                 let disk = match &config.queue.disk {
-                    Some(disk) => disk::open(&config.name, disk, &queue, &deadline).await,
+                    Some(disk) => disk::open(&config.name, disk, &queue, shutdown_timeout, &deadline).await,
                     None => None,
                 };
                 if let Some(disk) = &disk {
@@ -319,7 +329,8 @@ mod tests {
         let config = config::load(&config::Source::File(file), &|_| None).unwrap_or_else(|error| panic!("{error}"));
         let credentials = Arc::new(Credentials::new(Duration::from_secs(1)));
         let (_ready, is_ready) = watch::channel(true);
-        let running = Running::start(config.outputs[0].clone(), &credentials, is_ready).await.unwrap();
+        let running =
+            Running::start(config.outputs[0].clone(), &credentials, is_ready, Duration::from_secs(8)).await.unwrap();
         let disk = loop {
             match running.disk.get() {
                 Some(disk) => break disk.clone(),

@@ -214,31 +214,46 @@ impl Backlog {
         }
     }
 
-    /// Brings a batch to the disk and lets go of it; gives it back where that fails.
-    async fn write_out(&self, mut batch: Batch) -> Option<Batch> {
-        let Some(disk) = self.disk.clone() else { return Some(batch) };
+    /// Brings a batch to the disk and lets go of it; gives back what of it was not written. One that is too large for a record
+    /// becomes several.
+    async fn write_out(&self, batch: Batch) -> Option<Batch> {
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            match self.write_part(part).await {
+                Ok(()) => {}
+                Err((part, DiskError::Full { .. })) => part.drop_all(reason::QUEUE_FULL),
+                Err((part, DiskError::TooLarge { .. })) => match part.split() {
+                    Ok([first, second]) => parts.extend([second, first]),
+                    // One label set alone.
+                    Err(part) => part.drop_all(reason::DISK_FULL),
+                },
+                Err((part, _)) => {
+                    parts.push(part);
+                    break;
+                }
+            }
+        }
+        parts.into_iter().rev().reduce(|mut rest, part| {
+            rest.join(part);
+            rest
+        })
+    }
+
+    async fn write_part(&self, mut batch: Batch) -> Result<(), (Batch, DiskError)> {
+        let Some(disk) = self.disk.clone() else { return Err((batch, DiskError::NoRecord)) };
         let lane = self.lane;
-        let (batch, error) = blocking(move || {
+        let written = blocking(move || {
             if batch.record.is_none()
                 && let Err(error) = disk.write(lane, &mut batch)
             {
-                return (Some(batch), Some(error));
+                return Err((batch, error));
             }
-            match disk.put_back(batch) {
-                Ok(()) => (None, None),
-                Err((batch, error)) => (Some(batch), Some(error)),
-            }
+            disk.put_back(batch)
         })
         .await;
-        self.note(error.as_ref());
+        self.note(written.as_ref().err().map(|(_, error)| error));
         self.bump();
-        match (batch, error) {
-            (Some(batch), Some(DiskError::Full { .. })) => {
-                batch.drop_all(reason::QUEUE_FULL);
-                None
-            }
-            (batch, _) => batch,
-        }
+        written
     }
 
     /// Makes sure that a batch that a worker holds is on disk too, where there is one.
@@ -360,7 +375,8 @@ impl Backlog {
 
     /// Leaves a disk that failed alone for a while; it has told so itself. What does not fit into memory meanwhile is its loss.
     fn note(&self, error: Option<&DiskError>) {
-        let is_failing = error.is_some_and(|error| !matches!(error, DiskError::Full { .. }));
+        let is_failing =
+            error.is_some_and(|error| !matches!(error, DiskError::Full { .. } | DiskError::TooLarge { .. }));
         let retry_at = is_failing.then(|| Instant::now() + DISK_RETRY_AFTER);
         let was_failing = std::mem::replace(&mut self.lock().retry_disk_at, retry_at).is_some();
         if was_failing != is_failing {

@@ -2,7 +2,9 @@
 
 use tempfile::TempDir;
 
+use super::super::backlog::Backlog;
 use super::*;
+use crate::pipeline::Slice;
 use crate::pipeline::disk::{self, Disk};
 
 /// A run whose backlog is in `folder`.
@@ -320,4 +322,38 @@ async fn the_parts_of_a_record_keep_their_order_over_several_ends() {
     seconds(10).await;
     let (counts, seen) = last.end(1).await;
     assert_eq!((bodies(&seen), counts.settled.delivered), (vec!["c 1\n", "a 2\nb 2\nc 2\n"], 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_too_large_for_a_record_becomes_several() {
+    const LABEL_BYTES: usize = 1 << 20;
+    let mut chunk = ChunkBuilder::default();
+    let family = chunk.family(Family { name: "f", kind: MetricType::Gauge, ..Family::default() });
+    let mut points = PointsBuilder::default();
+    for number in 0..70_u8 {
+        let long = char::from(b'0' + number).to_string().repeat(LABEL_BYTES);
+        let series = chunk.push(family, "a", [("long", long.as_str())].into_iter());
+        points.push_float(series, 1.0, None);
+    }
+    let large = Scrape {
+        series: Arc::new(SeriesSet::new(vec![chunk.finish()])),
+        points: points.finish(),
+        origin: scrape(&[1.0]).origin.clone(),
+        at_ms: 1,
+        exemplars: Box::default(),
+        is_last: false,
+    };
+    let (folder, ledger) = (TempDir::new().unwrap(), Ledger::new("test"));
+    let limits = disk::Limits {
+        bytes: 1 << 30,
+        age: Duration::from_secs(3600),
+        overflow: Overflow::DropOldest,
+        is_synced: false,
+    };
+    let disk = Disk::open(folder.path(), limits, 1, &ledger).unwrap();
+    let limits = QueueLimits { samples: 100, bytes: 1 << 30, age: limits.age, overflow: limits.overflow };
+    let queue = Queue::new(ledger.clone(), limits, 1);
+    let backlogs = Backlog::of(&queue, Ordering::PerSeries, Some(&disk));
+    backlogs[0].stow(Batch::new(vec![Slice::whole(Arc::new(large))], ledger.offer(70), Instant::now())).await;
+    assert_eq!((ledger.snapshot().waiting, disk.state().samples, disk.state().records), (70, 70, 2));
 }
