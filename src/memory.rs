@@ -119,8 +119,9 @@ impl fmt::Display for Used {
     }
 }
 
-// How these were got: x86-64 Linux, glibc, an Elasticsearch output, targets over mutual TLS. They fit the release build of
-// docs/performance.md, 18.6 MiB with 10 targets of 1000 series and 85.7 MiB with 200. In a debug build, with its pages taken
+// How these were got: x86-64 Linux, glibc, an Elasticsearch output, targets over mutual TLS. In the
+// release build the estimate was 95.3 MB where 91.7 MB were resident (200 targets of 1000 series), and 21.2 where 23.1 were
+// (10, after an outage). In a debug build, with its pages taken
 // for 10 MiB, the estimate was 77 % of the resident memory with 10 targets of 1000 series, 90 % with 100 of 100, 79 % with 50 of
 // 1000 and 88 % with 150; with 50 and a receiver that was down, 123 %.
 

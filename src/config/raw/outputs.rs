@@ -1,6 +1,6 @@
 //! `outputs` and `admin`.
 
-use super::super::schema::{Section, Type};
+use super::super::schema::{Key, Section, Type};
 use super::{AUTHORIZATION, BASIC_AUTH, NO_BEARER, NO_BEARER_FILE, NO_OAUTH, NO_PROXY, RELABEL, SPLUNK_HEC, TLS, key};
 
 /// `outputs[]`.
@@ -30,6 +30,13 @@ pub static OUTPUT: Section = Section {
 };
 
 const NO_OUTPUT: &str = "not supported yet; outputs are elasticsearch, splunk_hec, expose and file";
+
+// What every output has that sends requests over HTTP.
+pub(super) const HEADERS: Key = key("headers", Type::TextMap, "Headers for each request.").secret();
+pub(super) const TIMEOUT: Key = key("timeout", Type::Duration, "From connecting to the last byte of the answer.")
+    .default("60s")
+    .within("1ms", "1h");
+pub(super) const GZIP: Key = key("gzip", Type::Switch, "Whether bodies are compressed.").default("true");
 
 /// `outputs[].elasticsearch`.
 pub static ELASTICSEARCH: Section = Section {
@@ -83,11 +90,9 @@ pub static ELASTICSEARCH: Section = Section {
         ),
         key("api_key", Type::Text, "API key, in the base64 form that Elasticsearch gives out.").secret(),
         key("api_key_file", Type::Path, "File that holds the API key; read again when it changes."),
-        key("headers", Type::TextMap, "Headers for each request.").secret(),
-        key("timeout", Type::Duration, "From connecting to the last byte of the answer.")
-            .default("60s")
-            .within("1ms", "1h"),
-        key("gzip", Type::Switch, "Whether bodies are compressed.").default("true"),
+        HEADERS,
+        TIMEOUT,
+        GZIP,
     ],
     foreign: &[
         ("url", "write \"urls\", a list"),

@@ -1,6 +1,7 @@
 //! `outputs[].splunk_hec`.
 
 use super::super::schema::{Section, Type};
+use super::outputs::{GZIP, HEADERS, TIMEOUT};
 use super::{NO_BEARER, NO_BEARER_FILE, NO_PROXY, TLS, key};
 
 /// `outputs[].splunk_hec`.
@@ -35,11 +36,9 @@ pub static SPLUNK_HEC: Section = Section {
             .default("5m")
             .within("1s", "1h"),
         key("tls_config", Type::Section(&TLS), "TLS towards the collectors."),
-        key("headers", Type::TextMap, "Headers for each request.").secret(),
-        key("timeout", Type::Duration, "From connecting to the last byte of the answer.")
-            .default("60s")
-            .within("1ms", "1h"),
-        key("gzip", Type::Switch, "Whether bodies are compressed.").default("true"),
+        HEADERS,
+        TIMEOUT,
+        GZIP,
     ],
     foreign: &[
         ("url", "write \"urls\", a list"),
