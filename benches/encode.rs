@@ -121,6 +121,7 @@ fn scrape(target: u64, series: &Arc<SeriesSet>, round: usize) -> Arc<Scrape> {
         series: series.clone(),
         points: points.finish(),
         exemplars: Box::default(),
+        created: Default::default(),
         is_last: false,
     })
 }

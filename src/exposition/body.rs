@@ -15,6 +15,10 @@ pub struct Settings {
     pub honor_timestamps: bool,
     /// Whether a series with its own timestamps gets a stale marker too.
     pub track_timestamps_staleness: bool,
+    /// Whether native histograms are read; without, one that has no classic buckets is its `+Inf` bucket, sum and count.
+    pub native_histograms: bool,
+    /// Whether a histogram that is read as a native one gives its classic series too (`always_scrape_classic_histograms`).
+    pub classic_histograms_too: bool,
 }
 
 impl Default for Settings {
@@ -25,6 +29,8 @@ impl Default for Settings {
             growth_max: usize::MAX,
             honor_timestamps: true,
             track_timestamps_staleness: false,
+            native_histograms: false,
+            classic_histograms_too: false,
         }
     }
 }

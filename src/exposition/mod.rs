@@ -6,6 +6,7 @@
 
 mod body;
 mod context;
+mod format;
 mod intern;
 pub mod json;
 mod lines;
@@ -16,4 +17,5 @@ mod value;
 pub mod write;
 
 pub use body::{BadLine, Counts, Refusal, Settings};
+pub use format::Format;
 pub use table::{Admission, Admit, Parsed, Table};

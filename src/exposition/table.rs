@@ -25,13 +25,16 @@ use std::sync::Arc;
 
 use super::body::{BadLine, Counts, Refusal, Settings};
 use super::context::{Contexts, Effect, Keys};
+use super::format::Format;
 use super::intern::Interner;
 use super::lines::{Block, Known, Line, Lines};
 use super::samples::Samples;
 use super::text::{self, LineError};
 use super::value;
 use crate::memory::{Charge, Kind};
-use crate::model::{Family, Labels, METRIC_NAME, MetricType, Points, STALE_NAN, SeriesRef, SeriesSet};
+use crate::model::{
+    Created, Exemplar, Family, Labels, METRIC_NAME, MetricType, Points, STALE_NAN, SeriesRef, SeriesSet,
+};
 
 /// What becomes of a line that was not seen before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +61,10 @@ pub struct Parsed {
     pub points: Points,
     /// What they are about; the same as the last time when no series is new.
     pub series: Arc<SeriesSet>,
+    /// Exemplars of the samples, in the order of the body.
+    pub exemplars: Box<[Exemplar]>,
+    /// Since when series count, where the body says so apart from its samples.
+    pub created: Arc<[Created]>,
 }
 
 struct Report {
@@ -74,6 +81,7 @@ const NEW_LINE_BYTES: usize = 320;
 /// See the [module](self).
 pub struct Table {
     settings: Settings,
+    format: Format,
     admit: Box<dyn Admit + Send>,
     own_labels: Labels<'static>,
     keys: Keys,
@@ -125,6 +133,7 @@ impl Table {
         let samples = Samples::new(settings.honor_timestamps, settings.track_timestamps_staleness);
         Self {
             settings,
+            format: Format::Text,
             admit,
             own_labels,
             keys,
@@ -147,6 +156,7 @@ impl Table {
     /// A scrape that was begun and came to no end is as if it had not been.
     pub fn begin(&mut self, at_ms: i64) {
         self.samples.abandon();
+        self.format = Format::Text;
         self.compact_if_due();
         self.samples.begin(at_ms);
         self.counts = Counts::default();
@@ -154,6 +164,11 @@ impl Table {
         self.lines.restart();
         self.scrape = Progress::default();
         self.enter(Contexts::START);
+    }
+
+    /// The format of the body that is going to be [fed](Self::feed); text where nobody says.
+    pub fn read_as(&mut self, format: Format) {
+        self.format = format;
     }
 
     /// Reads a piece of the body, which may end anywhere.
@@ -229,7 +244,12 @@ impl Table {
     /// The scrape as it is handed on.
     pub fn take(&mut self) -> Parsed {
         self.samples.leave_out_replaced();
-        let parsed = Parsed { points: self.samples.points().finish(), series: self.interner.flush() };
+        let parsed = Parsed {
+            points: self.samples.points().finish(),
+            series: self.interner.flush(),
+            exemplars: Box::default(),
+            created: Arc::default(),
+        };
         self.settled_bytes = self.bytes();
         self.charge.resize(self.settled_bytes);
         parsed

@@ -38,6 +38,15 @@ pub enum Line<'a> {
         /// Its type.
         kind: MetricType,
     },
+    /// `# UNIT name unit` (OpenMetrics).
+    Unit {
+        /// The family's name.
+        name: Cow<'a, str>,
+        /// Its unit; may be empty.
+        unit: Cow<'a, str>,
+    },
+    /// `# EOF` (OpenMetrics).
+    Eof,
     /// A sample.
     Sample(Sample<'a>),
 }
@@ -53,6 +62,19 @@ pub struct Sample<'a> {
     pub value: f64,
     /// Its own timestamp in milliseconds since 1970.
     pub own_ms: Option<i64>,
+    /// The exemplar behind it (OpenMetrics).
+    pub exemplar: Option<LineExemplar<'a>>,
+}
+
+/// An exemplar as its line has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LineExemplar<'a> {
+    /// Its labels.
+    pub labels: Labels<'a>,
+    /// The value observed.
+    pub value: f64,
+    /// When, in milliseconds since 1970.
+    pub at_ms: Option<i64>,
 }
 
 /// Where a line stops making sense.
@@ -212,7 +234,7 @@ fn sample(mut scan: Scanner<'_>) -> Result<Sample<'_>, LineError> {
     let rest = &scan.text.as_bytes()[scan.at..];
     let (value, used) = number(rest).ok_or(scan.error("a number"))?;
     match after_number(rest, used) {
-        Ok((own_ms, _)) => Ok(Sample { name, labels, value, own_ms }),
+        Ok((own_ms, _)) => Ok(Sample { name, labels, value, own_ms, exemplar: None }),
         Err(error) => Err(LineError { at: scan.at + error.at, ..error }),
     }
 }
@@ -390,7 +412,7 @@ pub fn parse_all(
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         match parse_line(&line) {
-            Ok(Line::Blank | Line::Comment) => {}
+            Ok(Line::Blank | Line::Comment | Line::Unit { .. } | Line::Eof) => {}
             Ok(Line::Help { name, text }) => metadata.set_help(&name, &text),
             Ok(Line::Type { name, kind }) => metadata.set_kind(&name, kind),
             Ok(Line::Sample(mut sample)) => {

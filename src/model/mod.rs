@@ -11,6 +11,7 @@ mod series;
 pub use histogram::{Histogram, Span as HistogramSpan};
 pub use labels::{Labels, METRIC_NAME};
 pub use scrape::{
-    Exemplar, Origin, Point, Points, PointsBuilder, STALE_NAN, STALE_NAN_BITS, Scrape, Value, is_stale, wall_ms,
+    Created, Exemplar, Origin, Point, Points, PointsBuilder, STALE_NAN, STALE_NAN_BITS, Scrape, Value, is_stale,
+    wall_ms,
 };
 pub use series::{Chunk, ChunkBuilder, Family, FamilyRef, MetricType, SeriesRef, SeriesSet, group_hash};

@@ -46,6 +46,9 @@ pub struct Scrape {
     pub points: Points,
     /// Exemplars, beside the points: counted apart.
     pub exemplars: Box<[Exemplar]>,
+    /// When series began to count, where the exposition says so apart from its samples (protobuf): shared with the scrape
+    /// before when nothing of it changed.
+    pub created: Arc<[Created]>,
     /// This is the target's last scrape: it holds stale markers only, and the target is forgotten after it.
     pub is_last: bool,
 }
@@ -78,6 +81,15 @@ pub struct Exemplar {
     pub value: f64,
     /// When, in milliseconds, if it says so.
     pub at_ms: Option<i64>,
+}
+
+/// When a series began to count ("created timestamp").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Which series, as an index into the scrape's set.
+    pub series: u32,
+    /// Since when, in milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 /// A value of one series.

@@ -316,6 +316,7 @@ mod tests {
             series: Arc::new(SeriesSet::new(vec![chunk.finish()])),
             points: points.finish(),
             exemplars: Box::default(),
+            created: Default::default(),
             is_last: false,
         })
     }

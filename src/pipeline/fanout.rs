@@ -160,6 +160,7 @@ impl Intake for Projection {
             series: view.series.clone(),
             points: points.finish(),
             exemplars: exemplars.collect(),
+            created: Default::default(),
             is_last: scrape.is_last,
         }));
     }
@@ -189,6 +190,7 @@ mod tests {
             series: series.clone(),
             points: points.finish(),
             exemplars: Box::default(),
+            created: Default::default(),
             is_last: false,
         })
     }

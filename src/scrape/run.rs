@@ -126,7 +126,8 @@ impl Scraper {
             at_ms,
             series: parsed.series,
             points: parsed.points,
-            exemplars: Box::default(),
+            exemplars: parsed.exemplars,
+            created: parsed.created,
             is_last,
         })
     }
@@ -143,8 +144,13 @@ impl Scraper {
         if points.is_empty() {
             return None;
         }
-        let series = Arc::new(SeriesSet::new(vec![chunk.finish()]));
-        Some(self.hand_on(Parsed { points: points.finish(), series }, at_ms, false))
+        let parsed = Parsed {
+            points: points.finish(),
+            series: Arc::new(SeriesSet::new(vec![chunk.finish()])),
+            exemplars: Box::default(),
+            created: Arc::default(),
+        };
+        Some(self.hand_on(parsed, at_ms, false))
     }
 }
 
@@ -207,6 +213,8 @@ fn table(target: &Arc<Target>) -> Table {
         growth_max: config.limits.growth_bytes,
         honor_timestamps: config.honor_timestamps,
         track_timestamps_staleness: config.track_timestamps_staleness,
+        native_histograms: false,
+        classic_histograms_too: false,
     };
     Table::new(settings, Box::new(admit::Rules::new(target.clone())), admit::own_labels(target))
 }

@@ -132,6 +132,7 @@ fn scrape(key: u64, at_ms: i64, rows: &[Row<'_>]) -> Arc<Scrape> {
         series: Arc::new(SeriesSet::new(vec![chunk.finish()])),
         points: points.finish(),
         exemplars: Box::default(),
+        created: Default::default(),
         is_last: false,
     })
 }

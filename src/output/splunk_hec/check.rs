@@ -154,6 +154,7 @@ fn event() -> Arc<Scrape> {
         series: Arc::new(SeriesSet::new(vec![chunk.finish()])),
         points: points.finish(),
         exemplars: Box::default(),
+        created: Default::default(),
         is_last: true,
     })
 }

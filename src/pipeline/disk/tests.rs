@@ -30,6 +30,7 @@ fn scrape(values: &[f64]) -> Arc<Scrape> {
         series: Arc::new(SeriesSet::new(vec![builder.finish()])),
         points: points.finish(),
         exemplars: Box::default(),
+        created: Default::default(),
         is_last: false,
     })
 }

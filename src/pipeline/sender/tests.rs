@@ -313,6 +313,7 @@ pub(super) fn scrape(values: &[f64]) -> Arc<Scrape> {
         series: Arc::new(SeriesSet::new(vec![chunk.finish()])),
         points: points.finish(),
         exemplars: Box::default(),
+        created: Default::default(),
         is_last: false,
     })
 }

@@ -93,7 +93,15 @@ impl Target {
         is_last: bool,
     ) -> Arc<Scrape> {
         let (origin, at_ms) = (self.origin.clone(), self.at_ms);
-        Arc::new(Scrape { origin, at_ms, series, points, exemplars: Box::default(), is_last })
+        Arc::new(Scrape {
+            origin,
+            at_ms,
+            series,
+            points,
+            exemplars: Box::default(),
+            created: Default::default(),
+            is_last,
+        })
     }
 }
 
@@ -223,6 +231,7 @@ async fn what_the_text_cannot_say_is_counted() {
         series: scrape.series.clone(),
         points: points.finish(),
         exemplars: Box::default(),
+        created: Default::default(),
         is_last: false,
     }));
     let settled = endpoint.counts().settled;

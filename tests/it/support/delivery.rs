@@ -167,6 +167,7 @@ impl Target {
             series: self.set.clone(),
             points: points.finish(),
             exemplars: Box::default(),
+            created: Default::default(),
             is_last: false,
         })
     }

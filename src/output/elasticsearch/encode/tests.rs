@@ -36,6 +36,7 @@ fn scrape(key: u64, series: &Arc<SeriesSet>, points: &mut PointsBuilder) -> Arc<
         series: series.clone(),
         points: points.finish(),
         exemplars: Box::default(),
+        created: Default::default(),
         is_last: false,
     })
 }

@@ -34,6 +34,7 @@ fn scrape(series: &Arc<SeriesSet>, points: &mut PointsBuilder) -> Arc<Scrape> {
         series: series.clone(),
         points: points.finish(),
         exemplars: Box::default(),
+        created: Default::default(),
         is_last: false,
     })
 }

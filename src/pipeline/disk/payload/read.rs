@@ -206,6 +206,7 @@ impl<'b> Reader<'b> {
             series: series.clone(),
             points,
             exemplars: exemplars.into(),
+            created: Default::default(),
             is_last,
         };
         Ok(Slice::whole(Arc::new(scrape)))

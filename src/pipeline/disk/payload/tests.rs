@@ -117,6 +117,7 @@ impl Random {
             series,
             points: points.finish(),
             exemplars: exemplars.into(),
+            created: Default::default(),
             is_last: self.below(4) == 0,
         })
     }

@@ -341,6 +341,7 @@ async fn a_batch_that_is_too_large_for_a_record_becomes_several() {
         origin: scrape(&[1.0]).origin.clone(),
         at_ms: 1,
         exemplars: Box::default(),
+        created: Default::default(),
         is_last: false,
     };
     let (folder, ledger) = (TempDir::new().unwrap(), Ledger::new("test"));
