@@ -7,10 +7,7 @@
 mod body;
 mod context;
 mod format;
-mod intern;
 pub mod json;
-mod lines;
-mod samples;
 mod table;
 pub mod text;
 mod value;
