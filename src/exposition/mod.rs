@@ -10,6 +10,7 @@ mod format;
 mod intern;
 pub mod json;
 mod lines;
+pub mod protobuf;
 mod samples;
 mod table;
 pub mod text;
