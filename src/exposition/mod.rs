@@ -11,6 +11,7 @@ mod intern;
 pub mod json;
 mod lines;
 pub mod openmetrics;
+pub mod protobuf;
 mod samples;
 mod scan;
 mod table;

@@ -23,6 +23,7 @@ mod lost_log;
 mod main_job;
 mod memory;
 mod ordering;
+mod protobuf;
 mod receiver_faults;
 mod relabel;
 mod reload;
