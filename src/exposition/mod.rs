@@ -20,5 +20,5 @@ mod value;
 pub mod write;
 
 pub use body::{BadLine, Counts, Refusal, Settings};
-pub use format::Format;
+pub use format::{ForeignProtobuf, Format, is_media_type};
 pub use table::{Admission, Admit, Parsed, Table};
