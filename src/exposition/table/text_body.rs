@@ -5,6 +5,7 @@
 
 use super::super::body::Refusal;
 use super::super::format::Format;
+use super::super::openmetrics::line as openmetrics;
 use super::super::text::{self, LineError, LineExemplar};
 use super::super::value;
 use super::contexts::Effect;
@@ -53,9 +54,8 @@ impl TextBody {
         if bare.len() > core.settings.line_length_max {
             return Err(Refusal::LineTooLong { line: core.line, max: core.settings.line_length_max });
         }
-        match text::kind_of(bare) {
+        match if self.is_openmetrics { openmetrics::kind_of(bare) } else { text::kind_of(bare) } {
             // Not remembered: some programs write the time into their comments.
-            text::Kind::Nothing if self.is_openmetrics => self.read_comment(core, bare),
             text::Kind::Nothing => Ok(()),
             _ if self.has_ended => {
                 core.add_bad_line(bare, LineError { at: 0, expected: "nothing behind \"# EOF\"" });
@@ -96,7 +96,7 @@ impl TextBody {
     }
 
     fn read_sample(&self, core: &mut Core, whole: &[u8], line: &[u8]) -> Result<(), Refusal> {
-        let start = if self.is_openmetrics { open_value_start(line) } else { text::value_start(line) };
+        let start = if self.is_openmetrics { openmetrics::value_start(line) } else { text::value_start(line) };
         let key = key(core, core.seed(), &line[..start]);
         if core.lines.find(key).is_some() {
             match read_tail(self.is_openmetrics, &whole[start..]) {
@@ -132,13 +132,8 @@ impl TextBody {
     }
 
     fn parse<'l>(&self, line: &'l [u8]) -> Result<text::Line<'l>, LineError> {
-        parse(self.is_openmetrics, line)
+        if self.is_openmetrics { openmetrics::parse_line(line) } else { text::parse_line(line) }
     }
-}
-
-fn parse(is_openmetrics: bool, line: &[u8]) -> Result<text::Line<'_>, LineError> {
-    let _ = is_openmetrics;
-    text::parse_line(line)
 }
 
 fn key(core: &Core, seed: u64, bytes: &[u8]) -> Key {
@@ -151,34 +146,8 @@ fn add_exemplar(core: &mut Core, placed: Placed, exemplar: Option<LineExemplar<'
     }
 }
 
-/// Where a line's value starts if the line is a sample of OpenMetrics, which may have an exemplar with braces of its own.
-fn open_value_start(line: &[u8]) -> usize {
-    if memchr::memchr(b'#', line).is_none() {
-        return text::value_start(line);
-    }
-    let mut in_quotes = false;
-    let mut in_braces = false;
-    let mut at = text::blanks(line);
-    while let Some(byte) = line.get(at) {
-        match byte {
-            b'\\' if in_quotes => at += 1,
-            b'"' => in_quotes = !in_quotes,
-            b'{' if !in_quotes => in_braces = true,
-            b'}' if !in_quotes => {
-                at += 1;
-                break;
-            }
-            b' ' | b'\t' if !in_braces => break,
-            _ => {}
-        }
-        at += 1;
-    }
-    let at = at.min(line.len());
-    at + text::blanks(&line[at..])
-}
-
 /// Reads what stands on a sample's line from the value on, line break included: value, time, exemplar.
-fn read_tail(is_openmetrics: bool, tail: &[u8]) -> Option<(f64, Option<i64>, Option<LineExemplar<'static>>)> {
+fn read_tail(is_openmetrics: bool, tail: &[u8]) -> Option<(f64, Option<i64>, Option<LineExemplar<'_>>)> {
     if let Some((value, used)) = value::number(tail)
         && tail.get(used) == Some(&b'\n')
     {
@@ -187,15 +156,9 @@ fn read_tail(is_openmetrics: bool, tail: &[u8]) -> Option<(f64, Option<i64>, Opt
     if !is_openmetrics {
         return value::value_line(tail).map(|(value, own_ms, _)| (value, own_ms, None));
     }
-    // The grammar is that of whole lines, and what stands before the value is known to be good.
-    let line = [b"a ", tail].concat();
-    let Ok(text::Line::Sample(sample)) = parse(true, &line) else { return None };
-    let exemplar = sample.exemplar.map(|exemplar| LineExemplar {
-        labels: exemplar.labels.into_owned(),
-        value: exemplar.value,
-        at_ms: exemplar.at_ms,
-    });
-    Some((sample.value, sample.own_ms, exemplar))
+    let (value, used) = value::number(tail)?;
+    let (own_ms, exemplar, _) = openmetrics::tail(tail, used).ok()?;
+    Some((value, own_ms, exemplar))
 }
 
 /// Reads lines for as long as they come as predicted; gives how many bytes they were.
