@@ -26,6 +26,7 @@ mod core;
 mod intern;
 mod keys;
 mod lines;
+mod plain;
 mod samples;
 mod text_body;
 
