@@ -305,7 +305,7 @@ impl Core {
     #[inline]
     pub(super) fn place(&mut self, series: u32, value: Observed, own_ms: Option<i64>) {
         match (value, self.samples.is_even()) {
-            (Observed::Float(value), true) => self.samples.add_even(value, own_ms),
+            (Observed::Float(value), true) => self.samples.add_timed_value(value, own_ms),
             (Observed::Float(value), false) => self.samples.add(series, value, own_ms),
             (Observed::Histogram(value), true) => self.samples.add_even_histogram(*value, own_ms),
             (Observed::Histogram(value), false) => self.samples.add_histogram(series, *value, own_ms),

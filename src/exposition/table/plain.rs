@@ -170,6 +170,6 @@ mod tests {
                 assert_eq!(String::from_utf8_lossy(&written), text);
             }
         }
-        assert_eq!(normal, 10);
+        assert_eq!(normal, 11);
     }
 }

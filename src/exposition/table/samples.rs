@@ -201,13 +201,34 @@ impl Samples {
         own_ms.is_some() && self.honor_timestamps && !self.track_timestamps
     }
 
-    /// Adds a float that was predicted, in a scrape that is even.
-    #[inline]
-    pub(super) fn add_even(&mut self, value: f64, own_ms: Option<i64>) {
-        self.points.push_value(value, if self.honor_timestamps { own_ms } else { None });
+    /// Adds a float that was predicted; whose it is says [`name`](Self::name).
+    #[inline(always)]
+    pub(super) fn add_value(&mut self, value: f64) {
+        self.points.push_value(value);
     }
 
-    /// The same, of a native histogram.
+    /// The same, with perhaps a time of its own.
+    pub(super) fn add_timed_value(&mut self, value: f64, own_ms: Option<i64>) {
+        self.points.push_timed_value(value, if self.honor_timestamps { own_ms } else { None });
+    }
+
+    /// Whether a float with perhaps this time of its own is of this kind.
+    pub(super) fn is_float(&self, what: What, own_ms: Option<i64>) -> bool {
+        what.series().is_some_and(|series| what == What::sample(series, false, self.is_timed(own_ms)))
+    }
+
+    /// The lines by which samples came that have no series yet. As long as a scrape is even, none needs one.
+    pub(super) fn name(&mut self, lines: impl Iterator<Item = What>) {
+        if self.is_even {
+            return;
+        }
+        for (what, series) in lines.filter_map(|what| Some((what, what.series()?))) {
+            let series = self.stamp(series, what.is_timed(), what.is_histogram());
+            self.points.name([series].into_iter());
+        }
+    }
+
+    /// Adds a native histogram that was predicted, in a scrape that is even.
     pub(super) fn add_even_histogram(&mut self, value: Histogram, own_ms: Option<i64>) {
         self.points.push_histogram_value(value, if self.honor_timestamps { own_ms } else { None });
     }
@@ -215,19 +236,19 @@ impl Samples {
     /// Adds a sample of the body in a scrape that is not even.
     #[inline]
     pub(super) fn add(&mut self, series: u32, value: f64, own_ms: Option<i64>) {
-        let series = self.stamp(series, own_ms, false);
+        let series = self.stamp(series, self.is_timed(own_ms), false);
         self.points.push_float(series, value, if self.honor_timestamps { own_ms } else { None });
     }
 
     /// The same, of a native histogram.
     pub(super) fn add_histogram(&mut self, series: u32, value: Histogram, own_ms: Option<i64>) {
-        let series = self.stamp(series, own_ms, true);
+        let series = self.stamp(series, self.is_timed(own_ms), true);
         self.points.push_histogram(series, value, if self.honor_timestamps { own_ms } else { None });
     }
 
     /// Notes that a sample came; gives the series that it is counted under.
     #[inline]
-    fn stamp(&mut self, series: u32, own_ms: Option<i64>, is_histogram: bool) -> u32 {
+    fn stamp(&mut self, series: u32, is_timed: bool, is_histogram: bool) -> u32 {
         let slot = self.aliases.slot_of(series);
         if self.stamps[slot as usize] >= self.now {
             // Which of them stay is decided when all are known.
@@ -242,7 +263,7 @@ impl Samples {
         } else if !self.histograms.is_empty() {
             self.histograms.remove(&slot);
         }
-        self.see(slot, self.is_timed(own_ms));
+        self.see(slot, is_timed);
         series
     }
 
@@ -390,7 +411,7 @@ impl Samples {
         }
         self.reported.push(series);
         match self.is_even {
-            true => self.points.push_value(value, None),
+            true => self.points.push_value(value),
             false => self.points.push_float(series, value, None),
         }
     }
