@@ -235,6 +235,15 @@ impl PointsBuilder {
         self.push_timed_value(0.0, own_ms);
     }
 
+    /// Names the series of the next point that was pushed as a bare value.
+    #[inline]
+    pub fn push_series(&mut self, series: u32) {
+        if self.series.len() == self.series.capacity() {
+            self.series.reserve(self.floats.capacity().saturating_sub(self.series.len()));
+        }
+        self.series.push(series);
+    }
+
     /// Names the series of points that were pushed as bare values, in their order.
     pub fn name(&mut self, series: impl Iterator<Item = u32>) {
         if self.series.capacity() == 0 {

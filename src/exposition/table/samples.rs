@@ -222,9 +222,15 @@ impl Samples {
         if self.is_even {
             return;
         }
-        for (what, series) in lines.filter_map(|what| Some((what, what.series()?))) {
-            let series = self.stamp(series, what.is_timed(), what.is_histogram());
-            self.points.name([series].into_iter());
+        let is_simple = self.aliases.slots.is_empty() && self.histograms.is_empty();
+        for what in lines {
+            let Some(mut series) = what.series() else { continue };
+            if is_simple && !what.is_histogram() && self.stamps[series as usize] < self.now {
+                self.see(series, what.is_timed());
+            } else {
+                series = self.stamp(series, what.is_timed(), what.is_histogram());
+            }
+            self.points.push_series(series);
         }
     }
 
@@ -321,8 +327,8 @@ impl Samples {
     }
 
     fn mark_live(&mut self) {
-        for slot in 0..self.stamps.len() as u32 {
-            if !self.is_live(slot) {
+        for (slot, stamp) in (0..).zip(&self.stamps) {
+            if *stamp & !WAS_LIVE != self.live {
                 continue;
             }
             let series = self.aliases.series_of(slot);

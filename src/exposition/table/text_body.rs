@@ -9,7 +9,7 @@ use super::super::openmetrics::line as openmetrics;
 use super::super::text::{self, LineError, LineExemplar, Sample};
 use super::super::value;
 use super::contexts::Effect;
-use super::core::{Core, Placed};
+use super::core::{Core, Owner, Placed};
 use super::lines::{Key, Line, What};
 use super::plain;
 use super::samples::Observed;
@@ -140,12 +140,14 @@ impl TextBody {
 
 fn add_sample(core: &mut Core, key: Key, sample: Sample<'_>, bytes: usize) -> Result<(), Refusal> {
     let Sample { name, mut labels, value, own_ms, exemplar } = sample;
-    let kind = core.kind_of(&name);
-    let part = part_label(kind).and_then(|part| labels.get(part));
-    if part.is_some_and(|part| !plain::is_normal_number(part)) {
+    let owner = core.owner(&name);
+    if let Owner::Family(kind) = owner
+        && let Some(part) = part_label(kind).and_then(|part| labels.get(part))
+        && !plain::is_normal_number(part)
+    {
         text::normalise(&mut labels, kind);
     }
-    let placed = core.add_sample(key, &name, labels, Observed::Float(value), own_ms, bytes)?;
+    let placed = core.add_sample(key, (&name, owner), labels, Observed::Float(value), own_ms, bytes)?;
     add_exemplar(core, placed, exemplar);
     Ok(())
 }
