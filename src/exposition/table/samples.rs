@@ -43,6 +43,18 @@ pub(super) struct Tally {
     pub(super) repeats: bool,
 }
 
+impl Tally {
+    /// Counts a slot that this scrape has not seen yet; gives its new stamp.
+    #[inline(always)]
+    fn see(&mut self, stamp: u32, (now, live, last_good): (u32, u32, u32), is_timed: bool) -> u32 {
+        let was_live = stamp & !WAS_LIVE == live;
+        self.carried += u64::from(was_live);
+        self.live += u64::from(!is_timed);
+        self.added += u64::from(stamp < last_good);
+        now | u32::from(is_timed) * TIMED | u32::from(was_live) * WAS_LIVE
+    }
+}
+
 /// Slots that have had several series.
 #[derive(Default)]
 struct Aliases {
@@ -222,16 +234,30 @@ impl Samples {
         if self.is_even {
             return;
         }
-        let is_simple = self.aliases.slots.is_empty() && self.histograms.is_empty();
-        for what in lines {
-            let Some(mut series) = what.series() else { continue };
-            if is_simple && !what.is_histogram() && self.stamps[series as usize] < self.now {
-                self.see(series, what.is_timed());
+        if self.aliases.slots.is_empty() && self.histograms.is_empty() {
+            self.name_simple(lines);
+            return;
+        }
+        for (what, series) in lines.filter_map(|what| Some((what, what.series()?))) {
+            let series = self.stamp(series, what.is_timed(), what.is_histogram());
+            self.points.push_series(series);
+        }
+    }
+
+    /// The same, where every series is a slot of its own and none has native histograms.
+    fn name_simple(&mut self, lines: impl Iterator<Item = What>) {
+        // On its own, not behind `self`: this goes over all samples of a target that changes a little.
+        let mut tally = self.tally;
+        for (what, series) in lines.filter_map(|what| Some((what, what.series()?))) {
+            let stamp = &mut self.stamps[series as usize];
+            if *stamp < self.now {
+                *stamp = tally.see(*stamp, (self.now, self.live, self.last_good), what.is_timed());
             } else {
-                series = self.stamp(series, what.is_timed(), what.is_histogram());
+                tally.repeats = true;
             }
             self.points.push_series(series);
         }
+        self.tally = tally;
     }
 
     /// Adds a native histogram that was predicted, in a scrape that is even.
@@ -277,11 +303,7 @@ impl Samples {
     #[inline]
     fn see(&mut self, slot: u32, is_timed: bool) {
         let stamp = &mut self.stamps[slot as usize];
-        let was_live = *stamp & !WAS_LIVE == self.live;
-        self.tally.carried += u64::from(was_live);
-        self.tally.live += u64::from(!is_timed);
-        self.tally.added += u64::from(*stamp < self.last_good);
-        *stamp = self.now | if is_timed { TIMED } else { 0 } | if was_live { WAS_LIVE } else { 0 };
+        *stamp = self.tally.see(*stamp, (self.now, self.live, self.last_good), is_timed);
     }
 
     /// Adds an exemplar of the sample that was added last.
@@ -327,10 +349,14 @@ impl Samples {
     }
 
     fn mark_live(&mut self) {
-        for (slot, stamp) in (0..).zip(&self.stamps) {
-            if *stamp & !WAS_LIVE != self.live {
-                continue;
-            }
+        // Most are not: many are looked at in one go.
+        const MANY: usize = 32;
+        let is_live = |stamp: &u32| *stamp & !WAS_LIVE == self.live;
+        let parts = self.stamps.chunks(MANY).enumerate();
+        let parts = parts.filter(|(_, part)| part.iter().fold(false, |any, stamp| any | is_live(stamp)));
+        let slots = parts.flat_map(|(at, part)| (at * MANY..).zip(part));
+        let slots = slots.filter(|(_, stamp)| is_live(stamp)).map(|(slot, _)| slot as u32);
+        for slot in slots {
             let series = self.aliases.series_of(slot);
             if self.histograms.contains(&slot) {
                 self.points.push_histogram(series, Histogram::stale(), None);
