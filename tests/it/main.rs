@@ -22,6 +22,7 @@ mod kill;
 mod lost_log;
 mod main_job;
 mod memory;
+mod openmetrics;
 mod ordering;
 mod receiver_faults;
 mod relabel;
