@@ -5,8 +5,10 @@ use std::io::{self, BufRead, BufWriter, Read, Write};
 use clap::ValueEnum;
 
 use super::FAILED;
+use crate::exposition::json::{self, Beside};
 use crate::exposition::text::Sample;
-use crate::exposition::{BadLine, json, openmetrics, text};
+use crate::exposition::{BadLine, openmetrics, text};
+use crate::model::{METRIC_NAME, Value};
 
 /// Bytes of one line of stdin.
 const LINE_LENGTH_MAX: usize = 16 << 20;
@@ -22,7 +24,7 @@ pub(super) struct Arguments {
     /// The format that is read
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     format: Format,
-    /// Print a line a sample: {"name":…,"labels":{…},"value":"…","timestamp_ms":…}
+    /// Print a line a sample: {"name":…,"labels":{…},"value":"…","timestamp_ms":…,"exemplars":[…]}
     #[arg(long)]
     json: bool,
 }
@@ -97,13 +99,9 @@ impl<W: Write> Report<'_, W> {
     fn line(&mut self, line: Result<&Sample<'_>, BadLine>) {
         match line {
             Ok(sample) => {
-                self.samples += 1;
-                if self.is_json && self.written.is_ok() {
-                    let mut line = Vec::new();
-                    let labels = sample.labels.iter().filter(|(name, _)| *name != crate::model::METRIC_NAME);
-                    json::line(&mut line, &sample.name, labels, sample.value, sample.own_ms);
-                    self.written = self.output.write_all(&line);
-                }
+                let labels = sample.labels.iter().filter(|(name, _)| *name != METRIC_NAME);
+                let beside = Beside { exemplars: sample.exemplar.as_slice(), created_ms: None };
+                self.sample(&sample.name, labels, Value::Float(sample.value), sample.own_ms, &beside);
             }
             Err(BadLine { line, column, found, expected }) => {
                 self.bad += 1;
@@ -111,6 +109,22 @@ impl<W: Write> Report<'_, W> {
                     eprintln!("stdin:{line}:{column}: {found} stands where {expected} was expected");
                 }
             }
+        }
+    }
+
+    fn sample<'l>(
+        &mut self,
+        name: &str,
+        labels: impl Iterator<Item = (&'l str, &'l str)>,
+        value: Value<'_>,
+        at_ms: Option<i64>,
+        beside: &Beside<'_>,
+    ) {
+        self.samples += 1;
+        if self.is_json && self.written.is_ok() {
+            let mut line = Vec::new();
+            json::sample(&mut line, name, labels, value, at_ms, beside);
+            self.written = self.output.write_all(&line);
         }
     }
 

@@ -11,6 +11,7 @@ mod intern;
 pub mod json;
 mod lines;
 pub mod openmetrics;
+pub mod protobuf;
 mod samples;
 mod scan;
 mod table;
@@ -19,5 +20,5 @@ mod value;
 pub mod write;
 
 pub use body::{BadLine, Counts, Refusal, Settings};
-pub use format::Format;
+pub use format::{ForeignProtobuf, Format, is_media_type};
 pub use table::{Admission, Admit, Parsed, Table};
