@@ -95,6 +95,10 @@ impl Reader {
             if let Some(open) = self.open.as_mut().filter(|_| may_be_sample) {
                 open.has_bad_line();
             }
+            if line.starts_with(b"# EOF") {
+                // Meant as one: nothing is said of one that is missing.
+                self.eof.came();
+            }
             each(Err(place.bad(error)));
         }
     }

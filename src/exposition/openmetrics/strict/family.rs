@@ -120,7 +120,7 @@ impl Open {
     fn is_new(&self, is_there: bool) -> Result<(), LineError> {
         let wrong = |expected| Err(LineError { at: 0, expected });
         match () {
-            () if self.has_begun => wrong("a sample (metadata stands before the family's samples)"),
+            () if self.has_begun => wrong("a sample or another family (metadata stands before the family's samples)"),
             () if is_there => wrong("metadata that the family does not have yet"),
             () => Ok(()),
         }

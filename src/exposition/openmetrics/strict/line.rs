@@ -40,7 +40,9 @@ impl Time {
     fn new(seconds: f64, text: &str) -> Self {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-        Self { seconds, nanoseconds: format!("{whole}{digits}").parse().ok() }
+        let has_exponent = text.contains(['e', 'E']);
+        let nanoseconds = if has_exponent { None } else { format!("{whole}{digits}").parse().ok() };
+        Self { seconds, nanoseconds }
     }
 
     pub(super) fn is_before(&self, other: &Self) -> bool {
