@@ -24,6 +24,7 @@ mod main_job;
 mod memory;
 mod negotiation;
 mod ordering;
+mod protobuf;
 mod receiver_faults;
 mod relabel;
 mod reload;

@@ -9,6 +9,7 @@ pub mod exporter;
 pub mod fake_target;
 pub mod hec_server;
 pub mod logs;
+pub mod protobuf;
 pub mod proxy;
 pub mod random;
 pub mod samples;
