@@ -212,7 +212,8 @@ async fn running(world: &World, server: &FakeTarget, keys: &str) -> Process {
     world.configure(&format!(
         "global: {{scrape_interval: 100ms}}\n\
          scrape_configs:\n- job_name: j\n  static_configs: [{{targets: [\"{}\"]}}]\n  {keys}\n\
-         outputs:\n- {{name: everything, expose: {{listen: \"127.0.0.1:0\"}}}}\n- {{name: lines, file: {{path: lines.jsonl}}}}\n\
+         outputs:\n- {{name: everything, expose: {{listen: \"127.0.0.1:0\"}}}}\n\
+         - {{name: lines, file: {{path: lines.txt, format: text}}}}\n\
          admin: {{listen: \"127.0.0.1:0\"}}\n",
         server.address
     ));
