@@ -290,9 +290,8 @@ impl Client {
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
         headers.insert(ACCEPT, self.accept.clone());
-        // Inflating costs more than a copy within the machine.
-        if self.target.config.enable_compression && !peer.is_local {
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        if let Some(encoding) = accept::encoding(self.target.config.enable_compression, peer) {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
         }
         let timeout = self.target.timeout.as_secs_f64().to_string();
         insert(headers, "x-prometheus-scrape-timeout-seconds", timeout.as_bytes())?;
@@ -412,7 +411,7 @@ impl Answer<'_> {
 
 fn accept(target: &Target) -> HeaderValue {
     let negotiation = &target.config.negotiation;
-    let header = accept::header(&negotiation.protocols, negotiation.escaping);
+    let header = accept::formats(&negotiation.protocols, negotiation.escaping);
     // It is made of words of ours.
     HeaderValue::try_from(header).unwrap_or(HeaderValue::from_static("*/*"))
 }
