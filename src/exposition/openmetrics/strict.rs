@@ -6,7 +6,7 @@
 //!
 //! Where the specification leaves room or contradicts its own test suite, this reader does as the suite does:
 //! - a double quote in `HELP` need not be escaped;
-//! - points of one metric may have the same timestamp;
+//! - points of one metric may have the same timestamp, as if it had lost digits;
 //! - a `HELP` or `UNIT` may be empty, but then a space stands before the nothing.
 //!
 //! What it decides by itself: names in quotes (`{"a.b",x="y"}`), which Prometheus 3 negotiates, are accepted, because no text
@@ -24,7 +24,7 @@ use std::io::{self, BufRead};
 
 use super::Eof;
 use crate::exposition::BadLine;
-use crate::exposition::text::{Line, LineError, Sample, each_line, normalise};
+use crate::exposition::text::{Line, LineError, Sample, each_line, normalise, strip_newline};
 use crate::model::FamilyRef;
 use family::Open;
 use line::Read;
@@ -49,10 +49,10 @@ pub fn parse_strict(
             reader.read(number, line, &mut each);
         }
     })?;
+    reader.close(&mut each);
     if let Some(text) = reader.too_much {
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    reader.close(&mut each);
     reader.eof.check(lines, &mut each);
     Ok(())
 }
@@ -76,13 +76,12 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn bad(self, error: LineError) -> BadLine {
-        match self.line {
-            [.., b'\r', b'\n'] if error.at + 2 == self.line.len() => {
-                let found = "a carriage return".to_owned();
-                BadLine { line: self.number, column: error.column(), found, expected: error.expected }
-            }
-            line => BadLine::new(self.number, line, error),
+        let mut bad = BadLine::new(self.number, self.line, error);
+        // Leniently it is a part of the line's end.
+        if strip_newline(self.line).get(error.at..) == Some(b"\r") {
+            bad.found = "a carriage return".to_owned();
         }
+        bad
     }
 }
 
@@ -111,12 +110,18 @@ impl Reader {
             Line::Type { name, kind } => self.of_metadata(place, &name, each)?.set_kind(kind, places.word)?,
             Line::Unit { name, unit } => self.of_metadata(place, &name, each)?.set_unit(&unit, places.word)?,
             Line::Sample(mut sample) => {
-                let is_ours = self.open.as_ref().is_some_and(|open| open.has_part(&sample.name));
-                if !is_ours {
-                    self.enter(place, &sample.name, true, each)?;
-                }
-                let Some(open) = &mut self.open else { return Ok(()) };
-                self.too_much = open.begin(&mut self.names, &mut |bad| each(Err(bad)));
+                let open = match self.open.take() {
+                    Some(open) if open.has_part(&sample.name) => open,
+                    Some(open) if open.name() == sample.name => {
+                        let expected = point::names_of(open.kind());
+                        self.open = Some(open);
+                        return Err(LineError { at: 0, expected });
+                    }
+                    other => self.enter(other, place, &sample.name, 0, each)?,
+                };
+                let open = self.open.insert(open);
+                let too_many = open.begin(&mut self.names, &mut |bad| each(Err(bad)));
+                self.too_much = self.too_much.take().or(too_many);
                 open.sample(place, &sample, &places, &mut |bad| each(Err(bad)))?;
                 self.too_much = self.too_much.take().or(open.too_much());
                 normalise(&mut sample.labels, open.kind());
@@ -134,34 +139,29 @@ impl Reader {
         name: &str,
         each: &mut impl FnMut(Told<'_>),
     ) -> Result<&mut Open, LineError> {
-        if self.open.as_ref().is_none_or(|open| open.name() != name) {
-            self.enter(place, name, false, each)?;
-        }
-        let none = LineError { at: 0, expected: "a family" };
-        self.open.as_mut().ok_or(none)
+        let open = match self.open.take() {
+            Some(open) if open.name() == name => open,
+            other => self.enter(other, place, name, "# TYPE ".len(), each)?,
+        };
+        Ok(self.open.insert(open))
     }
 
-    /// Opens another family.
+    /// Another family, whose name stands `at` a place in the line, instead of the one before.
     fn enter(
         &mut self,
+        before: Option<Open>,
         place: Place<'_>,
         name: &str,
-        is_sample: bool,
+        at: usize,
         each: &mut impl FnMut(Told<'_>),
-    ) -> Result<(), LineError> {
-        if is_sample && let Some(open) = self.open.as_ref().filter(|open| open.name() == name) {
-            return Err(LineError { at: 0, expected: point::names_of(open.kind()) });
-        }
+    ) -> Result<Open, LineError> {
+        self.open = before;
         self.close(each);
         if self.names.contains(name) {
-            let at = if is_sample { 0 } else { "# TYPE ".len() };
-            return Err(LineError {
-                at,
-                expected: "a family that was not there before (all lines of one stand together)",
-            });
+            let expected = "a family that was not there before (all lines of one stand together)";
+            return Err(LineError { at, expected });
         }
-        self.open = Some(Open::new(name, place));
-        Ok(())
+        Ok(Open::new(name, place))
     }
 
     /// Ends the family that is open.
