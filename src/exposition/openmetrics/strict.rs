@@ -22,7 +22,7 @@ mod point;
 
 use std::io::{self, BufRead};
 
-use super::Eof;
+use super::{BEHIND_EOF, no_eof};
 use crate::exposition::BadLine;
 use crate::exposition::text::{Line, LineError, Sample, each_line, normalise, strip_newline};
 use crate::model::FamilyRef;
@@ -43,9 +43,16 @@ pub fn parse_strict(
     line_length_max: usize,
     mut each: impl FnMut(Result<(&Sample<'_>, FamilyRef<'_>), BadLine>),
 ) -> io::Result<()> {
-    let mut reader = Reader { names: Names::default(), open: None, eof: Eof::default(), too_much: None };
+    let mut reader = Reader { names: Names::default(), open: None, has_ended: false, too_much: None };
+    let mut is_over = false;
     let lines = each_line(input, line_length_max, |number, line| {
-        if !reader.eof.is_over(number, line, &mut each) && reader.too_much.is_none() {
+        if is_over || reader.too_much.is_some() {
+            return;
+        }
+        if reader.has_ended {
+            is_over = true;
+            each(Err(BadLine::new(number, line, BEHIND_EOF)));
+        } else {
             reader.read(number, line, &mut each);
         }
     })?;
@@ -53,7 +60,9 @@ pub fn parse_strict(
     if let Some(text) = reader.too_much {
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    reader.eof.check(lines, &mut each);
+    if !reader.has_ended {
+        each(Err(no_eof(lines)));
+    }
     Ok(())
 }
 
@@ -62,7 +71,8 @@ struct Reader {
     names: Names,
     /// The family that the last line belonged to.
     open: Option<Open>,
-    eof: Eof,
+    /// Whether `# EOF` came.
+    has_ended: bool,
     /// The limit that the text has broken.
     too_much: Option<String>,
 }
@@ -96,7 +106,7 @@ impl Reader {
             }
             if line.starts_with(b"# EOF") {
                 // Meant as one: nothing is said of one that is missing.
-                self.eof.came();
+                self.has_ended = true;
             }
             each(Err(place.bad(error)));
         }
@@ -105,7 +115,7 @@ impl Reader {
     fn apply(&mut self, place: Place<'_>, read: Read<'_>, each: &mut impl FnMut(Told<'_>)) -> Result<(), LineError> {
         let places = read.places;
         match read.line {
-            Line::Eof => self.eof.came(),
+            Line::Eof => self.has_ended = true,
             Line::Help { name, text } => self.of_metadata(place, &name, each)?.set_help(&text)?,
             Line::Type { name, kind } => self.of_metadata(place, &name, each)?.set_kind(kind, places.word)?,
             Line::Unit { name, unit } => self.of_metadata(place, &name, each)?.set_unit(&unit, places.word)?,

@@ -51,7 +51,7 @@ fn a_text_ends_with_eof() {
 #[test]
 fn nothing_is_behind_eof() {
     for behind in ["\n", "a 1\nb 1\n", "# EOF\n", " "] {
-        let problem = "3:1 nothing (the text ends with \"# EOF\")";
+        let problem = "3:1 nothing behind \"# EOF\"";
         assert_eq!(problems(&format!("a 1\n# EOF\n{behind}")), [problem], "{behind:?}");
     }
     let words = "2:1 \"# HELP\", \"# TYPE\", \"# UNIT\" or \"# EOF\"";
