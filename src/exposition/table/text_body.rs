@@ -59,12 +59,11 @@ impl TextBody {
         match if self.is_openmetrics { openmetrics::kind_of(bare) } else { text::kind_of(bare) } {
             // Not remembered: some programs write the time into their comments.
             text::Kind::Nothing => Ok(()),
-            text::Kind::Metadata if self.has_ended => Ok(()),
-            text::Kind::Metadata => self.read_comment(core, bare),
-            text::Kind::Sample if self.has_ended => {
-                core.add_bad_line(bare, LineError { at: 0, expected: "no sample behind \"# EOF\"" });
+            _ if self.has_ended => {
+                core.add_bad_line(bare, LineError { at: 0, expected: "nothing behind \"# EOF\"" });
                 Ok(())
             }
+            text::Kind::Metadata => self.read_comment(core, bare),
             text::Kind::Sample => self.read_sample(core, line, bare),
         }
     }
