@@ -42,16 +42,6 @@ pub(super) fn number(bytes: &[u8]) -> Option<(f64, usize)> {
     }
 }
 
-/// A number that is all that is left of its line, and what is behind the line break.
-#[inline(always)]
-pub(super) fn number_line(bytes: &[u8]) -> Option<(f64, &[u8])> {
-    let (value, used) = number(bytes)?;
-    match bytes.get(used..)? {
-        [b'\n', rest @ ..] => Some((value, rest)),
-        _ => None,
-    }
-}
-
 #[inline(never)]
 fn any_number(bytes: &[u8]) -> Option<(f64, usize)> {
     let (value, used) = fast_float2::parse_partial::<f64, _>(bytes).ok()?;
