@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::lines::What;
 use super::slots::{Aliases, NEVER, STEP, TIMED, Tally, WAS_LIVE};
-use crate::model::{Exemplar, Histogram, Points, PointsBuilder, STALE_NAN};
+use crate::model::{Exemplar, Histogram, Points, PointsBuilder, STALE_NAN, Values};
 
 /// No series.
 const NONE: u32 = u32::MAX;
@@ -164,19 +164,25 @@ impl Samples {
 
     /// The values so far, to be added to and [put back](Self::put_values).
     #[inline]
-    pub(super) fn take_values(&mut self) -> Vec<f64> {
+    pub(super) fn take_values(&mut self) -> Values {
         self.points.take_values()
     }
 
     /// The values so far, some of them predicted ones that came: whose they are says [`name`](Self::name).
     #[inline]
-    pub(super) fn put_values(&mut self, values: Vec<f64>) {
+    pub(super) fn put_values(&mut self, values: Values) {
         self.points.put_values(values);
+    }
+
+    /// The time of a sample, if those in the body count.
+    #[inline]
+    pub(super) fn honored(&self, own_ms: Option<i64>) -> Option<i64> {
+        if self.honor_timestamps { own_ms } else { None }
     }
 
     /// Adds a float that was predicted, with perhaps a time of its own; whose it is says [`name`](Self::name).
     pub(super) fn add_timed_value(&mut self, value: f64, own_ms: Option<i64>) {
-        self.points.push_timed_value(value, if self.honor_timestamps { own_ms } else { None });
+        self.points.push_timed_value(value, self.honored(own_ms));
     }
 
     /// Whether a float with perhaps this time of its own is of this kind.
@@ -217,20 +223,20 @@ impl Samples {
 
     /// Adds a native histogram that was predicted, in a scrape that is even.
     pub(super) fn add_even_histogram(&mut self, value: Histogram, own_ms: Option<i64>) {
-        self.points.push_histogram_value(value, if self.honor_timestamps { own_ms } else { None });
+        self.points.push_histogram_value(value, self.honored(own_ms));
     }
 
     /// Adds a sample of the body in a scrape that is not even.
     #[inline]
     pub(super) fn add(&mut self, series: u32, value: f64, own_ms: Option<i64>) {
         let series = self.stamp(series, self.is_timed(own_ms), false);
-        self.points.push_float(series, value, if self.honor_timestamps { own_ms } else { None });
+        self.points.push_float(series, value, self.honored(own_ms));
     }
 
     /// The same, of a native histogram.
     pub(super) fn add_histogram(&mut self, series: u32, value: Histogram, own_ms: Option<i64>) {
         let series = self.stamp(series, self.is_timed(own_ms), true);
-        self.points.push_histogram(series, value, if self.honor_timestamps { own_ms } else { None });
+        self.points.push_histogram(series, value, self.honored(own_ms));
     }
 
     /// Notes that a sample came; gives the series that it is counted under.

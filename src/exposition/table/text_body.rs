@@ -245,9 +245,7 @@ fn read_run(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
             if is_dropped {
                 dropped += 1;
             } else {
-                samples.put_values(values);
-                samples.add_timed_value(value, own_ms);
-                values = samples.take_values();
+                values.push_timed(value, samples.honored(own_ms));
             }
             rest = &tail[used..];
         }
