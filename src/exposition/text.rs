@@ -1,4 +1,5 @@
-//! The grammar of text format 0.0.4, one line at a time, with quoted UTF-8 names (`{"a.b",x="y"} 1`).
+//! The grammar of text format 0.0.4, one line at a time, with quoted UTF-8 names (`{"a.b",x="y"} 1`): those, and how the names
+//! are escaped, are all that 1.0.0 adds.
 //!
 //! Strict where a line is ambiguous or broken, lenient where real exporters differ without doubt about what they mean: a
 //! carriage return at the end, blanks and tabs wherever a token ends, a comma after the last label, OpenMetrics' words after
@@ -187,14 +188,16 @@ pub(super) fn comment(line: &[u8], after_hash: usize, format: Format) -> Result<
     };
     let mut scan = Scanner::lenient(utf8(line)?, at + after);
     let name = scan.metric_name()?;
+    let name_end = scan.at;
     if scan.peek().is_some() {
         scan.gap("a blank after the metric name")?;
     }
-    let rest = scan.rest();
     if word == b"HELP" {
-        return Ok(Line::Help { name, text: unescape(rest, is_openmetrics) });
+        // Blanks before the text belong to it in OpenMetrics.
+        let start = if is_openmetrics { name_end + 1 } else { scan.at };
+        return Ok(Line::Help { name, text: unescape(scan.text.get(start..).unwrap_or_default(), is_openmetrics) });
     }
-    let rest = rest.trim_end_matches([' ', '\t']);
+    let rest = scan.rest().trim_end_matches([' ', '\t']);
     if word == b"UNIT" {
         return Ok(Line::Unit { name, unit: Cow::Borrowed(rest) });
     }
@@ -239,35 +242,46 @@ pub(super) fn normalise(labels: &mut Labels<'_>, kind: MetricType) {
 /// This is for one look at a text. What is scraped again and again goes through a [`Table`](super::Table). A line of more
 /// than `line_length_max` bytes ends the reading with [`io::ErrorKind::InvalidData`].
 pub fn parse_all(
-    mut input: impl BufRead,
+    input: impl BufRead,
     line_length_max: usize,
     mut each: impl FnMut(Result<(&Sample<'_>, FamilyRef<'_>), BadLine>),
 ) -> io::Result<()> {
     let mut metadata = Metadata::default();
+    each_line(input, line_length_max, |number, line| match parse_line(line) {
+        Ok(Line::Blank | Line::Comment | Line::Unit { .. } | Line::Eof) => {}
+        Ok(Line::Help { name, text }) => metadata.set_help(&name, &text),
+        Ok(Line::Type { name, kind }) => metadata.set_kind(&name, kind),
+        Ok(Line::Sample(mut sample)) => {
+            let name = sample.name.clone();
+            let family = metadata.family_of(&name);
+            normalise(&mut sample.labels, family.kind);
+            each(Ok((&sample, family)));
+        }
+        Err(error) => each(Err(BadLine::new(number, line, error))),
+    })
+    .map(|_| ())
+}
+
+/// Gives each line with its line break and its number from 1; then how many there were. A line of more than
+/// `line_length_max` bytes ends the reading with [`io::ErrorKind::InvalidData`].
+pub(super) fn each_line(
+    mut input: impl BufRead,
+    line_length_max: usize,
+    mut each: impl FnMut(u64, &[u8]),
+) -> io::Result<u64> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
         if input.by_ref().take(line_length_max as u64 + 1).read_until(b'\n', &mut line)? == 0 {
-            break;
+            return Ok(number - 1);
         }
         if strip_newline(&line).len() > line_length_max {
             let text = format!("line {number} is longer than the {line_length_max} bytes that a line may have");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        match parse_line(&line) {
-            Ok(Line::Blank | Line::Comment | Line::Unit { .. } | Line::Eof) => {}
-            Ok(Line::Help { name, text }) => metadata.set_help(&name, &text),
-            Ok(Line::Type { name, kind }) => metadata.set_kind(&name, kind),
-            Ok(Line::Sample(mut sample)) => {
-                let name = sample.name.clone();
-                let family = metadata.family_of(&name);
-                normalise(&mut sample.labels, family.kind);
-                each(Ok((&sample, family)));
-            }
-            Err(error) => each(Err(BadLine::new(number, &line, error))),
-        }
+        each(number, &line);
     }
-    Ok(())
+    Ok(u64::MAX)
 }
 
 #[cfg(test)]
