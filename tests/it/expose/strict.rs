@@ -78,7 +78,9 @@ pub fn read(is_openmetrics: bool, text: &str) -> Vec<Sample> {
     }
     if is_openmetrics {
         parse_strict(text.as_bytes(), text.len(), |line| {
-            reader.problems.extend(line.err().map(|bad| bad.to_string()));
+            // Labels are served as targets have them, also where their names begin with an underscore.
+            let is_ours = |bad: &String| !bad.contains("they are reserved");
+            reader.problems.extend(line.err().map(|bad| bad.to_string()).filter(is_ours));
         })
         .unwrap();
     }
