@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use promferry::exposition::protobuf::{self, BUCKETS_MAX, SPANS_MAX, Sample};
 use promferry::exposition::text::{self, LineExemplar};
 use promferry::exposition::{BadLine, Settings, write};
-use promferry::model::{FamilyRef, Histogram, HistogramSpan, Value};
+use promferry::model::{FamilyRef, Histogram, HistogramSpan, STALE_NAN, Value};
 use serde_json::Value as Json;
 
 use crate::support::protobuf::{COUNTER, GAUGE, GAUGE_HISTOGRAM, HISTOGRAM, Message, SUMMARY, UNTYPED, body, family};
@@ -342,6 +342,20 @@ fn a_family_has_its_help_type_and_unit_wherever_they_stand() {
         lines(&two, &settings(true, false)).expect("well-formed"),
         [r#"counter c # "" "" | {__name__="c"} 1.0"#]
     );
+}
+
+/// A target cannot end its series by itself, nor a native histogram by its sum.
+#[test]
+fn a_stale_marker_is_any_nan() {
+    let gauge = body(GAUGE, 2, Message::new().double(1, STALE_NAN));
+    let native = body(HISTOGRAM, 7, Message::new().double(2, STALE_NAN).span(12, 0, 0));
+    let mut count = 0;
+    let each = |read: Result<(&Sample<'_>, FamilyRef<'_>), protobuf::Error>| {
+        assert!(!read.expect("a good metric").0.value().is_stale());
+        count += 1;
+    };
+    protobuf::parse_all([gauge, native].concat().as_slice(), &settings(true, false), each).expect("well-formed");
+    assert_eq!(count, 2);
 }
 
 /// Fields and types that client_model may get one day are passed over.

@@ -227,6 +227,13 @@ fn zigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+/// One NaN stands for all, as where text is read: the one that ends a series is not a target's to send.
+#[inline]
+fn double(bytes: [u8; 8]) -> f64 {
+    let value = f64::from_le_bytes(bytes);
+    if value.is_nan() { f64::NAN } else { value }
+}
+
 impl<'a> Field<'a> {
     /// A `uint64`, `int64`, enum or bool.
     #[inline]
@@ -256,7 +263,7 @@ impl<'a> Field<'a> {
     #[inline]
     pub(super) fn double(&self) -> Result<f64, Error> {
         match self.value {
-            Value::Fixed64(bytes) => Ok(f64::from_le_bytes(bytes)),
+            Value::Fixed64(bytes) => Ok(double(bytes)),
             _ => Err(self.is_no("double")),
         }
     }
@@ -301,10 +308,10 @@ impl<'a> Field<'a> {
     /// One of `repeated double`, or many of them where they are packed.
     pub(super) fn each_double(&self, mut each: impl FnMut(f64) -> Result<(), Error>) -> Result<(), Error> {
         match self.value {
-            Value::Fixed64(bytes) => each(f64::from_le_bytes(bytes)),
+            Value::Fixed64(bytes) => each(double(bytes)),
             Value::Bytes(mut packed) => {
                 while !packed.bytes.is_empty() {
-                    each(f64::from_le_bytes(packed.fixed()?))?;
+                    each(double(packed.fixed()?))?;
                 }
                 Ok(())
             }
