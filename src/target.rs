@@ -111,6 +111,7 @@ fn scrape_alike(one: &ScrapeConfig, other: &ScrapeConfig) -> bool {
         http_headers,
         follow_redirects,
         enable_compression,
+        negotiation,
         honor_labels,
         honor_timestamps,
         track_timestamps_staleness,
@@ -126,6 +127,7 @@ fn scrape_alike(one: &ScrapeConfig, other: &ScrapeConfig) -> bool {
         && *http_headers == other.http_headers
         && *follow_redirects == other.follow_redirects
         && *enable_compression == other.enable_compression
+        && *negotiation == other.negotiation
         && *honor_labels == other.honor_labels
         && *honor_timestamps == other.honor_timestamps
         && *track_timestamps_staleness == other.track_timestamps_staleness

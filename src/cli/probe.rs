@@ -152,7 +152,7 @@ fn by_url(url: &str, arguments: &Arguments) -> Result<Vec<Arc<Target>>, u8> {
 }
 
 fn print(probe: &Probe) {
-    let Probe { head, counts, duration } = probe;
+    let Probe { head, counts, native_histograms, exemplars, duration } = probe;
     println!("  address      {}", head.peer.address);
     if let Some(url) = &head.redirected_to {
         println!("  redirected   to {url}");
@@ -164,7 +164,15 @@ fn print(probe: &Probe) {
     let format = head.content_type.as_deref().unwrap_or("no Content-Type");
     let (bytes, time) = (text::bytes(counts.body_bytes), text::duration(*duration));
     println!("  answer       {}, {format}, {bytes} in {time}", head.status);
+    let by = if head.is_fallback { "fallback_scrape_protocol" } else { "its Content-Type" };
+    println!("  format       {}, by {by}", head.format);
     println!("  samples      {}, {} after relabelling", counts.samples_scraped, counts.samples_post_relabelling);
+    if *native_histograms > 0 {
+        println!("  histograms   {native_histograms} native ones among the samples");
+    }
+    if *exemplars > 0 {
+        println!("  exemplars    {exemplars}");
+    }
     if counts.duplicates > 0 {
         println!("  duplicates   {} samples of series that came before in the same body, left out", counts.duplicates);
     }

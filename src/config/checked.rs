@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::negotiation::{Escaping, NameValidation, Negotiation, ScrapeProtocol};
 pub use super::template::Template;
 use crate::model::Labels;
 use crate::net::authorization::Authorization;
@@ -101,6 +102,8 @@ pub struct ScrapeConfig {
     pub follow_redirects: Option<bool>,
     /// Whether compressed answers are asked for.
     pub enable_compression: bool,
+    /// Which formats are asked for, and what is made of the answers.
+    pub negotiation: Negotiation,
     /// Labels of the exposition win over the target's.
     pub honor_labels: bool,
     /// Timestamps of the exposition are used.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::{Pos, Problem, Problems, quoted};
-use super::schema::{Absent, Key, Section, Type, listed};
+use super::schema::{Absent, Key, Section, Type, advice, listed};
 use super::values::{self, Complaint};
 use super::variables::{Environment, expand};
 use super::yaml::{Entry, Kind, Node};
@@ -237,6 +237,31 @@ impl<'a> Fields<'a> {
                 format!("is not known here; choices are {}", listed(&words))
             })
         })
+    }
+
+    /// A list of some of a few words, by the names that the configuration uses for them; `None` where there is none.
+    pub fn choices<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Option<Vec<T>> {
+        self.value(name)?;
+        self.refuse_empty_list(name);
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        debug_assert!(
+            matches!(self.known(name)?.kind, Type::Choices(known) if known == words),
+            "the choices for {name} are not those of the table"
+        );
+        let (mut seen, mut chosen) = (Vec::new(), Vec::new());
+        for Placed { text, at, .. } in self.texts(name) {
+            let complaint = match choices.iter().find(|(word, _)| *word == text) {
+                None => format!("is not known here{}", advice(&text, &words)),
+                Some(_) if seen.contains(&text) => "is there twice; leave one of them out".to_owned(),
+                Some((_, value)) => {
+                    chosen.push(*value);
+                    seen.push(text);
+                    continue;
+                }
+            };
+            self.reader.note(at, format!("{name}: {} {complaint}", quoted(&text)));
+        }
+        Some(chosen)
     }
 
     /// A value of any form: `parse` says what is wrong with a text, as the end of a sentence that begins with it.

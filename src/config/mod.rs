@@ -3,7 +3,7 @@
 //! - `yaml` makes a bounded tree in which every value knows its place.
 //! - `raw` has the tables of keys, `schema` the words that they are written in; docs/config.md is written from them too.
 //! - `fields` reads the tree against a table, expands `variables`, and collects every `problem` of a file.
-//! - `scrape`, `output`, and what they share in `tls`, `http` and `common`, check what keys mean together.
+//! - `scrape`, `negotiation`, `output`, and what they share in `tls`, `http` and `common`, check what keys mean together.
 //! - `checked` is the result: complete, and free of contradictions.
 //!
 //! Nothing here acts: no name is resolved, and no file is opened but the configuration itself.
@@ -13,6 +13,7 @@ mod common;
 pub mod fields;
 mod http;
 mod load;
+mod negotiation;
 mod output;
 mod problem;
 pub mod raw;

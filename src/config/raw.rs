@@ -13,6 +13,7 @@ pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OU
 pub use scrape::{FILE_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use splunk_hec::SPLUNK_HEC;
 
+use super::negotiation::{ESCAPINGS, PROTOCOLS, VALIDATIONS};
 use super::schema::{Key, Section, Type};
 
 const fn key(name: &'static str, kind: Type, about: &'static str) -> Key {
@@ -73,6 +74,11 @@ pub static GLOBAL: Section = Section {
         key("scrape_jitter", Type::Duration, "A random delay below this at each scrape, on top of a fixed offset.")
             .default("0s")
             .within("", "24h"),
+        SCRAPE_PROTOCOLS.otherwise(DEFAULT_PROTOCOLS),
+        SCRAPE_NATIVE_HISTOGRAMS.default("false"),
+        ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS.default("false"),
+        METRIC_NAME_ESCAPING_SCHEME.otherwise("`allow-utf-8`; `underscores` where names are `legacy`"),
+        METRIC_NAME_VALIDATION_SCHEME.otherwise("`utf8`"),
         key("external_labels", Type::TextMap, "Labels for every sample that does not have them."),
         key(
             "body_size_limit",
@@ -132,12 +138,8 @@ pub static GLOBAL: Section = Section {
         ("keep_dropped_targets", "not supported yet"),
         ("scrape_failure_log_file", "not supported: a failing scrape is logged on stderr, once a cause"),
         ("detect", "not supported yet; write the labels under \"external_labels\""),
-        ("scrape_protocols", NO_PROTOCOLS),
-        ("metric_name_validation_scheme", NO_VALIDATION),
-        ("metric_name_escaping_scheme", NO_VALIDATION),
-        ("always_scrape_classic_histograms", NO_NATIVE),
-        ("convert_classic_histograms_to_nhcb", NO_NATIVE),
-        ("scrape_native_histograms", NO_NATIVE),
+        ("fallback_scrape_protocol", "stands in the entries of \"scrape_configs\", as in Prometheus"),
+        ("convert_classic_histograms_to_nhcb", NO_NHCB),
         ("extra_scrape_metrics", NO_EXTRA),
         ("interval", "Telegraf's word; write \"scrape_interval\""),
         ("collection_jitter", "Telegraf's word; write \"scrape_jitter\""),
@@ -148,9 +150,36 @@ pub static GLOBAL: Section = Section {
 const TARGET_LIMIT: Key =
     key("target_limit", Type::Count, "Targets at most; beyond it none of them is scraped. 0 is no limit.");
 
-const NO_PROTOCOLS: &str = "not supported yet; the content type of the answer decides how it is read";
-const NO_VALIDATION: &str = "not supported; metric names may hold any UTF-8";
-const NO_NATIVE: &str = "not supported yet; histograms are read as the text format has them";
+/// What stands in `global` and in scrape configurations.
+const SCRAPE_PROTOCOLS: Key = key(
+    "scrape_protocols",
+    Type::Choices(&PROTOCOLS),
+    "The formats that targets are asked for, best first. What comes is read as its content type says, whatever was asked for.",
+);
+const DEFAULT_PROTOCOLS: &str = "the last four, in this order; all five with `scrape_native_histograms`";
+const SCRAPE_NATIVE_HISTOGRAMS: Key = key(
+    "scrape_native_histograms",
+    Type::Switch,
+    "Whether native histograms are read, which only protobuf has; else such a histogram is read as a classic one.",
+);
+const ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS: Key = key(
+    "always_scrape_classic_histograms",
+    Type::Switch,
+    "Whether a histogram that is read as a native one gives its classic buckets too: for outputs that have no native histograms.",
+);
+const METRIC_NAME_ESCAPING_SCHEME: Key = key(
+    "metric_name_escaping_scheme",
+    Type::Choice(&ESCAPINGS),
+    "What targets are asked to make of names that need quotes (`escaping=` in the `Accept` header).",
+);
+const METRIC_NAME_VALIDATION_SCHEME: Key = key(
+    "metric_name_validation_scheme",
+    Type::Choice(&VALIDATIONS),
+    "Which names series may have; with `legacy` a scrape fails that has another after relabelling.",
+);
+
+const NO_NHCB: &str = "not supported yet; classic histograms stay as they are";
+const NO_BUCKET_LIMIT: &str = "not supported yet; native histograms are taken with the resolution that they have";
 const NO_EXTRA: &str = "not supported yet; \"up\" and the other four series that Prometheus adds by default are made";
 const NO_OAUTH: &str = "not supported yet; use basic_auth or authorization";
 const NO_PROXY: &str = "not supported yet; targets and receivers are connected to directly";

@@ -56,6 +56,8 @@ pub enum Type {
     PercentOrSize,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A list of some of these words, at least one, none twice.
+    Choices(&'static [&'static str]),
     /// A list of texts.
     Texts,
     /// A mapping of names to texts.

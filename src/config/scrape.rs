@@ -9,6 +9,7 @@ use super::checked::{
 use super::common::{labels, name_text, rules};
 use super::fields::Fields;
 use super::http::{auth, host, http_headers, url_path};
+use super::negotiation::{self, negotiation};
 use super::problem::quoted;
 use super::raw::PROM_SCRAPER_FILES;
 use super::tls::client_tls;
@@ -25,6 +26,7 @@ pub struct Defaults {
     timeout: Duration,
     jitter: Duration,
     limits: Limits,
+    negotiation: negotiation::Inherited,
     external_labels: Labels<'static>,
 }
 
@@ -50,6 +52,7 @@ pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
         timeout: timeout.unwrap_or_default().min(interval),
         jitter: fields.duration("scrape_jitter"),
         limits,
+        negotiation: negotiation::inherited(fields),
         external_labels: labels(fields, "external_labels"),
     };
     let global = Global { memory_limit: memory_limit(fields), shutdown_timeout: fields.duration("shutdown_timeout") };
@@ -117,6 +120,7 @@ pub fn scrape_config(fields: &Fields<'_>, defaults: &Defaults) -> ScrapeConfig {
         http_headers: http_headers(fields),
         follow_redirects: fields.optional_switch("follow_redirects"),
         enable_compression: fields.switch("enable_compression"),
+        negotiation: negotiation(fields, &defaults.negotiation),
         honor_labels: fields.switch("honor_labels"),
         honor_timestamps: fields.switch("honor_timestamps"),
         track_timestamps_staleness: fields.switch("track_timestamps_staleness"),

@@ -11,11 +11,14 @@
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 
+use super::Format;
 use super::body::BadLine;
 use super::context::Metadata;
+pub(super) use super::scan::blanks;
+use super::scan::{Scanner, unescape, utf8};
 use super::value::{after_number, number};
 use super::write;
-use crate::model::{FamilyRef, Labels, METRIC_NAME, MetricType};
+use crate::model::{FamilyRef, Labels, MetricType};
 
 /// What one line says.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,10 +89,6 @@ pub struct LineError {
     pub expected: &'static str,
 }
 
-/// Labels of one sample, at most. No exporter has as many; but a line of a megabyte could hold a hundred thousand, and each
-/// is put into its place among those before it.
-pub const LABELS_MAX: usize = 512;
-
 /// Characters of a bad line that an error repeats.
 const FOUND_CHARS_MAX: usize = 40;
 
@@ -119,12 +118,8 @@ pub fn parse_line(line: &[u8]) -> Result<Line<'_>, LineError> {
     let start = blanks(line);
     match line.get(start) {
         None => Ok(Line::Blank),
-        Some(b'#') => comment(line, start + 1),
-        Some(_) => {
-            let text = std::str::from_utf8(line)
-                .map_err(|error| LineError { at: error.valid_up_to(), expected: "text in UTF-8" })?;
-            sample(Scanner { text, at: start }).map(Line::Sample)
-        }
+        Some(b'#') => comment(line, start + 1, Format::Text),
+        Some(_) => sample(Scanner::lenient(utf8(line)?, start)).map(Line::Sample),
     }
 }
 
@@ -139,11 +134,6 @@ pub(super) fn value_start(line: &[u8]) -> usize {
         None => memchr::memchr2(b' ', b'\t', &line[start..]).map_or(line.len(), |blank| start + blank),
     };
     end + blanks(&line[end..])
-}
-
-/// How many blanks and tabs `bytes` starts with.
-pub(super) fn blanks(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
 }
 
 pub(super) fn strip_newline(line: &[u8]) -> &[u8] {
@@ -179,197 +169,50 @@ pub(super) fn kind_of(line: &[u8]) -> Kind {
     }
 }
 
-fn comment(line: &[u8], after_hash: usize) -> Result<Line<'_>, LineError> {
+/// A line that starts with `#`. OpenMetrics has more words than the text format, and escapes quotes in `HELP`.
+pub(super) fn comment(line: &[u8], after_hash: usize, format: Format) -> Result<Line<'_>, LineError> {
+    let is_openmetrics = format == Format::OpenMetrics;
     let gap = blanks(&line[after_hash..]);
     let word = after_hash + gap;
-    let at = word + 4;
-    let is_help = match line.get(word..at) {
-        Some(b"HELP") => true,
-        Some(b"TYPE") => false,
+    let len = line[word..].iter().take_while(|byte| !matches!(byte, b' ' | b'\t')).count();
+    let at = word + len;
+    let after = blanks(&line[at..]);
+    let has_more = at + after < line.len();
+    let word = match &line[word..at] {
+        _ if gap == 0 => return Ok(Line::Comment),
+        b"EOF" if is_openmetrics && !has_more => return Ok(Line::Eof),
+        word @ (b"HELP" | b"TYPE") if has_more => word,
+        word @ b"UNIT" if has_more && is_openmetrics => word,
         _ => return Ok(Line::Comment),
     };
-    let after = blanks(&line[at..]);
-    if gap == 0 || after == 0 || at + after == line.len() {
-        return Ok(Line::Comment);
+    let mut scan = Scanner::lenient(utf8(line)?, at + after);
+    let name = scan.metric_name()?;
+    if scan.peek().is_some() {
+        scan.gap("a blank after the metric name")?;
     }
-    let text =
-        std::str::from_utf8(line).map_err(|error| LineError { at: error.valid_up_to(), expected: "text in UTF-8" })?;
-    let mut scan = Scanner { text, at: at + after };
-    let name = match scan.peek() {
-        Some(b'"') => scan.quoted()?,
-        _ => Cow::Borrowed(scan.name(true).ok_or(scan.error("a metric name"))?),
+    let rest = scan.rest();
+    if word == b"HELP" {
+        return Ok(Line::Help { name, text: unescape(rest, is_openmetrics) });
+    }
+    let rest = rest.trim_end_matches([' ', '\t']);
+    if word == b"UNIT" {
+        return Ok(Line::Unit { name, unit: Cow::Borrowed(rest) });
+    }
+    let expected = match format {
+        Format::OpenMetrics => "counter, gauge, histogram, gaugehistogram, summary, info, stateset or unknown",
+        Format::Text | Format::Protobuf => "counter, gauge, histogram, summary or untyped",
     };
-    let gap = scan.skip_blanks();
-    if gap == 0 && scan.peek().is_some() {
-        return Err(scan.error("a blank after the metric name"));
-    }
-    let rest = &text[scan.at..];
-    if is_help {
-        return Ok(Line::Help { name, text: unescape(rest, false) });
-    }
-    match MetricType::from_word(rest.trim_end_matches([' ', '\t'])) {
-        Some(kind) => Ok(Line::Type { name, kind }),
-        None => Err(scan.error("counter, gauge, histogram, summary or untyped")),
-    }
+    MetricType::from_word(rest).map(|kind| Line::Type { name, kind }).ok_or(scan.error(expected))
 }
 
 fn sample(mut scan: Scanner<'_>) -> Result<Sample<'_>, LineError> {
-    let mut labels = Labels::new();
-    let bare = scan.name(true);
-    let mut name = bare.map(Cow::Borrowed);
-    let gap = scan.skip_blanks();
-    if scan.peek() == Some(b'{') {
-        scan.at += 1;
-        label_list(&mut scan, &mut name, &mut labels)?;
-    } else if bare.is_none() {
-        return Err(scan.error("a metric name, \"{\" or \"#\""));
-    } else if gap == 0 {
-        return Err(scan.error("a blank or \"{\" after the metric name"));
-    }
-    let Some(name) = name else {
-        return Err(LineError { at: scan.at - 1, expected: "a metric name in quotes before \"}\"" });
-    };
-    labels.set(METRIC_NAME, name.clone());
-    scan.skip_blanks();
-    let rest = &scan.text.as_bytes()[scan.at..];
+    let (name, labels) = scan.series()?;
+    let rest = scan.rest().as_bytes();
     let (value, used) = number(rest).ok_or(scan.error("a number"))?;
     match after_number(rest, used) {
         Ok((own_ms, _)) => Ok(Sample { name, labels, value, own_ms, exemplar: None }),
         Err(error) => Err(LineError { at: scan.at + error.at, ..error }),
     }
-}
-
-/// Reads labels up to and with the closing brace; the metric's name may be among them, in quotes.
-fn label_list<'a>(
-    scan: &mut Scanner<'a>,
-    metric: &mut Option<Cow<'a, str>>,
-    labels: &mut Labels<'a>,
-) -> Result<(), LineError> {
-    loop {
-        scan.skip_blanks();
-        let start = scan.at;
-        if scan.eat(b'}') {
-            return Ok(());
-        }
-        if labels.len() == LABELS_MAX {
-            return Err(LineError { at: start, expected: "\"}\" (a sample has at most 512 labels)" });
-        }
-        let (name, is_quoted) = match scan.peek() {
-            Some(b'"') => (scan.quoted()?, true),
-            _ => (Cow::Borrowed(scan.name(false).ok_or(scan.error("a label name, a quoted name or \"}\""))?), false),
-        };
-        if name.is_empty() {
-            return Err(LineError { at: start, expected: "a name that is not empty" });
-        }
-        scan.skip_blanks();
-        let is_new = if scan.eat(b'=') {
-            scan.skip_blanks();
-            let (value, count) = (scan.quoted()?, labels.len());
-            let is_metric = name == METRIC_NAME;
-            let count_after = count + usize::from(!value.is_empty());
-            labels.set(name, value);
-            !is_metric && labels.len() == count_after
-        } else if is_quoted {
-            metric.replace(name).is_none()
-        } else {
-            return Err(scan.error("\"=\""));
-        };
-        if !is_new {
-            return Err(LineError { at: start, expected: "a label that the line does not have yet" });
-        }
-        scan.skip_blanks();
-        if !scan.eat(b',') && scan.peek() != Some(b'}') {
-            return Err(scan.error("\",\" or \"}\""));
-        }
-    }
-}
-
-/// A place in one line.
-struct Scanner<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn eat(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn skip_blanks(&mut self) -> usize {
-        let count = blanks(&self.text.as_bytes()[self.at..]);
-        self.at += count;
-        count
-    }
-
-    fn error(&self, expected: &'static str) -> LineError {
-        LineError { at: self.at, expected }
-    }
-
-    /// A bare name; `:` only in a metric's.
-    fn name(&mut self, is_metric: bool) -> Option<&'a str> {
-        let rest = &self.text.as_bytes()[self.at..];
-        if rest.first().is_some_and(u8::is_ascii_digit) {
-            return None;
-        }
-        let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_' || (is_metric && **byte == b':');
-        let len = rest.iter().take_while(is_part).count();
-        let name = &self.text[self.at..self.at + len];
-        self.at += len;
-        (len > 0).then_some(name)
-    }
-
-    /// A string in quotes.
-    fn quoted(&mut self) -> Result<Cow<'a, str>, LineError> {
-        if self.peek() != Some(b'"') {
-            return Err(self.error("a value in double quotes"));
-        }
-        let start = self.at + 1;
-        let bytes = self.text.as_bytes();
-        let mut end = start;
-        let mut is_escaped = false;
-        loop {
-            end += match memchr::memchr2(b'"', b'\\', bytes.get(end..).unwrap_or_default()) {
-                Some(found) => found,
-                None => return Err(LineError { at: self.text.len(), expected: "a closing double quote" }),
-            };
-            if bytes[end] == b'"' {
-                break;
-            }
-            is_escaped = true;
-            end += 2;
-        }
-        self.at = end + 1;
-        let raw = &self.text[start..end];
-        Ok(if is_escaped { unescape(raw, true) } else { Cow::Borrowed(raw) })
-    }
-}
-
-/// Replaces `\\`, `\n` and, in quotes, `\"`; any other backslash stays, as in Prometheus.
-fn unescape(raw: &str, in_quotes: bool) -> Cow<'_, str> {
-    if !raw.contains('\\') {
-        return Cow::Borrowed(raw);
-    }
-    let mut text = String::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some(at) = rest.find('\\') {
-        text.push_str(&rest[..at]);
-        let (plain, used) = match rest.as_bytes().get(at + 1) {
-            Some(b'\\') => ('\\', 2),
-            Some(b'n') => ('\n', 2),
-            Some(b'"') if in_quotes => ('"', 2),
-            _ => ('\\', 1),
-        };
-        text.push(plain);
-        rest = &rest[at + used..];
-    }
-    text.push_str(rest);
-    Cow::Owned(text)
 }
 
 /// Writes `le` and `quantile` as Prometheus keeps them (`1` as `1.0`), where the family is of the type that has them.
@@ -430,6 +273,7 @@ pub fn parse_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::scan::LABELS_MAX;
 
     /// The line as `{labels} value @time`, or the column and what was expected.
     fn read(line: &str) -> Result<String, String> {

@@ -4,7 +4,7 @@
 //! so is the `# EOF` of OpenMetrics ([`EOF`]). What these write, [`parse_line`](super::text::parse_line) reads back as the
 //! same name, labels and bits (one NaN stands for all).
 
-use crate::model::MetricType;
+use crate::model::{Exemplar, MetricType};
 
 /// The last line of an OpenMetrics exposition.
 pub const EOF: &[u8] = b"# EOF\n";
@@ -15,6 +15,9 @@ pub const CONTENT_TYPE_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8; e
 /// The content type of OpenMetrics 1.0.
 pub const CONTENT_TYPE_OPENMETRICS: &str =
     "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8";
+
+/// Characters that names and values of an exemplar's labels may have together (OpenMetrics 1.0, "Exemplars").
+pub const EXEMPLAR_CHARS_MAX: usize = 128;
 
 /// Which of the two formats is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +228,37 @@ pub fn series<'l>(out: &mut Vec<u8>, name: &str, labels: impl Iterator<Item = (&
 /// Writes the rest of a sample's line: value, time if given, line break. Text format 0.0.4 has milliseconds, OpenMetrics
 /// seconds.
 pub fn value(out: &mut Vec<u8>, format: Format, value: f64, at_ms: Option<i64>) {
+    value_and_time(out, format, value, at_ms);
+    out.push(b'\n');
+}
+
+/// The same with an exemplar, which only OpenMetrics has, and only for samples that may have one. The caller has asked
+/// [`is_expressible`].
+pub fn value_with_exemplar(out: &mut Vec<u8>, value: f64, at_ms: Option<i64>, exemplar: &Exemplar) {
+    value_and_time(out, Format::OpenMetrics, value, at_ms);
+    out.extend_from_slice(b" # {");
+    for (at, (name, text)) in exemplar.labels.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'=');
+        quoted(out, text);
+    }
+    out.extend_from_slice(b"} ");
+    value_and_time(out, Format::OpenMetrics, exemplar.value, exemplar.at_ms);
+    out.push(b'\n');
+}
+
+/// Whether OpenMetrics has a way to write this exemplar: its labels are not longer than [`EXEMPLAR_CHARS_MAX`], and their
+/// names need no quotes.
+pub fn is_expressible(exemplar: &Exemplar) -> bool {
+    let chars = |(name, value): (&str, &str)| name.chars().count() + value.chars().count();
+    exemplar.labels.iter().map(chars).sum::<usize>() <= EXEMPLAR_CHARS_MAX
+        && exemplar.labels.iter().all(|(name, _)| is_bare_label_name(name))
+}
+
+fn value_and_time(out: &mut Vec<u8>, format: Format, value: f64, at_ms: Option<i64>) {
     float(out, value);
     if let Some(ms) = at_ms {
         out.push(b' ');
@@ -233,7 +267,6 @@ pub fn value(out: &mut Vec<u8>, format: Format, value: f64, at_ms: Option<i64>) 
             Format::OpenMetrics => seconds(out, ms),
         }
     }
-    out.push(b'\n');
 }
 
 fn seconds(out: &mut Vec<u8>, ms: i64) {
@@ -324,6 +357,23 @@ mod tests {
         assert_eq!(line, "# HELP \"a.b\" x\\\\y\\n\"z\"\n");
         let Ok(Line::Help { name, text: help }) = parse_line(line.as_bytes()) else { panic!("{line}") };
         assert_eq!((&*name, &*help), ("a.b", "x\\y\n\"z\""));
+    }
+
+    #[test]
+    fn an_exemplar_is_written_where_its_labels_fit() {
+        let exemplar = |labels: &[(&str, &str)]| Exemplar {
+            series: 0,
+            labels: labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            value: 0.5,
+            at_ms: Some(1_500),
+        };
+        let written = |exemplar: &Exemplar| text(|out| value_with_exemplar(out, 2.0, None, exemplar));
+        let full = exemplar(&[("a", "x\"y"), ("trace_id", "é")]);
+        assert_eq!(written(&full), "2 # {a=\"x\\\"y\",trace_id=\"é\"} 0.5 1.500\n");
+        assert_eq!(written(&Exemplar { at_ms: None, ..exemplar(&[]) }), "2 # {} 0.5\n");
+        let long = |chars: usize| exemplar(&[("ab", &"é".repeat(chars))]);
+        assert_eq!([126, 127].map(|chars| is_expressible(&long(chars))), [true, false]);
+        assert!(!is_expressible(&exemplar(&[("a.b", "c")])));
     }
 
     #[test]

@@ -66,7 +66,10 @@ impl Scrape {
 
     /// Bytes that it keeps in memory by itself; the series set is counted by whoever keeps it alive.
     pub fn own_bytes(&self) -> usize {
-        size_of::<Self>() + self.points.bytes() + self.exemplars.len() * size_of::<Exemplar>()
+        size_of::<Self>()
+            + self.points.bytes()
+            + self.exemplars.len() * size_of::<Exemplar>()
+            + self.created.len() * size_of::<Created>()
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::ledger::{Ledger, Settlement, reason};
-use crate::model::{Chunk, ChunkBuilder, Labels, METRIC_NAME, PointsBuilder, Scrape, SeriesSet, Value};
+use crate::model::{
+    Chunk, ChunkBuilder, Created, Exemplar, Labels, METRIC_NAME, PointsBuilder, Scrape, SeriesSet, Value,
+};
 
 /// Where an output takes scrapes in. Must never wait.
 pub trait Intake: Send + Sync {
@@ -139,9 +141,10 @@ impl Projection {
 impl Intake for Projection {
     fn offer(&self, scrape: &Arc<Scrape>) {
         let view = self.view(scrape);
+        let number = |series: u32| view.numbers.get(series as usize).copied().flatten();
         let mut points = PointsBuilder::default();
         for point in scrape.points.iter() {
-            let Some(series) = view.numbers.get(point.series as usize).copied().flatten() else { continue };
+            let Some(series) = number(point.series) else { continue };
             match point.value {
                 Value::Float(value) => points.push_float(series, value, point.own_ms),
                 Value::Histogram(value) => points.push_histogram(series, value.clone(), point.own_ms),
@@ -150,17 +153,19 @@ impl Intake for Projection {
         let left_out = (scrape.samples() - points.len()) as u64;
         let mut waiting = self.ledger.offer(left_out);
         waiting.settle(&Settlement { skipped: [(reason::WRITE_RELABEL, left_out)].into(), ..Settlement::default() });
-        let exemplars = scrape.exemplars.iter().filter_map(|exemplar| {
-            let series = view.numbers.get(exemplar.series as usize).copied().flatten()?;
-            Some(crate::model::Exemplar { series, ..exemplar.clone() })
-        });
+        let exemplars = scrape
+            .exemplars
+            .iter()
+            .filter_map(|exemplar| Some(Exemplar { series: number(exemplar.series)?, ..exemplar.clone() }));
+        let created =
+            scrape.created.iter().filter_map(|created| Some(Created { series: number(created.series)?, ..*created }));
         self.next.offer(&Arc::new(Scrape {
             origin: scrape.origin.clone(),
             at_ms: scrape.at_ms,
             series: view.series.clone(),
             points: points.finish(),
             exemplars: exemplars.collect(),
-            created: Default::default(),
+            created: created.collect(),
             is_last: scrape.is_last,
         }));
     }
@@ -181,16 +186,19 @@ mod tests {
 
     fn scrape(series: &Arc<SeriesSet>) -> Arc<Scrape> {
         let mut points = PointsBuilder::default();
+        let (mut exemplars, mut created) = (Vec::new(), Vec::new());
         for number in 0..series.len() as u32 {
             points.push_float(number, f64::from(number), None);
+            exemplars.push(Exemplar { series: number, labels: Labels::new(), value: f64::from(number), at_ms: None });
+            created.push(Created { series: number, at_ms: i64::from(number) });
         }
         Arc::new(Scrape {
             origin: Arc::new(Origin { key: 1, labels: Labels::new(), url: String::new() }),
             at_ms: 1,
             series: series.clone(),
             points: points.finish(),
-            exemplars: Box::default(),
-            created: Default::default(),
+            exemplars: exemplars.into(),
+            created: created.into(),
             is_last: false,
         })
     }
@@ -224,6 +232,12 @@ mod tests {
         assert!(Arc::ptr_eq(&kept[1].series.chunks()[0], &kept[2].series.chunks()[0]), "a chunk is looked at once");
         let read: Vec<_> = kept[2].points.iter().map(|p| (kept[2].series.get(p.series).name(), p.value)).collect();
         assert_eq!(read, [("a", Value::Float(0.0)), ("c", Value::Float(2.0)), ("d", Value::Float(3.0))]);
+        let exemplars: Vec<_> = kept[2].exemplars.iter().map(|held| (held.series, held.value)).collect();
+        assert_eq!(exemplars, [(0, 0.0), (1, 2.0), (2, 3.0)]);
+        assert_eq!(
+            kept[2].created.iter().map(|held| (held.series, held.at_ms)).collect::<Vec<_>>(),
+            [(0, 0), (1, 2), (2, 3)]
+        );
         assert_eq!(kept[2].series.get(0).labels().len(), 0);
         assert_eq!(ledger.snapshot().settled.skipped.get(reason::WRITE_RELABEL), Some(&3));
     }

@@ -107,7 +107,8 @@ impl Counts {
 pub struct Ledger {
     output: String,
     counts: Mutex<Counts>,
-    /// Loss for each reason is logged when it begins, and again when there was none for a while.
+    /// Loss for each reason is logged when it begins, and again when there was none for a while; so are native histograms that
+    /// an output cannot express.
     losses: Mutex<BTreeMap<&'static str, Recurrence>>,
     is_ending: AtomicBool,
 }
@@ -128,7 +129,7 @@ impl Ledger {
         self.is_ending.store(true, Ordering::Relaxed);
     }
 
-    /// Whether loss for `reason` is news.
+    /// Whether loss for `reason`, or what is skipped for it, is news.
     pub(super) fn is_new_loss(&self, reason: &'static str) -> bool {
         self.losses.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default().is_news()
     }
@@ -164,6 +165,16 @@ impl Ledger {
             if self.is_new_loss(reason) {
                 tracing::error!(output = self.output, samples, reason, why = explain(reason), "samples dropped");
             }
+        }
+        let unsupported = settlement.skipped.get(reason::UNSUPPORTED_TYPE).copied().unwrap_or(0);
+        if unsupported > 0 && self.is_new_loss(reason::UNSUPPORTED_TYPE) {
+            tracing::warn!(
+                output = self.output,
+                samples = unsupported,
+                remedy =
+                    "always_scrape_classic_histograms: true gives their classic buckets too, where the target has them",
+                "native histograms are skipped: this output cannot express them"
+            );
         }
         let mut counts = self.lock();
         counts.waiting -= settlement.total();

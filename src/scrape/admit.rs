@@ -1,11 +1,13 @@
-//! From the labels that a target wrote to a series' final labels: `honor_labels`, relabelling, limits, external labels.
+//! From the labels that a target wrote to a series' final labels: `honor_labels`, relabelling, which names may be, limits,
+//! external labels.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::config::checked::{Limits, ScrapeConfig};
+use crate::config::checked::{Limits, NameValidation, ScrapeConfig};
+use crate::exposition::write::{is_bare_label_name, is_bare_metric_name};
 use crate::exposition::{Admission, Admit};
-use crate::model::Labels;
+use crate::model::{Labels, METRIC_NAME};
 use crate::target::Target;
 
 /// The admission of one target's series.
@@ -42,7 +44,11 @@ impl Admit for Rules {
         if !config.metric_relabel.apply(labels) {
             return Admission::Drop;
         }
-        if let Err(reason) = check(labels, &config.limits) {
+        let names = match config.negotiation.validation {
+            NameValidation::Utf8 => Ok(()),
+            NameValidation::Legacy => check_names(labels),
+        };
+        if let Err(reason) = names.and_then(|()| check(labels, &config.limits)) {
             return Admission::Refuse(reason);
         }
         add_external(labels, &config.external_labels);
@@ -67,6 +73,24 @@ fn add_external<'l>(labels: &mut Labels<'l>, external: &'l Labels<'static>) {
             labels.set(name, value);
         }
     }
+}
+
+/// As Prometheus, what relabelling made of the names counts.
+fn check_names(labels: &Labels<'_>) -> Result<(), String> {
+    for (name, value) in labels.iter() {
+        let (what, checked, is_valid) = match name {
+            METRIC_NAME => ("metric", value, is_bare_metric_name(value)),
+            _ => ("label", name, is_bare_label_name(name)),
+        };
+        if !is_valid {
+            let short = shortened(checked);
+            return Err(format!(
+                "the {what} name \"{short}\" is none that metric_name_validation_scheme: legacy allows; \
+                 metric_relabel_configs can rename or drop it"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// As Prometheus, the limits count what a series has after relabelling, its name included.

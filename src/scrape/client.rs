@@ -1,7 +1,7 @@
-//! One scrape's request: a GET whose body is handed on as it arrives.
+//! One scrape's request: a GET whose format is known before its body is handed on, piece by piece as it arrives.
 //!
 //! Owns a target's kept-alive connection, what is sent with a request, and who gets to see it. What the bytes mean is
-//! not its business.
+//! not its business, but for the format, which the answer's head says.
 //!
 //! Promises
 //! - Everything, redirects included, happens before the deadline, and within the limits on header and body.
@@ -17,7 +17,10 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::accept;
 use super::redirect::{self, REDIRECTS_MAX};
+use crate::config::checked::ScrapeProtocol;
+use crate::exposition::{ForeignProtobuf, Format, is_media_type};
 use crate::net::authorization::Authorization;
 use crate::net::body::{Received, read_body};
 use crate::net::connect::{Deadline, Endpoint, PeerInfo};
@@ -30,8 +33,6 @@ use crate::net::tls::TlsSettings;
 use crate::net::{Scheme, Url};
 use crate::target::Target;
 
-/// What we can read, best first.
-const ACCEPT_FORMATS: &str = "text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 /// Characters of a refusal's body that are shown.
 const EXCERPT_CHARS_MAX: usize = 200;
 /// Bytes of a refusal's body that are read, so that its connection can be used again.
@@ -44,6 +45,10 @@ pub struct Head {
     pub status: StatusCode,
     /// The `Content-Type`, escaped.
     pub content_type: Option<String>,
+    /// How the body is to be read.
+    pub format: Format,
+    /// The `Content-Type` does not say so: it is `fallback_scrape_protocol`.
+    pub is_fallback: bool,
     /// Who answered.
     pub peer: PeerInfo,
     /// Whether the connection was there from an earlier scrape.
@@ -89,6 +94,14 @@ pub enum ScrapeError {
         /// How it begins, escaped.
         body: String,
     },
+    /// A content type that is known, and of something that cannot be read.
+    #[error("the answer of {url} cannot be read: {reason}")]
+    Foreign {
+        /// What was asked.
+        url: String,
+        /// What it is.
+        reason: ForeignProtobuf,
+    },
     /// A redirect that is not followed.
     #[error("{url} redirects to {location}, which is not followed: {reason}")]
     Redirect {
@@ -112,6 +125,7 @@ impl ScrapeError {
             Self::Header { .. } | Self::Path(_) => "request",
             Self::Status { .. } => "status",
             Self::Html { .. } => "html",
+            Self::Foreign { .. } => "format",
             Self::Redirect { .. } => "redirect",
             Self::Stopped => "stopped",
         }
@@ -128,6 +142,8 @@ pub struct Client {
     tls: Option<ClientCredentials>,
     /// TLS without the target's names and certificates, for where a redirect leads.
     foreign_tls: ClientCredentials,
+    /// The `Accept` header.
+    accept: HeaderValue,
     auth: Authorization,
     headers: Vec<(String, SecretHandle)>,
     connection: Option<HttpConnection>,
@@ -147,17 +163,18 @@ impl Client {
                 .iter()
                 .map(|(name, secret)| (name.clone(), credentials.secret(secret)))
                 .collect(),
+            accept: accept(&target),
             auth: config.auth.handle(credentials),
             connection: None,
             target,
         }
     }
 
-    /// Scrapes. Pieces of the body go to `on_bytes` as they arrive, until it returns false.
+    /// Scrapes, up to the body: all that is known of the answer before it.
     ///
     /// # Errors
-    /// When the scrape failed; what `on_bytes` got until then is not a whole body.
-    pub async fn get(&mut self, deadline: Instant, on_bytes: impl FnMut(&[u8]) -> bool) -> Result<Head, ScrapeError> {
+    /// When the scrape failed.
+    pub async fn get(&mut self, deadline: Instant) -> Result<Answer<'_>, ScrapeError> {
         let deadline = Deadline::new(deadline, self.target.timeout);
         let own = self.own_url();
         let mut url = own.clone();
@@ -180,7 +197,7 @@ impl Client {
                 continue;
             }
             let content_type = head.headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-            let is_html = content_type.as_ref().is_some_and(|value| is_html(value));
+            let is_html = content_type.as_ref().is_some_and(|value| is_media_type(value, "text/html"));
             if head.status != StatusCode::OK || is_html {
                 let body = self.refusal(connection, is_own, &head.headers, body, deadline).await;
                 let url = escaped(&url.to_string());
@@ -189,24 +206,24 @@ impl Client {
                     status => ScrapeError::Status { url, status, body },
                 });
             }
-            let limit = match self.target.config.limits.body_bytes {
-                0 => u64::MAX,
-                limit => limit,
+            let said = match Format::from_content_type(content_type.as_deref()) {
+                Ok(said) => said,
+                Err(reason) => {
+                    self.refusal(connection, is_own, &head.headers, body, deadline).await;
+                    return Err(ScrapeError::Foreign { url: escaped(&url.to_string()), reason });
+                }
             };
-            let received = read_body(&mut connection, &head.headers, body, limit, deadline, on_bytes).await?;
-            if !received.is_whole {
-                return Err(ScrapeError::Stopped);
-            }
-            let head = Head {
+            let known = Head {
                 status: head.status,
                 content_type: content_type.map(|value| escaped(&value)),
+                format: said.unwrap_or(format_of(self.target.config.negotiation.fallback)),
+                is_fallback: said.is_none(),
                 peer: connection.peer().clone(),
                 is_reused,
-                received,
+                received: Received::default(),
                 redirected_to: (redirects > 0).then_some(url),
             };
-            self.keep(connection, is_own);
-            return Ok(head);
+            return Ok(Answer { client: self, head: known, headers: head.headers, connection, is_own, body, deadline });
         }
     }
 
@@ -272,7 +289,7 @@ impl Client {
             .map_err(|_| path())?;
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
-        headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_FORMATS));
+        headers.insert(ACCEPT, self.accept.clone());
         // Inflating costs more than a copy within the machine.
         if self.target.config.enable_compression && !peer.is_local {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
@@ -357,6 +374,57 @@ impl Client {
     }
 }
 
+/// An answer whose body is still to be read.
+pub struct Answer<'c> {
+    client: &'c mut Client,
+    head: Head,
+    headers: HeaderMap,
+    connection: HttpConnection,
+    is_own: bool,
+    body: Incoming,
+    deadline: Deadline,
+}
+
+impl Answer<'_> {
+    /// How the body is to be read.
+    pub fn format(&self) -> Format {
+        self.head.format
+    }
+
+    /// Reads the body. Its pieces go to `on_bytes` as they arrive, until that returns false.
+    ///
+    /// # Errors
+    /// When the scrape failed; what `on_bytes` got until then is not a whole body.
+    pub async fn read(mut self, on_bytes: impl FnMut(&[u8]) -> bool) -> Result<Head, ScrapeError> {
+        let limit = match self.client.target.config.limits.body_bytes {
+            0 => u64::MAX,
+            limit => limit,
+        };
+        let Self { body, deadline, .. } = self;
+        self.head.received = read_body(&mut self.connection, &self.headers, body, limit, deadline, on_bytes).await?;
+        if !self.head.received.is_whole {
+            return Err(ScrapeError::Stopped);
+        }
+        self.client.keep(self.connection, self.is_own);
+        Ok(self.head)
+    }
+}
+
+fn accept(target: &Target) -> HeaderValue {
+    let negotiation = &target.config.negotiation;
+    let header = accept::header(&negotiation.protocols, negotiation.escaping);
+    // It is made of words of ours.
+    HeaderValue::try_from(header).unwrap_or(HeaderValue::from_static("*/*"))
+}
+
+fn format_of(protocol: ScrapeProtocol) -> Format {
+    match protocol {
+        ScrapeProtocol::PrometheusProto => Format::Protobuf,
+        ScrapeProtocol::OpenMetricsText1_0_0 | ScrapeProtocol::OpenMetricsText0_0_1 => Format::OpenMetrics,
+        ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::PrometheusText0_0_4 => Format::Text,
+    }
+}
+
 fn unusable(url: &Url, error: CredentialError) -> ScrapeError {
     let address = escaped(&url.authority());
     ScrapeError::Net(NetError {
@@ -366,11 +434,6 @@ fn unusable(url: &Url, error: CredentialError) -> ScrapeError {
         received: 0,
         is_reused: false,
     })
-}
-
-fn is_html(content_type: &str) -> bool {
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    media_type.eq_ignore_ascii_case("text/html")
 }
 
 /// Sets a header, whose value is taken for a secret.

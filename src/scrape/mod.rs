@@ -3,6 +3,7 @@
 //! Owns when a target is scraped, what makes a scrape fail, and what is said about it. Leaves out where targets come from and
 //! where scrapes go: a list comes in, [`Emit`] takes them out.
 
+mod accept;
 mod admit;
 pub mod client;
 mod manager;

@@ -12,8 +12,8 @@ use super::admit;
 use super::client::{Client, Head, ScrapeError};
 use super::status::{Edges, Watched};
 use crate::config::checked::OnBadLine;
-use crate::exposition::{Counts, Parsed, Refusal, Settings, Table};
-use crate::model::{ChunkBuilder, PointsBuilder, STALE_NAN, Scrape, SeriesSet};
+use crate::exposition::{Counts, Format, Parsed, Refusal, Settings, Table};
+use crate::model::{ChunkBuilder, Point, PointsBuilder, STALE_NAN, Scrape, SeriesSet, Value};
 use crate::net::credentials::Credentials;
 use crate::target::Target;
 
@@ -46,7 +46,7 @@ impl From<Refusal> for Fault {
             Refusal::LineTooLong { .. } => "line_too_long",
             Refusal::SampleLimit { .. } => "sample_limit",
             Refusal::Growth { .. } => "growth_limit",
-            Refusal::Labels { .. } => "label_limit",
+            Refusal::Labels { .. } => "labels",
         };
         Self { kind, error: refusal.to_string() }
     }
@@ -161,9 +161,14 @@ async fn read(
     table: &mut Table,
     deadline: Instant,
 ) -> Result<(Head, Counts), Fault> {
+    let answer = client.get(deadline).await?;
+    if answer.format() == Format::Protobuf {
+        let error = "the answer is protobuf, which is not read yet; leave PrometheusProto out of scrape_protocols";
+        return Err(Fault { kind: "format", error: error.to_owned() });
+    }
+    table.read_as(answer.format());
     let mut refusal = None;
-    let fetched =
-        client.get(deadline, |bytes| table.feed(bytes).map_err(|refused| refusal = Some(refused)).is_ok()).await;
+    let fetched = answer.read(|bytes| table.feed(bytes).map_err(|refused| refusal = Some(refused)).is_ok()).await;
     if let Some(refusal) = refusal {
         return Err(refusal.into());
     }
@@ -188,6 +193,10 @@ pub struct Probe {
     pub head: Head,
     /// What its body was made of.
     pub counts: Counts,
+    /// Native histograms among its samples.
+    pub native_histograms: u64,
+    /// Exemplars beside them.
+    pub exemplars: u64,
     /// How long it took.
     pub duration: Duration,
 }
@@ -202,7 +211,17 @@ pub async fn probe(target: &Arc<Target>, credentials: &Credentials) -> Result<Pr
     table.begin(0);
     let read = read(target, &mut client, &mut table, began + target.timeout).await;
     let (head, counts) = read.map_err(|fault| fault.error)?;
-    Ok(Probe { head, counts, duration: began.elapsed() })
+    let duration = began.elapsed();
+    table.accept();
+    let parsed = table.take();
+    let is_native = |point: &Point<'_>| matches!(point.value, Value::Histogram(_));
+    Ok(Probe {
+        head,
+        counts,
+        native_histograms: parsed.points.iter().filter(is_native).count() as u64,
+        exemplars: parsed.exemplars.len() as u64,
+        duration,
+    })
 }
 
 fn table(target: &Arc<Target>) -> Table {
@@ -213,8 +232,8 @@ fn table(target: &Arc<Target>) -> Table {
         growth_max: config.limits.growth_bytes,
         honor_timestamps: config.honor_timestamps,
         track_timestamps_staleness: config.track_timestamps_staleness,
-        native_histograms: false,
-        classic_histograms_too: false,
+        native_histograms: config.negotiation.native_histograms,
+        classic_histograms_too: config.negotiation.always_classic_histograms,
     };
     Table::new(settings, Box::new(admit::Rules::new(target.clone())), admit::own_labels(target))
 }

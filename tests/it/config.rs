@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use promferry::config::checked::{Auth, BulkAction, Config, DocumentShape, MemoryLimit, OnFull, OutputKind};
+use promferry::config::checked::{
+    Auth, BulkAction, Config, DocumentShape, Escaping, MemoryLimit, NameValidation, Negotiation, OnFull, OutputKind,
+    ScrapeProtocol,
+};
 use promferry::config::raw::ROOT;
 use promferry::config::schema::{Section, Type};
 use promferry::config::{Problems, Source, SourceError, YAML_VARIABLE, load, load_with_files};
@@ -170,6 +173,51 @@ fn what_prometheus_knows_and_we_lack_gets_a_sentence_of_its_own() {
         problems("outputs: [{name: o, otlp: {}}]"),
         ["1:21: otlp: not supported yet; outputs are elasticsearch, splunk_hec, expose and file"]
     );
+}
+
+#[test]
+fn formats_are_inherited_as_in_prometheus() {
+    use Escaping::{AllowUtf8, Dots, Underscores};
+    use ScrapeProtocol::{OpenMetricsText0_0_1, OpenMetricsText1_0_0, PrometheusProto, PrometheusText0_0_4};
+    let read = |global: &str, scrape: &str| {
+        let yaml = format!(
+            "global: {{{global}}}\nscrape_configs: [{{job_name: j, {scrape}}}]\noutputs: [{{name: o, expose: }}]"
+        );
+        loaded(&yaml).scrapes[0].negotiation.clone()
+    };
+    assert_eq!(read("", ""), Negotiation::default());
+    let default = Negotiation::default().protocols;
+    assert_eq!((default.len(), default[0], default[3]), (4, OpenMetricsText1_0_0, PrometheusText0_0_4));
+    let native = "scrape_native_histograms: true";
+    let classic = "always_scrape_classic_histograms: true";
+    for (global, scrape, first, count) in [
+        (native, "", PrometheusProto, 5),
+        ("", native, PrometheusProto, 5),
+        (native, "scrape_native_histograms: false", OpenMetricsText1_0_0, 4),
+        // Protocols that are given are not changed, wherever they are.
+        ("scrape_protocols: [OpenMetricsText0.0.1]", native, OpenMetricsText0_0_1, 1),
+        (native, "scrape_protocols: [PrometheusText0.0.4, PrometheusProto]", PrometheusText0_0_4, 2),
+        ("scrape_protocols: [OpenMetricsText0.0.1]", "scrape_protocols: [PrometheusProto]", PrometheusProto, 1),
+    ] {
+        let protocols = read(global, scrape).protocols;
+        assert_eq!((protocols[0], protocols.len()), (first, count), "{global} / {scrape}");
+    }
+    assert!(read(classic, "").always_classic_histograms && read("", classic).always_classic_histograms);
+    assert!(!read(classic, "always_scrape_classic_histograms: false").always_classic_histograms);
+    assert_eq!(read("", "fallback_scrape_protocol: PrometheusProto").fallback, PrometheusProto);
+    let (legacy, utf8) = ("metric_name_validation_scheme: legacy", "metric_name_validation_scheme: utf8");
+    let dots = "metric_name_escaping_scheme: dots";
+    for (global, scrape, escaping, validation) in [
+        (legacy, "", Underscores, NameValidation::Legacy),
+        ("", legacy, Underscores, NameValidation::Legacy),
+        (legacy, utf8, AllowUtf8, NameValidation::Utf8),
+        (dots, "", Dots, NameValidation::Utf8),
+        (dots, legacy, Underscores, NameValidation::Legacy),
+        (legacy, dots, Dots, NameValidation::Legacy),
+    ] {
+        let read = read(global, scrape);
+        assert_eq!((read.escaping, read.validation), (escaping, validation), "{global} / {scrape}");
+    }
 }
 
 #[test]
@@ -431,7 +479,7 @@ fn walk(section: &'static Section, wrap: &dyn Fn(&str) -> String, keys: &mut usi
             Type::Size => ("15x", "is not a size"),
             Type::PercentOrSize => ("15x", "is neither a percentage nor a size"),
             Type::Choice(_) => ("none-of-them", "is not known here"),
-            Type::Texts | Type::Sections(_) => ("x", "expected a list, found a single value"),
+            Type::Choices(_) | Type::Texts | Type::Sections(_) => ("x", "expected a list, found a single value"),
             Type::TextMap | Type::TextsMap | Type::Section(_) | Type::SectionMap(_) => {
                 ("[]", "expected a mapping, found a list")
             }

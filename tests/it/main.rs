@@ -22,6 +22,7 @@ mod kill;
 mod lost_log;
 mod main_job;
 mod memory;
+mod negotiation;
 mod ordering;
 mod protobuf;
 mod receiver_faults;

@@ -19,6 +19,10 @@ use crate::support::fake_target::{Behaviour, FakeTarget, Step, answer, ok};
 use crate::support::scraping::{client, configured, failure, scrape, scrape_within, target, tls_target};
 
 const BODY: &str = "up_since 1\n";
+/// What Prometheus 3 sends where nothing is configured.
+const DEFAULT_ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+    application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+    text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 /// Long enough for whatever is to happen before a target falls silent.
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -57,7 +61,7 @@ async fn the_request_says_what_prometheus_says() {
     assert_eq!(
         server.heads(),
         [format!(
-            "GET /m?id=1 HTTP/1.1\r\nuser-agent: promferry/{version}\r\naccept: text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n\
+            "GET /m?id=1 HTTP/1.1\r\nuser-agent: promferry/{version}\r\naccept: {DEFAULT_ACCEPT}\r\n\
              x-prometheus-scrape-timeout-seconds: 0.3\r\nhost: {}\r\n\r\n",
             server.address
         )]
@@ -250,8 +254,10 @@ async fn gzip_is_inflated_as_it_comes_and_checked() {
     let server = FakeTarget::start(Step::Answer(answer("200 OK", "content-encoding: gzip\r\n", &packed))).await;
     let mut pieces = 0;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    let head = client(target(server.address))
-        .get(deadline, |_| {
+    let mut scraped = client(target(server.address));
+    let scraped = scraped.get(deadline).await.unwrap();
+    let head = scraped
+        .read(|_| {
             pieces += 1;
             true
         })
@@ -287,7 +293,7 @@ async fn a_gzip_bomb_is_stopped_at_the_limit() {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     let limited = configured(target(server.address), |config| config.limits.body_bytes = 2 << 20);
     let mut client = client(limited);
-    let scraped = client.get(deadline, |piece| {
+    let scraped = client.get(deadline).await.unwrap().read(|piece| {
         bytes += piece.len();
         true
     });
@@ -304,7 +310,7 @@ async fn a_caller_that_has_enough_gets_no_more() {
     let mut pieces = 0;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     let mut client = client(target(server.address));
-    let scraped = client.get(deadline, |_| {
+    let scraped = client.get(deadline).await.unwrap().read(|_| {
         pieces += 1;
         false
     });
@@ -494,5 +500,5 @@ async fn what_the_answer_says_of_itself_cannot_forge_a_log_line() {
 fn a_scrape_can_run_on_any_thread() {
     fn is_send<T: Send>(_: &T) {}
     let mut client = client(target("127.0.0.1:1".parse().unwrap()));
-    is_send(&client.get(tokio::time::Instant::now(), |_| true));
+    is_send(&async { client.get(tokio::time::Instant::now()).await?.read(|_| true).await });
 }

@@ -1,9 +1,11 @@
 //! `scrape_configs` and what finds targets.
 
+use super::super::negotiation::PROTOCOLS;
 use super::super::schema::{Section, Type};
 use super::{
-    AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, NO_AZURE, NO_BEARER, NO_BEARER_FILE, NO_EXTRA, NO_NATIVE, NO_OAUTH,
-    NO_PROTOCOLS, NO_PROXY, NO_SD, NO_SD_YET, NO_VALIDATION, RELABEL, TARGET_LIMIT, TLS, key,
+    ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS, AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, METRIC_NAME_ESCAPING_SCHEME,
+    METRIC_NAME_VALIDATION_SCHEME, NO_AZURE, NO_BEARER, NO_BEARER_FILE, NO_BUCKET_LIMIT, NO_EXTRA, NO_NHCB, NO_OAUTH,
+    NO_PROXY, NO_SD, NO_SD_YET, RELABEL, SCRAPE_NATIVE_HISTOGRAMS, SCRAPE_PROTOCOLS, TARGET_LIMIT, TLS, key,
 };
 
 /// `scrape_configs[]`.
@@ -40,6 +42,17 @@ pub static SCRAPE: Section = Section {
         key("follow_redirects", Type::Switch, "Whether redirects are followed, ten at most, never from https to http.")
             .otherwise("true, but false for targets from `prom_scraper_sd_configs`"),
         key("enable_compression", Type::Switch, "Whether compressed answers are asked for.").default("true"),
+        SCRAPE_PROTOCOLS.otherwise("as in `global`"),
+        key(
+            "fallback_scrape_protocol",
+            Type::Choice(&PROTOCOLS),
+            "How an answer is read whose content type is missing or none of these. (In Prometheus 3, which has no default, such a scrape fails.)",
+        )
+        .default("PrometheusText0.0.4"),
+        SCRAPE_NATIVE_HISTOGRAMS.otherwise("as in `global`"),
+        ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS.otherwise("as in `global`"),
+        METRIC_NAME_ESCAPING_SCHEME.otherwise("as in `global`; what its own `metric_name_validation_scheme` implies"),
+        METRIC_NAME_VALIDATION_SCHEME.otherwise("as in `global`"),
         key(
             "honor_labels",
             Type::Switch,
@@ -91,17 +104,11 @@ pub static SCRAPE: Section = Section {
         ("proxy_from_environment", NO_PROXY),
         ("proxy_connect_header", NO_PROXY),
         ("enable_http2", "not supported: endpoints are spoken to in HTTP/1.1"),
-        ("scrape_protocols", NO_PROTOCOLS),
-        ("fallback_scrape_protocol", "not supported yet; an answer without a known content type is read as text 0.0.4"),
-        ("always_scrape_classic_histograms", NO_NATIVE),
-        ("convert_classic_histograms_to_nhcb", NO_NATIVE),
-        ("scrape_classic_histograms", NO_NATIVE),
-        ("scrape_native_histograms", NO_NATIVE),
-        ("native_histogram_bucket_limit", NO_NATIVE),
-        ("native_histogram_min_bucket_factor", NO_NATIVE),
+        ("convert_classic_histograms_to_nhcb", NO_NHCB),
+        ("scrape_classic_histograms", "Prometheus' old word; write \"always_scrape_classic_histograms\""),
+        ("native_histogram_bucket_limit", NO_BUCKET_LIMIT),
+        ("native_histogram_min_bucket_factor", NO_BUCKET_LIMIT),
         ("extra_scrape_metrics", NO_EXTRA),
-        ("metric_name_validation_scheme", NO_VALIDATION),
-        ("metric_name_escaping_scheme", NO_VALIDATION),
         ("keep_dropped_targets", "not supported yet"),
         ("scrape_failure_log_file", "not supported: a failing scrape is logged on stderr, once a cause"),
         ("sigv4", NO_AZURE),

@@ -19,6 +19,7 @@ fn config() -> ScrapeConfig {
         http_headers: Vec::new(),
         follow_redirects: None,
         enable_compression: true,
+        negotiation: Default::default(),
         honor_labels: false,
         honor_timestamps: true,
         track_timestamps_staleness: false,

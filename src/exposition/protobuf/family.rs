@@ -5,7 +5,8 @@
 //! as it stands, a summary and a classic histogram become series as in the text format, in its order. A field that is
 //! missing has its default value; a metric that has nothing of its family's type is an error of that metric.
 
-use super::super::text::{LABELS_MAX, LineExemplar};
+use super::super::scan::LABELS_MAX;
+use super::super::text::LineExemplar;
 use super::histogram::Histogram;
 use super::wire::{Error, Field, Message};
 use crate::model::{Family, Labels, METRIC_NAME, MetricType};

@@ -17,10 +17,10 @@ use hyper::body::{Body, Frame};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
-use super::index::{NONE, inner_label, is_bare, is_same_metric, metric_hash};
+use super::index::{NONE, inner_label, is_bare, is_same_metric, metric_hash, takes_exemplar};
 use super::plan::{Member, Plan};
 use crate::exposition::write::{self, Format};
-use crate::model::{SeriesRef, Value};
+use crate::model::{MetricType, SeriesRef, Value};
 
 /// Bytes of a piece, before compression.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -127,7 +127,13 @@ impl Writer {
             if let Value::Float(value) = point.value {
                 let at_ms = self.style.timestamps.then(|| view.scrape.time_ms(&point));
                 write::series(out, series.name(), series.labels());
-                write::value(out, *format, value, at_ms);
+                let exemplar = view.exemplar(point.series).filter(|exemplar| {
+                    takes_exemplar(merged.kind, &series, exemplar.value) && write::is_expressible(exemplar)
+                });
+                match exemplar {
+                    Some(exemplar) => write::value_with_exemplar(out, value, at_ms, exemplar),
+                    None => write::value(out, *format, value, at_ms),
+                }
                 self.outcome.samples += 1;
             }
         }
@@ -152,6 +158,7 @@ fn write_header(plan: &Plan, family: usize, out: &mut Vec<u8>) {
     if plan.format == Format::OpenMetrics
         && let Some(unit) = first(super::index::LocalFamily::unit)
         && merged.name.strip_suffix(unit).is_some_and(|stem| stem.ends_with('_'))
+        && !matches!(merged.kind, MetricType::Info | MetricType::StateSet)
     {
         write::unit(out, &merged.name, unit);
     }

@@ -164,6 +164,19 @@ fn trimmed(kind: MetricType, name: &str, suffix: &str) -> Option<Fit> {
     (!stem.is_empty()).then_some(Fit { kind, suffix: suffix.len() as u8, role: 0, bound: 0.0 })
 }
 
+/// Whether OpenMetrics lets this sample of a family of this type have an exemplar of that value: the total of a counter, and
+/// a bucket that the value fell into.
+pub(super) fn takes_exemplar(kind: MetricType, series: &SeriesRef<'_>, value: f64) -> bool {
+    match kind {
+        MetricType::Counter => series.name().ends_with("_total"),
+        MetricType::Histogram | MetricType::GaugeHistogram => {
+            series.name().ends_with("_bucket")
+                && series.label("le").and_then(parse_bound).is_some_and(|bound| value <= bound)
+        }
+        _ => false,
+    }
+}
+
 fn parse_bound(text: &str) -> Option<f64> {
     match text {
         "+Inf" => Some(f64::INFINITY),
@@ -196,6 +209,15 @@ struct Entry {
     role: u8,
     bound: f64,
     series: u32,
+}
+
+/// The state that a sample of a state set is about; nothing in other families.
+fn state<'s>(set: &'s SeriesSet, families: &[LocalFamily], entry: &Entry) -> &'s str {
+    let family = &families[entry.family as usize];
+    match family.kind {
+        MetricType::StateSet => set.get(entry.series).label(family.name(set)).unwrap_or_default(),
+        _ => "",
+    }
 }
 
 /// A label set of a family, without the inner label.
@@ -314,7 +336,11 @@ impl Builder<'_> {
     fn finish(mut self) -> Index {
         self.entries.sort_unstable_by(|left, right| {
             let key = |entry: &Entry| (entry.family, entry.metric, entry.role);
-            key(left).cmp(&key(right)).then(left.bound.total_cmp(&right.bound)).then(left.series.cmp(&right.series))
+            key(left)
+                .cmp(&key(right))
+                .then(left.bound.total_cmp(&right.bound))
+                .then_with(|| state(self.set, &self.families, left).cmp(state(self.set, &self.families, right)))
+                .then(left.series.cmp(&right.series))
         });
         let mut places = vec![NONE; self.set.len()].into_boxed_slice();
         let mut series = Vec::with_capacity(self.entries.len());
@@ -323,6 +349,7 @@ impl Builder<'_> {
             let is_repeated = last.is_some_and(|last| {
                 (last.family, last.metric, last.role, last.bound)
                     == (entry.family, entry.metric, entry.role, entry.bound)
+                    && state(self.set, &self.families, last) == state(self.set, &self.families, entry)
             });
             if !is_repeated {
                 let family = &mut self.families[entry.family as usize];

@@ -10,8 +10,11 @@
 //! - The text is never in memory as a whole. Memory for one exposition is eight bytes a sample and a piece of text, and
 //!   [`EXPOSITIONS_MAX`] are served at a time.
 //!
-//! Left out on purpose: native histograms, which neither text format can say (skipped as `unsupported_type`); exemplars;
-//! and judging values: a counter that is negative is served as the target has it.
+//! Exemplars are served in OpenMetrics, where it has a place for them: at the total of a counter and at buckets, up to its limit
+//! on their length. The others are left out, and so are all of them in text format 0.0.4, which has none.
+//!
+//! Left out on purpose: native histograms, which neither text format can say (skipped as `unsupported_type`); and judging
+//! values: a counter that is negative is served as the target has it.
 
 mod accept;
 mod body;

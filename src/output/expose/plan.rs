@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 
 use super::index::{Index, NONE, suffixes};
 use crate::exposition::write::Format;
-use crate::model::{MetricType, Scrape, Value};
+use crate::model::{Exemplar, MetricType, Scrape, Value};
 
 /// A target's latest scrape, and where its live samples stand.
 pub(super) struct View {
@@ -22,11 +22,13 @@ pub(super) struct View {
     pub(super) index: Arc<Index>,
     /// The point of each place, or [`NONE`].
     pub(super) points: Box<[u32]>,
+    /// Series and exemplar, by their numbers, in the order of series; empty where the format has no exemplars.
+    exemplars: Box<[(u32, u32)]>,
 }
 
 impl View {
     /// Also says how many samples lost their place to another with the same name and labels.
-    fn new(scrape: Arc<Scrape>, index: Arc<Index>) -> (Self, u64) {
+    fn new(format: Format, scrape: Arc<Scrape>, index: Arc<Index>) -> (Self, u64) {
         let mut points = vec![NONE; index.series.len()].into_boxed_slice();
         let mut duplicates = 0;
         for (at, point) in scrape.points.iter().enumerate() {
@@ -44,8 +46,26 @@ impl View {
                 duplicates += 1;
             }
         }
-        (Self { scrape, index, points }, duplicates)
+        let exemplars = match format {
+            Format::Text => Box::default(),
+            Format::OpenMetrics => last_of_each(&scrape.exemplars),
+        };
+        (Self { scrape, index, points, exemplars }, duplicates)
     }
+
+    /// The exemplar of a series: the last one, where it has several.
+    pub(super) fn exemplar(&self, series: u32) -> Option<&Exemplar> {
+        let at = self.exemplars.binary_search_by_key(&series, |(series, _)| *series).ok()?;
+        self.scrape.exemplars.get(self.exemplars[at].1 as usize)
+    }
+}
+
+fn last_of_each(exemplars: &[Exemplar]) -> Box<[(u32, u32)]> {
+    let mut found: Vec<(u32, u32)> =
+        exemplars.iter().enumerate().map(|(at, exemplar)| (exemplar.series, at as u32)).collect();
+    found.sort_unstable_by_key(|&(series, at)| (series, std::cmp::Reverse(at)));
+    found.dedup_by_key(|(series, _)| *series);
+    found.into()
 }
 
 /// A target's part of a merged family.
@@ -100,7 +120,7 @@ impl Plan {
         let views: Vec<View> = scrapes
             .into_iter()
             .map(|(scrape, index)| {
-                let (view, lost) = View::new(scrape, index);
+                let (view, lost) = View::new(format, scrape, index);
                 duplicates += lost;
                 view
             })

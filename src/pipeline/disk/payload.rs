@@ -1,10 +1,10 @@
 //! The payload of a record: the scrapes of a batch as labels and typed points, so that any later encoding can be made of it.
 //!
-//! Everything that an encoder looks at comes back exactly: bits of floats, times, families, exemplars, and, for each label
-//! set of which a sample is kept, *all* series of the scrape's set that share its group, in their order, also those that
+//! Everything that an encoder looks at comes back exactly: bits of floats, times, families, exemplars, created timestamps,
+//! and, for each label set of which a sample is kept, *all* series of the scrape's set that share its group, in their order, also those that
 //! have no sample. A resend after a restart is then the same bytes as before it.
 //!
-//! Format, version 1. Numbers are LEB128 (signed ones in zigzag), texts a length and UTF-8:
+//! Format, version 2. Numbers are LEB128 (signed ones in zigzag), texts a length and UTF-8:
 //! ```text
 //! texts:    count, text…                                 each distinct text once
 //! pairs:    count, (name, value)…                        numbers of texts
@@ -13,11 +13,14 @@
 //!   series:   count, (family, name, count, pair…)…
 //! sets:     count, (count, chunk…)…                      the chunks of a series set
 //! origins:  count, (key as 8 bytes, url, labels)…        labels: count, (name, value)… as texts in place
-//! slices:   count, (origin, set, at_ms, flags, points, exemplars)…
+//! slices:   count, (origin, set, at_ms, flags, points, exemplars, [created])…
 //!   points:    count, (difference of the series' number to the one after the last, [0 | 1, own_ms], value)…
 //!   value:     0..=8: so many bytes, the high end of the float's bits, follow; 9: a native histogram
 //!   exemplars: count, (series, labels, value as 8 bytes, 0 | 1, at_ms)…
+//!   created:   count, (series, at_ms)…                   only with its flag
 //! ```
+//! Version 1 is the same without `created`, whose flag it never sets.
+//!
 //! What is read is not trusted: a count is checked against the bytes that are left before anything is allocated for it, and
 //! the series that come of it are limited to [`SERIES_BYTES_MAX`].
 
@@ -26,7 +29,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
-use crate::model::{Chunk, Exemplar, Histogram, Labels, MetricType, Origin, SeriesSet, Value};
+use crate::model::{Chunk, Created, Exemplar, Histogram, Labels, MetricType, Origin, SeriesSet, Value};
 use crate::pipeline::Slice;
 
 mod read;
@@ -49,6 +52,7 @@ const HISTOGRAM: u8 = 9;
 
 const FLAG_IS_LAST: u8 = 1;
 const FLAG_HAS_OWN_TIMES: u8 = 2;
+const FLAG_HAS_CREATED: u8 = 4;
 
 const KINDS: [MetricType; 8] = [
     MetricType::Unknown,
@@ -137,7 +141,14 @@ impl<'a> Tables<'a> {
         signed(out, scrape.at_ms);
         let has_own_times = slice.points().any(|(point, _)| point.own_ms.is_some());
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        out.push(flag(scrape.is_last, FLAG_IS_LAST) | flag(has_own_times, FLAG_HAS_OWN_TIMES));
+        let with_sample = Sampled::of(slice);
+        let created: Vec<&Created> =
+            scrape.created.iter().filter(|created| with_sample.holds(created.series)).collect();
+        out.push(
+            flag(scrape.is_last, FLAG_IS_LAST)
+                | flag(has_own_times, FLAG_HAS_OWN_TIMES)
+                | flag(!created.is_empty(), FLAG_HAS_CREATED),
+        );
         number(out, slice.samples());
         let mut expected = 0;
         for at in slice.positions() {
@@ -153,7 +164,14 @@ impl<'a> Tables<'a> {
                 Value::Histogram(value) => histogram(out, value),
             }
         }
-        exemplars(slice, &numbers, out);
+        exemplars(&scrape.exemplars, &with_sample, &numbers, out);
+        if !created.is_empty() {
+            number(out, created.len() as u64);
+            for Created { series, at_ms } in created {
+                number(out, u64::from(numbers[*series as usize]));
+                signed(out, *at_ms);
+            }
+        }
     }
 
     fn set(&mut self, set: &'a SeriesSet) -> (u32, Arc<[u32]>) {
@@ -249,14 +267,25 @@ impl<'a> Tables<'a> {
     }
 }
 
+/// The series that have a sample in a slice; none where nothing stands beside the samples.
+struct Sampled(HashSet<u32, RandomState>);
+
+impl Sampled {
+    fn of(slice: &Slice) -> Self {
+        match slice.scrape.exemplars.is_empty() && slice.scrape.created.is_empty() {
+            true => Self(HashSet::default()),
+            false => Self(slice.points().map(|(point, _)| point.series).collect()),
+        }
+    }
+
+    fn holds(&self, series: u32) -> bool {
+        self.0.contains(&series)
+    }
+}
+
 /// The exemplars of the series that have a sample in the slice.
-fn exemplars(slice: &Slice, numbers: &[u32], out: &mut Vec<u8>) {
-    let all = &slice.scrape.exemplars;
-    let with_sample: HashSet<u32, RandomState> = match all.is_empty() {
-        true => HashSet::default(),
-        false => slice.points().map(|(point, _)| point.series).collect(),
-    };
-    let kept: Vec<&Exemplar> = all.iter().filter(|exemplar| with_sample.contains(&exemplar.series)).collect();
+fn exemplars(all: &[Exemplar], with_sample: &Sampled, numbers: &[u32], out: &mut Vec<u8>) {
+    let kept: Vec<&Exemplar> = all.iter().filter(|exemplar| with_sample.holds(exemplar.series)).collect();
     number(out, kept.len() as u64);
     for exemplar in kept {
         number(out, u64::from(numbers[exemplar.series as usize]));

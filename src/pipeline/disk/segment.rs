@@ -3,7 +3,7 @@
 //! ```text
 //! header, 24 bytes, the same in every version:
 //!   0  magic "promferQ"   8  version u32   12  lanes u32   16  reserved u32   20  CRC32C of bytes 0..20
-//! frame, version 1, 49 bytes and the payload:
+//! frame, versions 1 and 2, 49 bytes and the payload:
 //!   0  magic "\xf5pRq"    4  bytes of payload u32     8  samples u32     12  lane u32
 //!  16  sequence u64      24  oldest sample, wall time ms i64     32  offset of this frame u64
 //!  40  CRC32C of the payload u32    44  CRC32C of bytes 0..44 and of the segment's number u64
@@ -18,8 +18,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The version that is written, and the newest that is read.
-pub(super) const VERSION: u32 = 1;
+/// The version that is written, and the newest that is read. Version 2 has created timestamps in its payloads.
+pub(super) const VERSION: u32 = 2;
+/// The oldest that is read.
+const VERSION_MIN: u32 = 1;
 /// Bytes of a segment's header.
 pub(super) const HEADER_BYTES: usize = 24;
 /// Bytes of a frame before its payload.
@@ -175,15 +177,15 @@ pub enum Header {
 }
 
 impl Header {
-    /// Reads a header. **Here it is decided which versions are read**: there is only one so far, and each that follows
-    /// needs a reader of its frames and payloads beside the older ones.
+    /// Reads a header. **Here it is decided which versions are read**: version 1 has the frames of version 2, and its payloads
+    /// are such of version 2 that never use what is new. A version of which this is not so needs a reader of its own.
     pub fn read(bytes: &[u8]) -> Self {
         let Some(header) = bytes.get(..HEADER_BYTES) else { return Self::Unsound };
         if !header.starts_with(MAGIC) || u32_at(header, 20) != crc32c::crc32c(&header[..20]) {
             return Self::Unsound;
         }
         match u32_at(header, 8) {
-            VERSION => Self::Ours { lanes: u32_at(header, 12) },
+            VERSION_MIN..=VERSION => Self::Ours { lanes: u32_at(header, 12) },
             version => Self::Unknown { version },
         }
     }

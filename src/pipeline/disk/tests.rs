@@ -452,10 +452,25 @@ fn a_folder_is_private_and_belongs_to_one_process() {
 }
 
 #[test]
+fn a_segment_of_version_1_is_delivered() {
+    let (mut files, name, _) = three_records();
+    let segment = files.get_mut(&name).unwrap();
+    assert_eq!(segment[8..12], 2u32.to_le_bytes());
+    segment[8..12].copy_from_slice(&1u32.to_le_bytes());
+    let crc = crc32c::crc32c(&segment[..20]);
+    segment[20..24].copy_from_slice(&crc.to_le_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), &files);
+    let ledger = Ledger::new("test");
+    let disk = Disk::open(folder.path(), LIMITS, 1, &ledger).unwrap();
+    assert_eq!((disk.state().records, disk.state().corrupt_bytes), (3, 0));
+}
+
+#[test]
 fn a_newer_version_is_refused_and_left_untouched() {
     let (mut files_before, name, _) = three_records();
     let segment = files_before.get_mut(&name).unwrap();
-    segment[8..12].copy_from_slice(&2u32.to_le_bytes());
+    segment[8..12].copy_from_slice(&3u32.to_le_bytes());
     let crc = crc32c::crc32c(&segment[..20]);
     segment[20..24].copy_from_slice(&crc.to_le_bytes());
     files_before.insert(format!("{:016x}.new", 99), Vec::new());
@@ -463,7 +478,7 @@ fn a_newer_version_is_refused_and_left_untouched() {
     fill(folder.path(), &files_before);
     let ledger = Ledger::new("test");
     let error = Disk::open(folder.path(), LIMITS, 1, &ledger).err().unwrap().to_string();
-    for part in [name.as_str(), "version 2,", "up to version 1;", "left untouched"] {
+    for part in [name.as_str(), "version 3,", "up to version 2;", "left untouched"] {
         assert!(error.contains(part), "{error}");
     }
     assert_eq!(files(folder.path()), files_before);

@@ -64,6 +64,9 @@ fn value(key: &Key) -> String {
         Type::Size => "size".to_owned(),
         Type::PercentOrSize => "percentage or size".to_owned(),
         Type::Choice(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+        Type::Choices(words) => {
+            format!("list of {}", words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "))
+        }
         Type::Texts => "list of texts".to_owned(),
         Type::TextMap => "name: text".to_owned(),
         Type::TextsMap => "name: list of texts".to_owned(),

@@ -1,6 +1,7 @@
 //! The aggregate endpoint from outside: what clients read, for what targets had.
 
 pub mod client;
+mod openmetrics;
 pub mod strict;
 
 use std::io::Read;

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-/// A sample: name, labels, value, all as text.
+/// A sample: name, labels, value, and in OpenMetrics its exemplar, all as text.
 pub struct Sample {
     pub name: String,
     pub labels: BTreeMap<String, String>,
     pub value: String,
+    pub exemplar: Option<String>,
 }
 
 #[derive(Default)]
@@ -134,6 +135,11 @@ impl Reader {
     }
 
     fn sample(&mut self, line: &str) {
+        // No value of a label has this in it in these tests.
+        let (line, exemplar) = match line.split_once(" # ") {
+            Some((line, exemplar)) if self.is_openmetrics => (line, Some(exemplar.to_owned())),
+            _ => (line, None),
+        };
         let parsed = match promferry::exposition::text::parse_line(line.as_bytes()) {
             Ok(promferry::exposition::text::Line::Sample(sample)) => sample,
             _ => return self.problem(line, "no sample"),
@@ -148,7 +154,26 @@ impl Reader {
         if let Err(what) = self.place(&name, &labels) {
             self.problem(line, what);
         }
-        self.samples.push(Sample { name, labels, value });
+        if let Some(exemplar) = &exemplar {
+            self.exemplar(&name, &labels, exemplar);
+        }
+        self.samples.push(Sample { name, labels, value, exemplar });
+    }
+
+    fn exemplar(&mut self, name: &str, labels: &BTreeMap<String, String>, exemplar: &str) {
+        let kind = self.family.as_ref().map(|family| family.kind.as_str()).unwrap_or_default();
+        let may_have =
+            kind == "counter" && name.ends_with("_total") || kind.ends_with("histogram") && name.ends_with("_bucket");
+        let (own, rest) = exemplar.split_at(exemplar.rfind('}').map_or(0, |at| at + 1));
+        let value = rest.split(' ').nth(1).and_then(|value| value.parse::<f64>().ok());
+        let is_within = match (value, labels.get("le").and_then(|le| le.parse::<f64>().ok())) {
+            (Some(value), Some(bound)) => value <= bound,
+            (value, None) => value.is_some(),
+            _ => false,
+        };
+        if !may_have || !is_within || !own.starts_with('{') {
+            self.problem(exemplar, "an exemplar that may not be here");
+        }
     }
 
     fn place(&mut self, name: &str, labels: &BTreeMap<String, String>) -> Result<(), &'static str> {

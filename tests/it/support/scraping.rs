@@ -30,6 +30,7 @@ pub fn config() -> ScrapeConfig {
         http_headers: Vec::new(),
         follow_redirects: None,
         enable_compression: true,
+        negotiation: Default::default(),
         honor_labels: false,
         honor_timestamps: true,
         track_timestamps_staleness: false,
@@ -95,8 +96,9 @@ pub fn client(target: Target) -> Client {
 pub async fn scrape_within(client: &mut Client, timeout: Duration) -> Result<(Head, String), ScrapeError> {
     let mut body = Vec::new();
     let deadline = tokio::time::Instant::now() + timeout;
-    let head = client
-        .get(deadline, |bytes| {
+    let answer = client.get(deadline).await?;
+    let head = answer
+        .read(|bytes| {
             body.extend_from_slice(bytes);
             true
         })

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{FLAG_HAS_OWN_TIMES, FLAG_IS_LAST, HISTOGRAM, KINDS, PayloadError, SERIES_BYTES_MAX};
+use super::{FLAG_HAS_CREATED, FLAG_HAS_OWN_TIMES, FLAG_IS_LAST, HISTOGRAM, KINDS, PayloadError, SERIES_BYTES_MAX};
 use crate::model::{
-    Chunk, ChunkBuilder, Exemplar, Family, Histogram, HistogramSpan, Labels, METRIC_NAME, Origin, PointsBuilder,
-    Scrape, SeriesSet,
+    Chunk, ChunkBuilder, Created, Exemplar, Family, Histogram, HistogramSpan, Labels, METRIC_NAME, Origin,
+    PointsBuilder, Scrape, SeriesSet,
 };
 use crate::pipeline::Slice;
 
@@ -199,6 +199,10 @@ impl<'b> Reader<'b> {
             }
         }
         let exemplars = self.list(11, |reader| reader.exemplar(series))?;
+        let created = match flags & FLAG_HAS_CREATED {
+            0 => Vec::new(),
+            _ => self.list(2, |reader| Ok(Created { series: reader.series_of(series)?, at_ms: reader.signed()? }))?,
+        };
         let (points, is_last) = (points.finish(), flags & FLAG_IS_LAST != 0);
         let scrape = Scrape {
             origin: origin.clone(),
@@ -206,18 +210,23 @@ impl<'b> Reader<'b> {
             series: series.clone(),
             points,
             exemplars: exemplars.into(),
-            created: Default::default(),
+            created: created.into(),
             is_last,
         };
         Ok(Slice::whole(Arc::new(scrape)))
     }
 
     fn exemplar(&mut self, series: &SeriesSet) -> Result<Exemplar> {
-        let number = u32::try_from(self.number()?).ok().filter(|&number| (number as usize) < series.len());
-        let series = number.ok_or(self.error("an exemplar's series is not there"))?;
+        let series = self.series_of(series)?;
         let labels = self.labels()?;
         let value = f64::from_bits(u64::from_le_bytes(self.array()?));
         Ok(Exemplar { series, labels, value, at_ms: self.optional_time()? })
+    }
+
+    /// The series that something beside the samples is of.
+    fn series_of(&mut self, series: &SeriesSet) -> Result<u32> {
+        let number = u32::try_from(self.number()?).ok().filter(|&number| (number as usize) < series.len());
+        number.ok_or(self.error("the series of an exemplar, or of a created timestamp, is not there"))
     }
 
     fn optional_time(&mut self) -> Result<Option<i64>> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::model::{ChunkBuilder, Family, HistogramSpan, PointsBuilder, STALE_NAN, Scrape, SeriesRef};
+use crate::model::{ChunkBuilder, Created, Family, HistogramSpan, PointsBuilder, STALE_NAN, Scrape, SeriesRef};
 
 /// Marsaglia's xorshift64.
 struct Random(u64);
@@ -92,7 +92,7 @@ impl Random {
     fn scrape(&mut self, origin: &Arc<Origin>, chunks: &[Arc<Chunk>]) -> Arc<Scrape> {
         let series = Arc::new(SeriesSet::new(chunks.to_vec()));
         let mut points = PointsBuilder::default();
-        let mut exemplars = Vec::new();
+        let (mut exemplars, mut created) = (Vec::new(), Vec::new());
         let has_own_times = self.below(2) == 0;
         for number in 0..series.len() as u32 {
             let own_ms = (has_own_times && self.below(3) == 0).then(|| self.time());
@@ -104,6 +104,9 @@ impl Random {
             if self.below(4) == 0 {
                 let at_ms = (self.below(2) == 0).then(|| self.time());
                 exemplars.push(Exemplar { series: number, labels: self.labels(), value: self.float(), at_ms });
+            }
+            if self.below(4) == 0 {
+                created.push(Created { series: number, at_ms: self.time() });
             }
         }
         let mut order: Vec<u32> = (0..points.len() as u32).collect();
@@ -117,7 +120,7 @@ impl Random {
             series,
             points: points.finish(),
             exemplars: exemplars.into(),
-            created: Default::default(),
+            created: created.into(),
             is_last: self.below(4) == 0,
         })
     }
@@ -191,6 +194,8 @@ fn seen(slice: &Slice) -> Vec<String> {
         let of = series(scrape.series.get(held.series));
         format!("{of} {} {} {:?}", held.labels, bits(held.value), held.at_ms)
     }));
+    let created = scrape.created.iter().filter(|created| numbers.contains(&created.series));
+    lines.extend(created.map(|held| format!("{} created {}", series(scrape.series.get(held.series)), held.at_ms)));
     // All series of the groups, with a sample or not.
     lines.extend(scrape.series.iter().filter(|of| groups.contains(&of.group())).map(series));
     lines
@@ -280,4 +285,27 @@ fn what_a_few_bytes_claim_takes_no_memory() {
     }
     payload.extend_from_slice(&[0; 3]);
     assert!(read(&payload).unwrap_err().to_string().ends_with("the series take too much memory"));
+}
+
+/// What version 1 wrote, byte by byte: a counter `a{b="c"}` of `http://t` with an exemplar.
+#[test]
+fn a_payload_of_version_1_is_read() {
+    let payload = [
+        &[4, 1, b'a', 0, 1, b'b', 1, b'c'][..], // texts
+        &[1, 2, 3],                             // pairs
+        &[1, 1, 0, 1, 1, 1, 1, 0, 0, 1, 0],     // chunks
+        &[1, 1, 0],                             // sets
+        &[1, 7, 0, 0, 0, 0, 0, 0, 0, 8],        // origins
+        b"http://t",
+        &[0, 1, 0, 0, 20, 0, 1, 0, 2, 0x40, 0x08], // slices: 3.0 at 10
+        &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x3f, 1, 24],
+    ]
+    .concat();
+    let slices = read(&payload).unwrap();
+    let scrape = &slices[0].scrape;
+    let (point, of) = slices[0].points().next().unwrap();
+    assert_eq!((point.value, series(of)), (Value::Float(3.0), series(scrape.series.get(0))));
+    assert_eq!((of.name(), of.family().kind, of.label("b")), ("a", MetricType::Counter, Some("c")));
+    assert_eq!((scrape.at_ms, scrape.exemplars[0].at_ms, scrape.created.len()), (10, Some(12), 0));
+    assert_eq!(there_and_back(&slices).0, payload, "what has no created timestamp is written as it was in version 1");
 }
