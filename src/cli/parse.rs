@@ -1,20 +1,25 @@
 //! `promferry parse`: an exposition on stdin, every bad line named.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufRead, BufWriter, Read, Write};
 
 use clap::ValueEnum;
 
 use super::FAILED;
-use crate::exposition::BadLine;
-use crate::exposition::json;
-use crate::exposition::text;
+use crate::exposition::text::Sample;
+use crate::exposition::{BadLine, json, openmetrics, text};
 
 /// Bytes of one line of stdin.
 const LINE_LENGTH_MAX: usize = 16 << 20;
 
+/// Bytes of stdin that are held until its format is known.
+const AUTO_BYTES_MAX: usize = 64 << 20;
+
+/// Bad lines that are told in full; the rest are counted.
+const BAD_LINES_TOLD_MAX: u64 = 100;
+
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The format that is read; OpenMetrics and protobuf are not supported yet
+    /// The format that is read
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     format: Format,
     /// Print a line a sample: {"name":…,"labels":{…},"value":"…","timestamp_ms":…}
@@ -24,16 +29,20 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
-    /// Text format 0.0.4, all that there is today
+    /// OpenMetrics where a line is "# EOF", else text; to know, up to 64 MiB are held, and what is longer is read as text
     Auto,
-    /// Text format 0.0.4
+    /// Text format 0.0.4, and 1.0.0 with its names in quotes
     Text,
+    /// OpenMetrics 1.0, to the letter of its specification
+    #[value(name = "openmetrics")]
+    OpenMetrics,
 }
 
 pub(super) fn main(arguments: Arguments) -> u8 {
-    // One format so far: both words mean it.
-    let (Format::Auto | Format::Text) = arguments.format;
-    match read(io::stdin().lock(), &mut BufWriter::new(io::stdout().lock()), arguments.json) {
+    let mut output = BufWriter::new(io::stdout().lock());
+    let mut report = Report { output: &mut output, is_json: arguments.json, samples: 0, bad: 0, written: Ok(()) };
+    let result = read(arguments.format, io::stdin().lock(), &mut report).and_then(|()| report.finish());
+    match result {
         Ok(0) => 0,
         Ok(_) => FAILED,
         // Whoever reads our output has seen enough.
@@ -45,33 +54,75 @@ pub(super) fn main(arguments: Arguments) -> u8 {
     }
 }
 
-/// Reads all of `input`; returns how many lines of it are bad.
-fn read(input: impl io::BufRead, output: &mut impl Write, is_json: bool) -> io::Result<u64> {
-    let (mut samples, mut bad) = (0u64, 0u64);
-    let mut line = Vec::new();
-    let mut written = Ok(());
-    text::parse_all(input, LINE_LENGTH_MAX, |read| match read {
-        Ok((sample, _)) => {
-            samples += 1;
-            if is_json && written.is_ok() {
-                line.clear();
-                let labels = sample.labels.iter().filter(|(name, _)| *name != crate::model::METRIC_NAME);
-                json::line(&mut line, &sample.name, labels, sample.value, sample.own_ms);
-                written = output.write_all(&line);
+/// Reads all of `input`.
+fn read(format: Format, mut input: impl BufRead, report: &mut Report<'_, impl Write>) -> io::Result<()> {
+    match format {
+        Format::Auto => {
+            let mut held = Vec::new();
+            input.by_ref().take(AUTO_BYTES_MAX as u64 + 1).read_to_end(&mut held)?;
+            let is_whole = held.len() <= AUTO_BYTES_MAX;
+            let format = if is_whole && has_eof_line(&held) { Format::OpenMetrics } else { Format::Text };
+            read_as(format, io::Cursor::new(held).chain(input), report)
+        }
+        format => read_as(format, input, report),
+    }
+}
+
+fn read_as(format: Format, input: impl BufRead, report: &mut Report<'_, impl Write>) -> io::Result<()> {
+    match format {
+        Format::Auto | Format::Text => {
+            text::parse_all(input, LINE_LENGTH_MAX, |line| report.line(line.map(|(sample, _)| sample)))
+        }
+        Format::OpenMetrics => {
+            openmetrics::parse_strict(input, LINE_LENGTH_MAX, |line| report.line(line.map(|(sample, _)| sample)))
+        }
+    }
+}
+
+/// Whether a line starts as the last one of OpenMetrics does. No other line can have this within.
+fn has_eof_line(text: &[u8]) -> bool {
+    text.starts_with(b"# EOF") || memchr::memmem::find(text, b"\n# EOF").is_some()
+}
+
+/// What is said of what was read.
+struct Report<'o, W: Write> {
+    output: &'o mut W,
+    is_json: bool,
+    samples: u64,
+    bad: u64,
+    written: io::Result<()>,
+}
+
+impl<W: Write> Report<'_, W> {
+    fn line(&mut self, line: Result<&Sample<'_>, BadLine>) {
+        match line {
+            Ok(sample) => {
+                self.samples += 1;
+                if self.is_json && self.written.is_ok() {
+                    let mut line = Vec::new();
+                    let labels = sample.labels.iter().filter(|(name, _)| *name != crate::model::METRIC_NAME);
+                    json::line(&mut line, &sample.name, labels, sample.value, sample.own_ms);
+                    self.written = self.output.write_all(&line);
+                }
+            }
+            Err(BadLine { line, column, found, expected }) => {
+                self.bad += 1;
+                if self.bad <= BAD_LINES_TOLD_MAX {
+                    eprintln!("stdin:{line}:{column}: {found} stands where {expected} was expected");
+                }
             }
         }
-        Err(error) => {
-            bad += 1;
-            let BadLine { line, column, found, expected } = error;
-            eprintln!("stdin:{line}:{column}: {found} stands where {expected} was expected");
-        }
-    })?;
-    written?;
-    output.flush()?;
-    if !is_json && bad == 0 {
-        writeln!(output, "{samples} samples, all lines read")?;
-    } else if bad > 0 {
-        eprintln!("{samples} samples; lines that cannot be read: {bad}");
     }
-    Ok(bad)
+
+    /// Says how many samples there were; returns how many lines are bad.
+    fn finish(self) -> io::Result<u64> {
+        self.written?;
+        self.output.flush()?;
+        if !self.is_json && self.bad == 0 {
+            writeln!(self.output, "{} samples, all lines read", self.samples)?;
+        } else if self.bad > 0 {
+            eprintln!("{} samples; lines that cannot be read: {}", self.samples, self.bad);
+        }
+        Ok(self.bad)
+    }
 }

@@ -94,10 +94,13 @@ impl<'a> Scanner<'a> {
 
     /// A metric's name as metadata has it: bare, or in quotes.
     pub(super) fn metric_name(&mut self) -> Result<Cow<'a, str>, LineError> {
-        match self.peek() {
-            Some(b'"') => self.quoted(),
-            _ => self.name(true).map(Cow::Borrowed).ok_or(self.error("a metric name")),
-        }
+        let start = self.at;
+        let name = match self.peek() {
+            Some(b'"') => self.quoted()?,
+            _ => self.name(true).map(Cow::Borrowed).ok_or(self.error("a metric name"))?,
+        };
+        self.allowed(&name, start)?;
+        Ok(name)
     }
 
     /// A string in quotes.
@@ -131,6 +134,9 @@ impl<'a> Scanner<'a> {
         let bare = self.name(true);
         let name_end = self.at;
         let mut name = bare.map(Cow::Borrowed);
+        if let Some(name) = bare {
+            self.allowed(name, name_end - name.len())?;
+        }
         self.skip_blanks();
         if self.eat(b'{') {
             self.labels(&mut name, &mut labels)?;
@@ -197,6 +203,17 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Whether a name at `at` may be one; OpenMetrics reserves those that start with an underscore.
+    fn allowed(&self, name: &str, at: usize) -> Result<(), LineError> {
+        match name.as_bytes().first() {
+            None => Err(LineError { at, expected: "a name that is not empty" }),
+            Some(b'_') if self.is_strict => {
+                Err(LineError { at, expected: "a name that does not start with an underscore (they are reserved)" })
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
     /// The name of a label, and whether it is in quotes: then it may turn out to be the metric's.
     fn label_name(&mut self) -> Result<(Cow<'a, str>, bool), LineError> {
         let start = self.at;
@@ -207,9 +224,7 @@ impl<'a> Scanner<'a> {
                 (Cow::Borrowed(self.name(false).ok_or(self.error(expected))?), false)
             }
         };
-        if name.is_empty() {
-            return Err(LineError { at: start, expected: "a name that is not empty" });
-        }
+        self.allowed(&name, start)?;
         Ok((name, is_quoted))
     }
 }

@@ -239,35 +239,46 @@ pub(super) fn normalise(labels: &mut Labels<'_>, kind: MetricType) {
 /// This is for one look at a text. What is scraped again and again goes through a [`Table`](super::Table). A line of more
 /// than `line_length_max` bytes ends the reading with [`io::ErrorKind::InvalidData`].
 pub fn parse_all(
-    mut input: impl BufRead,
+    input: impl BufRead,
     line_length_max: usize,
     mut each: impl FnMut(Result<(&Sample<'_>, FamilyRef<'_>), BadLine>),
 ) -> io::Result<()> {
     let mut metadata = Metadata::default();
+    each_line(input, line_length_max, |number, line| match parse_line(line) {
+        Ok(Line::Blank | Line::Comment | Line::Unit { .. } | Line::Eof) => {}
+        Ok(Line::Help { name, text }) => metadata.set_help(&name, &text),
+        Ok(Line::Type { name, kind }) => metadata.set_kind(&name, kind),
+        Ok(Line::Sample(mut sample)) => {
+            let name = sample.name.clone();
+            let family = metadata.family_of(&name);
+            normalise(&mut sample.labels, family.kind);
+            each(Ok((&sample, family)));
+        }
+        Err(error) => each(Err(BadLine::new(number, line, error))),
+    })
+    .map(|_| ())
+}
+
+/// Gives each line with its line break and its number from 1; then how many there were. A line of more than
+/// `line_length_max` bytes ends the reading with [`io::ErrorKind::InvalidData`].
+pub(super) fn each_line(
+    mut input: impl BufRead,
+    line_length_max: usize,
+    mut each: impl FnMut(u64, &[u8]),
+) -> io::Result<u64> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
         if input.by_ref().take(line_length_max as u64 + 1).read_until(b'\n', &mut line)? == 0 {
-            break;
+            return Ok(number - 1);
         }
         if strip_newline(&line).len() > line_length_max {
             let text = format!("line {number} is longer than the {line_length_max} bytes that a line may have");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        match parse_line(&line) {
-            Ok(Line::Blank | Line::Comment | Line::Unit { .. } | Line::Eof) => {}
-            Ok(Line::Help { name, text }) => metadata.set_help(&name, &text),
-            Ok(Line::Type { name, kind }) => metadata.set_kind(&name, kind),
-            Ok(Line::Sample(mut sample)) => {
-                let name = sample.name.clone();
-                let family = metadata.family_of(&name);
-                normalise(&mut sample.labels, family.kind);
-                each(Ok((&sample, family)));
-            }
-            Err(error) => each(Err(BadLine::new(number, &line, error))),
-        }
+        each(number, &line);
     }
-    Ok(())
+    Ok(u64::MAX)
 }
 
 #[cfg(test)]

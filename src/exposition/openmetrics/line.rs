@@ -95,10 +95,7 @@ fn exemplar(rest: &[u8], start: usize) -> Result<(LineExemplar<'_>, usize), Line
     Ok((LineExemplar { labels, value, at_ms }, at))
 }
 
-/// Reads a timestamp in seconds and the blanks behind it: its milliseconds, rounded, and the place behind it.
-///
-/// What no `i64` holds is the nearest that one does, 292 million years from now. The very smallest number stands for "none"
-/// in the packed column of points, and is not given.
+/// Reads a timestamp in seconds and the blanks behind it: its milliseconds, and the place behind it.
 fn time(rest: &[u8], at: usize, expected: &'static str) -> Result<(Option<i64>, usize), LineError> {
     let (seconds, used) =
         number(&rest[at..]).filter(|(seconds, _)| seconds.is_finite()).ok_or(LineError { at, expected })?;
@@ -107,8 +104,15 @@ fn time(rest: &[u8], at: usize, expected: &'static str) -> Result<(Option<i64>, 
     if after == end && !is_end(&rest[after..]) {
         return Err(LineError { at, expected });
     }
-    let ms = (seconds * 1000.0).round() as i64;
-    Ok((Some(ms.max(i64::MIN + 1)), after))
+    Ok((Some(to_ms(seconds)), after))
+}
+
+/// Seconds as milliseconds, rounded.
+///
+/// What no `i64` holds is the nearest that one does, 292 million years from now. The very smallest number stands for "none"
+/// in the packed column of points, and is not given.
+pub(super) fn to_ms(seconds: f64) -> i64 {
+    ((seconds * 1000.0).round() as i64).max(i64::MIN + 1)
 }
 
 fn is_end(rest: &[u8]) -> bool {
