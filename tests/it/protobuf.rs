@@ -1,10 +1,11 @@
 //! Reading delimited protobuf: what real programs serve, what the types mean, and bodies that are wrong in every way.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::Write;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use promferry::exposition::protobuf::{self, BUCKETS_MAX, SPANS_MAX, Sample};
 use promferry::exposition::text::{self, LineExemplar};
@@ -736,4 +737,41 @@ fn a_text_is_not_taken_for_protobuf() {
     }
     assert!(protobuf::is_likely(&good()));
     assert!(protobuf::is_likely(&Message::new().text(1, "a").uint(3, GAUGE).delimited()));
+}
+
+// ---- promferry parse -----------------------------------------------------------------------------------------------
+
+/// Exit code, stdout, stderr.
+fn parse(input: &[u8], arguments: &[&str]) -> (i32, String, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_promferry"));
+    command.arg("parse").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program");
+    child.stdin.take().expect("a pipe").write_all(input).expect("it is read");
+    let ended = child.wait_with_output().expect("its end");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (ended.status.code().expect("a code"), text(ended.stdout), text(ended.stderr))
+}
+
+#[test]
+fn parse_prints_protobuf_as_json() {
+    let exemplar = Message::new().label("trace_id", "x").double(2, 0.5).time_ms(3, 1500);
+    let counter = Message::new().double(1, 5.0).message(2, exemplar).time_ms(3, 1000);
+    let input = [body(COUNTER, 3, counter), body(HISTOGRAM, 7, native())].concat();
+    let expected = r#"{"name":"m","labels":{},"value":"5","created_ms":1000,"exemplars":[{"labels":{"trace_id":"x"},"value":"0.5","timestamp_ms":1500}]}
+{"name":"m","labels":{},"histogram":{"schema":3,"count":"12","sum":"-4.5","zero_threshold":"0.001","zero_count":"2","positive_spans":[{"offset":1,"length":2},{"offset":3,"length":1}],"positive_counts":["2","5","2"],"negative_spans":[{"offset":-2,"length":1}],"negative_counts":["1"]},"created_ms":5000}
+{"name":"m_bucket","labels":{"le":"2.0"},"value":"12","created_ms":5000}
+{"name":"m_bucket","labels":{"le":"+Inf"},"value":"12","created_ms":5000}
+{"name":"m_sum","labels":{},"value":"-4.5","created_ms":5000}
+{"name":"m_count","labels":{},"value":"12","created_ms":5000}
+"#;
+    for format in ["protobuf", "auto"] {
+        assert_eq!(parse(&input, &["--json", "--format", format]), (0, expected.to_owned(), String::new()));
+    }
+    assert_eq!(parse(&input, &[]).1, "6 samples, all lines read\n");
+    let cut = parse(&input[..input.len() - 1], &["--format", "protobuf"]);
+    assert_eq!((cut.0, cut.1.as_str()), (1, ""));
+    assert!(cut.2.starts_with("stdin: byte "), "{}", cut.2);
+    let nameless = Message::new().message(4, Message::new()).delimited();
+    let told = "stdin: byte 1: a family has no name; it is left out\n0 samples; lines that cannot be read: 1\n";
+    assert_eq!(parse(&nameless, &["--format", "protobuf"]), (1, String::new(), told.to_owned()));
 }
