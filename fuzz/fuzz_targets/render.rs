@@ -35,6 +35,10 @@ fuzz_target!(|data: &[u8]| {
         let (mut written, mut expected) = (Vec::new(), Vec::new());
         let read = parse(from, body, LINE_LENGTH_MAX, &mut |read| {
             let Ok((sample, family)) = read else { return };
+            // OpenMetrics has seconds, which are read as a float: a thousandth is exact for some hundred thousand years.
+            if sample.own_ms.is_some_and(|ms| ms.unsigned_abs() > 1 << 52) {
+                return;
+            }
             write::help(&mut written, to, family.name, family.help);
             write::kind(&mut written, to, family.name, family.kind);
             if to == Format::OpenMetrics {
