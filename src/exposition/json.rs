@@ -8,7 +8,7 @@
 
 use super::text::LineExemplar;
 use super::write;
-use crate::model::{Histogram, HistogramSpan, Value};
+use crate::model::{Histogram, HistogramSpan, SeriesRef, Value};
 
 /// Appends a line with its line break. `labels` are without the name.
 pub fn line<'l>(
@@ -43,11 +43,7 @@ pub fn sample<'l>(
     string(out, name);
     out.extend_from_slice(b",\"labels\":");
     object(out, labels);
-    match value {
-        Value::Float(value) => number(out, ",\"value\":", value),
-        Value::Histogram(value) => histogram(out, value),
-    }
-    milliseconds(out, ",\"timestamp_ms\":", at_ms);
+    value_and_time(out, value, at_ms);
     milliseconds(out, ",\"created_ms\":", beside.created_ms);
     for (at, exemplar) in beside.exemplars.iter().enumerate() {
         out.extend_from_slice(if at == 0 { b",\"exemplars\":[" } else { b"," });
@@ -58,6 +54,64 @@ pub fn sample<'l>(
         out.push(b'}');
     }
     out.extend_from_slice(if beside.exemplars.is_empty() { b"}\n" } else { b"]}\n" });
+}
+
+/// Appends what follows the labels of a [`sample`], up to its time.
+fn value_and_time(out: &mut Vec<u8>, value: Value<'_>, at_ms: Option<i64>) {
+    match value {
+        Value::Float(value) => number(out, ",\"value\":", value),
+        Value::Histogram(value) => histogram(out, value),
+    }
+    milliseconds(out, ",\"timestamp_ms\":", at_ms);
+}
+
+/// Writes one line after another. What a line has in common with the one before, up to the first label that differs, is
+/// copied from there.
+#[derive(Default)]
+pub struct Lines<'s> {
+    before: Option<SeriesRef<'s>>,
+    /// Where the last line starts.
+    start: usize,
+    /// For each of its labels where it ends, from the line's start; the name is the first.
+    ends: Vec<usize>,
+}
+
+impl<'s> Lines<'s> {
+    /// Appends a line, as [`sample`] has it, to what this has written so far; nobody else writes into `out` meanwhile.
+    pub fn line(&mut self, out: &mut Vec<u8>, series: SeriesRef<'s>, value: Value<'_>, at_ms: i64) {
+        let (start, pairs) = (out.len(), series.pairs());
+        // Only series of one chunk share a name's place, and the numbers of labels.
+        let before = self.before.filter(|before| std::ptr::eq(before.name(), series.name()));
+        let shared = match before {
+            Some(before) => {
+                let shared = before.pairs().iter().zip(pairs).take_while(|(held, new)| held == new).count();
+                out.extend_from_within(self.start..self.start + self.ends[shared]);
+                self.ends.truncate(shared + 1);
+                shared
+            }
+            None => {
+                out.extend_from_slice(b"{\"name\":");
+                string(out, series.name());
+                out.extend_from_slice(b",\"labels\":{");
+                self.ends.clear();
+                self.ends.push(out.len() - start);
+                0
+            }
+        };
+        for (at, (name, value)) in series.labels().enumerate().skip(shared) {
+            if at > 0 {
+                out.push(b',');
+            }
+            string(out, name);
+            out.push(b':');
+            string(out, value);
+            self.ends.push(out.len() - start);
+        }
+        out.push(b'}');
+        value_and_time(out, value, Some(at_ms));
+        out.extend_from_slice(b"}\n");
+        (self.before, self.start) = (Some(series), start);
+    }
 }
 
 /// Appends a JSON string (RFC 8259), quotes included.
@@ -164,6 +218,31 @@ fn numbers(out: &mut Vec<u8>, key: &str, values: &[f64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{ChunkBuilder, Family};
+
+    #[test]
+    fn lines_that_share_text_are_the_same_as_lines_alone() {
+        let mut chunks = [ChunkBuilder::default(), ChunkBuilder::default()];
+        for chunk in &mut chunks {
+            let family = chunk.family(Family::default());
+            for name in ["a", "a", "b\"", ""] {
+                for labels in [&[][..], &["x"], &["x", "y"], &["x", "z"], &["x", "z", "é\n"], &["y"], &["x", "z"]] {
+                    let labels = labels.iter().enumerate();
+                    let labels: Vec<(String, &str)> = labels.map(|(at, value)| (format!("l{at}"), *value)).collect();
+                    chunk.push(family, name, labels.iter().map(|(name, value)| (name.as_str(), *value)));
+                }
+            }
+        }
+        let chunks = chunks.map(ChunkBuilder::finish);
+        let (mut together, mut alone) = (b"something before".to_vec(), b"something before".to_vec());
+        let mut lines = Lines::default();
+        for (at, series) in chunks.iter().flat_map(|chunk| chunk.iter()).enumerate() {
+            let value = Value::Float(at as f64 / 4.0);
+            lines.line(&mut together, series, value, at as i64);
+            sample(&mut alone, series.name(), series.labels(), value, Some(at as i64), &Beside::default());
+        }
+        assert_eq!(String::from_utf8(together).unwrap(), String::from_utf8(alone).unwrap());
+    }
 
     #[test]
     fn a_string_is_as_serde_json_has_it() {

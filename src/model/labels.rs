@@ -57,6 +57,13 @@ impl<'a> Labels<'a> {
         self.0.clear();
     }
 
+    /// No labels, with the memory of these.
+    pub fn recycle<'b>(mut self) -> Labels<'b> {
+        self.0.clear();
+        // Nothing is collected, into the same memory.
+        Labels(self.0.into_iter().map(|(name, value)| (owned(name), owned(value))).collect())
+    }
+
     /// Name and value, in the order of names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + Clone {
         self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
@@ -90,6 +97,10 @@ impl<'a> Labels<'a> {
             _ => self.0.binary_search_by(|(held, _)| held.as_ref().cmp(name)),
         }
     }
+}
+
+fn owned<'b>(text: Cow<'_, str>) -> Cow<'b, str> {
+    Cow::Owned(text.into_owned())
 }
 
 impl<'a, N: Into<Cow<'a, str>>, V: Into<Cow<'a, str>>> FromIterator<(N, V)> for Labels<'a> {

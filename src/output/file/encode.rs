@@ -21,7 +21,7 @@ pub(super) struct Encoder {
 /// A sample that has a line.
 pub(super) struct Line<'s> {
     series: SeriesRef<'s>,
-    value: f64,
+    value: Value<'s>,
     at_ms: i64,
 }
 
@@ -63,8 +63,10 @@ impl Encoder {
                 let series = scrape.series.get(point.series);
                 match point.value {
                     value if value.is_stale() => *skipped.entry(reason::STALE_MARKER).or_default() += 1,
-                    Value::Histogram(_) => *skipped.entry(reason::UNSUPPORTED_TYPE).or_default() += 1,
-                    Value::Float(value) => return Some(Line { series, value, at_ms: scrape.time_ms(&point) }),
+                    Value::Histogram(_) if self.format == FileFormat::Text => {
+                        *skipped.entry(reason::UNSUPPORTED_TYPE).or_default() += 1;
+                    }
+                    value => return Some(Line { series, value, at_ms: scrape.time_ms(&point) }),
                 }
                 self.point += 1;
             }
@@ -76,8 +78,14 @@ impl Encoder {
 
     /// Writes whole lines, at least one where there is one, until `out` has `bytes` of them.
     pub(super) fn write(&mut self, slices: &[Slice], out: &mut Vec<u8>, bytes: usize, piece: &mut Piece) {
-        while let Some(line) = self.advance(slices, &mut piece.skipped) {
-            self.line(out, &line);
+        let mut json = json::Lines::default();
+        while let Some(Line { series, value, at_ms }) = self.advance(slices, &mut piece.skipped) {
+            match (self.format, value) {
+                (FileFormat::Json, value) => json.line(out, series, value, at_ms),
+                (FileFormat::Text, Value::Float(value)) => self.text(out, &series, value, at_ms),
+                // None that gets here: it was skipped.
+                (FileFormat::Text, Value::Histogram(_)) => {}
+            }
             self.point += 1;
             piece.samples += 1;
             if out.len() >= bytes {
@@ -86,16 +94,10 @@ impl Encoder {
         }
     }
 
-    fn line(&mut self, out: &mut Vec<u8>, line: &Line<'_>) {
-        let Line { series, value, at_ms } = *line;
-        match self.format {
-            FileFormat::Json => json::line(out, series.name(), series.labels(), value, Some(at_ms)),
-            FileFormat::Text => {
-                self.header(out, &series);
-                write::series(out, series.name(), series.labels());
-                write::value(out, Format::Text, value, Some(at_ms));
-            }
-        }
+    fn text(&mut self, out: &mut Vec<u8>, series: &SeriesRef<'_>, value: f64, at_ms: i64) {
+        self.header(out, series);
+        write::series(out, series.name(), series.labels());
+        write::value(out, Format::Text, value, Some(at_ms));
     }
 
     fn header(&mut self, out: &mut Vec<u8>, series: &SeriesRef<'_>) {

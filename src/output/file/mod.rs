@@ -10,7 +10,8 @@
 //!   again until it can. A file that another program moved away is made anew.
 //!
 //! The JSON form has a line a sample, as `promferry parse --json`. The text form is a series of expositions, one a scrape, each
-//! family with HELP and TYPE once a scrape. Stale markers and native histograms have no form here and are skipped.
+//! family with HELP and TYPE once a scrape. Stale markers have no form here and are skipped, and in the text form native
+//! histograms.
 
 mod encode;
 mod sink;
@@ -29,10 +30,13 @@ use encode::{Encoder, Piece};
 use sink::{Sink, SinkError};
 
 /// Bytes that are written at a time, and that are in memory.
-const PIECE_BYTES: u64 = 1 << 20;
+const PIECE_BYTES: u64 = 256 << 10;
 
 /// Samples that are taken from the queue at a time.
 const BATCH_SAMPLES: u64 = 10_000;
+
+/// How long a sample may wait for others to be written with it: waking a thread for each scrape costs more than its lines.
+const GATHER_TIME: Duration = Duration::from_secs(1);
 
 /// The first wait after a failure; it doubles with each further one.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -82,7 +86,7 @@ struct Output<'o> {
 
 impl Output<'_> {
     async fn write_all(&mut self) {
-        let take = Take { samples: BATCH_SAMPLES, age: Duration::ZERO };
+        let take = Take { samples: BATCH_SAMPLES, age: GATHER_TIME };
         while let Some(batch) = self.queue.next(0, take, Pick::Oldest).await {
             self.write_batch(batch).await;
         }

@@ -1,0 +1,269 @@
+//! Reads the lines of a text or OpenMetrics body into a table.
+//!
+//! Lines that come as predicted are read by [`read_predicted`], which looks at no name, label or quote of them: it hashes what
+//! is before the value and parses the value. All others go through [`read_line`], and to the grammar only if they are new.
+
+use super::super::body::Refusal;
+use super::super::format::Format;
+use super::super::openmetrics::line as openmetrics;
+use super::super::text::{self, LineError, LineExemplar};
+use super::super::value;
+use super::contexts::Effect;
+use super::core::{Core, Placed};
+use super::lines::{Key, Line, What};
+use super::samples::Observed;
+
+/// What a body is that is being read: what is known of it beside the table.
+#[derive(Default)]
+pub(super) struct TextBody {
+    is_openmetrics: bool,
+    /// Whether `# EOF` came.
+    has_ended: bool,
+}
+
+impl TextBody {
+    /// A body in this format, which has lines.
+    pub(super) fn new(format: Format) -> Self {
+        Self { is_openmetrics: format == Format::OpenMetrics, has_ended: false }
+    }
+
+    /// Reads all whole lines in `bytes`; gives how many bytes they were.
+    pub(super) fn read(&mut self, core: &mut Core, bytes: &[u8]) -> Result<usize, Refusal> {
+        let mut at = 0;
+        loop {
+            if !self.has_ended {
+                at += read_predicted(core, self.is_openmetrics, &bytes[at..]);
+            }
+            let Some(end) = memchr::memchr(b'\n', &bytes[at..]) else { break };
+            self.read_line(core, &bytes[at..=at + end])?;
+            at += end + 1;
+        }
+        core.check_sample_limit()?;
+        Ok(at)
+    }
+
+    /// Says whether the body may end here.
+    pub(super) fn finish(&self) -> Result<(), Refusal> {
+        if self.is_openmetrics && !self.has_ended { Err(Refusal::NoEof) } else { Ok(()) }
+    }
+
+    /// Reads one line, line break included, that did not come as predicted.
+    fn read_line(&mut self, core: &mut Core, line: &[u8]) -> Result<(), Refusal> {
+        core.line += 1;
+        let bare = text::strip_cr(text::strip_newline(line));
+        if bare.len() > core.settings.line_length_max {
+            return Err(Refusal::LineTooLong { line: core.line, max: core.settings.line_length_max });
+        }
+        match if self.is_openmetrics { openmetrics::kind_of(bare) } else { text::kind_of(bare) } {
+            // Not remembered: some programs write the time into their comments.
+            text::Kind::Nothing => Ok(()),
+            _ if self.has_ended => {
+                core.add_bad_line(bare, LineError { at: 0, expected: "nothing behind \"# EOF\"" });
+                Ok(())
+            }
+            text::Kind::Metadata => self.read_comment(core, bare),
+            text::Kind::Sample => self.read_sample(core, line, bare),
+        }
+    }
+
+    fn read_comment(&mut self, core: &mut Core, line: &[u8]) -> Result<(), Refusal> {
+        let key = key(core, core.comment_seed(), line);
+        if core.comment(key) {
+            return Ok(());
+        }
+        let effect = match self.parse(line) {
+            Ok(text::Line::Help { name, text }) => (Some(name), Some(text), None),
+            Ok(text::Line::Type { name, kind }) => (Some(name), None, Some(kind)),
+            Ok(text::Line::Unit { name, unit }) => {
+                return core.add_comment(key, Effect::Unit { name: &name, unit: &unit }, line.len());
+            }
+            Ok(text::Line::Eof) => {
+                self.has_ended = true;
+                return Ok(());
+            }
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                core.add_bad_line(line, error);
+                return Ok(());
+            }
+        };
+        let effect = match &effect {
+            (Some(name), Some(text), _) => Effect::Help { name, text },
+            (Some(name), _, Some(kind)) => Effect::Type { name, kind: *kind },
+            _ => return Ok(()),
+        };
+        core.add_comment(key, effect, line.len())
+    }
+
+    fn read_sample(&self, core: &mut Core, whole: &[u8], line: &[u8]) -> Result<(), Refusal> {
+        let start = if self.is_openmetrics { openmetrics::value_start(line) } else { text::value_start(line) };
+        let key = key(core, core.seed(), &line[..start]);
+        if core.lines.find(key).is_some() {
+            match read_tail(self.is_openmetrics, &whole[start..]) {
+                Some((value, own_ms, exemplar)) => {
+                    if let Ok(placed) = core.sample(key, Observed::Float(value), own_ms) {
+                        add_exemplar(core, placed, exemplar);
+                    }
+                }
+                None => {
+                    core.hold(key);
+                    // The full parser knows what is wrong with it.
+                    let error = self.parse(line).err().unwrap_or(LineError { at: start, expected: "a number" });
+                    core.add_bad_line(line, error);
+                }
+            }
+            return Ok(());
+        }
+        let mut sample = match self.parse(line) {
+            Ok(text::Line::Sample(sample)) => sample,
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                core.add_bad_line(line, error);
+                return Ok(());
+            }
+        };
+        let name = sample.name;
+        let kind = super::super::context::family_of(core.family(), &name).kind;
+        text::normalise(&mut sample.labels, kind);
+        let (value, own_ms) = (Observed::Float(sample.value), sample.own_ms);
+        let placed = core.add_sample(key, &name, sample.labels, value, own_ms, line.len())?;
+        add_exemplar(core, placed, sample.exemplar);
+        Ok(())
+    }
+
+    fn parse<'l>(&self, line: &'l [u8]) -> Result<text::Line<'l>, LineError> {
+        if self.is_openmetrics { openmetrics::parse_line(line) } else { text::parse_line(line) }
+    }
+}
+
+fn key(core: &Core, seed: u64, bytes: &[u8]) -> Key {
+    Key { hash: core.keys.hash(seed, bytes), len: bytes.len() as u32 }
+}
+
+fn add_exemplar(core: &mut Core, placed: Placed, exemplar: Option<LineExemplar<'_>>) {
+    if let (Placed::Series(series), Some(exemplar)) = (placed, exemplar) {
+        core.add_exemplar(series, exemplar.labels.into_owned(), exemplar.value, exemplar.at_ms);
+    }
+}
+
+/// Reads what stands on a sample's line from the value on, line break included: value, time, exemplar.
+fn read_tail(is_openmetrics: bool, tail: &[u8]) -> Option<(f64, Option<i64>, Option<LineExemplar<'_>>)> {
+    if let Some((value, used)) = value::number(tail)
+        && tail.get(used) == Some(&b'\n')
+    {
+        return Some((value, None, None));
+    }
+    if !is_openmetrics {
+        return value::value_line(tail).map(|(value, own_ms, _)| (value, own_ms, None));
+    }
+    let (value, used) = value::number(tail)?;
+    let (own_ms, exemplar, _) = openmetrics::tail(tail, used).ok()?;
+    Some((value, own_ms, exemplar))
+}
+
+/// Reads lines for as long as they come as predicted; gives how many bytes they were.
+fn read_predicted(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        at += read_run(core, &bytes[at..]);
+        match read_group(core, is_openmetrics, &bytes[at..]) {
+            0 => return at,
+            used => at += used,
+        }
+    }
+}
+
+/// Reads samples, and blocks of comments and a sample, that are plain: no time of their own, no exemplar, kept or dropped.
+fn read_run(core: &mut Core, bytes: &[u8]) -> usize {
+    let (mut context, mut seed) = (core.context(), core.seed());
+    let Core { lines, samples, keys, contexts, settings, .. } = core;
+    let is_even = samples.is_even();
+    let (mut at, mut came, mut dropped) = (0, 0, 0);
+    let order = lines.predicted();
+    while let Some(line) = order.get(came) {
+        let Some((head, tail)) = bytes[at..].split_at_checked(line.len as usize) else { break };
+        if keys.hash(seed, head) != line.hash {
+            break;
+        }
+        let Some((value, used)) = value::number(tail) else { break };
+        if tail.get(used) != Some(&b'\n') {
+            break;
+        }
+        let block = if line.what.is_plain() { None } else { lines.block(line) };
+        let (sample, count) = match block {
+            None => (line, 1),
+            Some(block) => match order.get(came + block.lines as usize - 1) {
+                Some(sample) => (sample, block.lines as usize),
+                None => break,
+            },
+        };
+        let is_dropped = sample.what == What::DROPPED;
+        if !(sample.what.is_plain() || is_dropped) || sample.len as usize + used > settings.line_length_max {
+            break;
+        }
+        if let Some(block) = block {
+            context = block.context;
+            seed = contexts.seed(context);
+        }
+        match sample.what.series() {
+            None => dropped += 1,
+            Some(_) if is_even => samples.add_even(value, None),
+            Some(series) => samples.add(series, value, None),
+        }
+        came += count;
+        at += line.len as usize + used + 1;
+    }
+    lines.came(came);
+    core.line += came as u64;
+    core.dropped += dropped;
+    core.enter(context);
+    at
+}
+
+/// Reads comments and the sample behind them, or one sample, as predicted; gives how many bytes they were, or 0.
+fn read_group(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
+    let seed = core.seed();
+    let (mut at, mut comments) = (0, 0);
+    while let Some(line) = core.lines.predicted_line() {
+        let Some((head, tail)) = bytes[at..].split_at_checked(line.len as usize) else { break };
+        let Some(comment) = line.what.comment_number() else {
+            let Some(used) = read_predicted_sample(core, is_openmetrics, line, head, tail) else { break };
+            at += head.len();
+            if comments > 0 {
+                let key = Key { hash: core.keys.hash(seed, &bytes[..at]), len: at as u32 };
+                core.lines.set_block(key, comments + 1, core.context());
+            }
+            return at + used;
+        };
+        let end = match tail {
+            [b'\n', ..] => 1,
+            [b'\r', b'\n', ..] => 2,
+            _ => break,
+        };
+        if core.keys.hash(core.comment_seed(), head) != line.hash {
+            break;
+        }
+        core.lines.came_alone();
+        core.enter_after(comment);
+        core.line += 1;
+        comments += 1;
+        at += head.len() + end;
+    }
+    at
+}
+
+/// Reads a predicted sample of any kind from its value on; gives how many bytes that was.
+fn read_predicted_sample(core: &mut Core, is_openmetrics: bool, line: Line, head: &[u8], tail: &[u8]) -> Option<usize> {
+    if core.keys.hash(core.seed(), head) != line.hash {
+        return None;
+    }
+    let end = memchr::memchr(b'\n', tail)? + 1;
+    let (value, own_ms, exemplar) = read_tail(is_openmetrics, &tail[..end])?;
+    if head.len() + end > core.settings.line_length_max + 1 {
+        return None;
+    }
+    core.line += 1;
+    let placed = core.sample(Key { hash: line.hash, len: line.len }, Observed::Float(value), own_ms).ok()?;
+    add_exemplar(core, placed, exemplar);
+    Some(end)
+}
