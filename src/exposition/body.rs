@@ -1,5 +1,6 @@
 //! What a table is told about bodies, and what it says of one: limits, counts, and lines that could not be read.
 
+use super::protobuf;
 use super::text::LineError;
 
 /// What a table is told once.
@@ -65,6 +66,9 @@ pub enum Refusal {
     /// An OpenMetrics body has no end.
     #[error("the body does not end in \"# EOF\", as OpenMetrics must: it may have been cut short")]
     NoEof,
+    /// The bytes of a protobuf body are wrong.
+    #[error("{0}")]
+    Protobuf(#[from] protobuf::Error),
     /// The labels of a line break a limit.
     #[error("line {line}: {reason}")]
     Labels {
@@ -88,10 +92,10 @@ pub struct Counts {
     pub series_added: u64,
     /// Samples left out because the series has one of that time already (`duplicate_in_scrape`).
     pub duplicates: u64,
-    /// Lines that could not be read, and were skipped.
+    /// Lines, or metrics of a protobuf body, that could not be read, and were skipped.
     pub bad_lines: u64,
     /// The first of them.
-    pub first_bad_lines: Vec<BadLine>,
+    pub first_bad_lines: Vec<Skipped>,
 }
 
 impl Counts {
@@ -102,6 +106,17 @@ impl Counts {
     pub fn has_no_valid_line(&self) -> bool {
         self.bad_lines > 0 && self.samples_scraped == 0
     }
+}
+
+/// What was skipped of a body, for a person to read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Skipped {
+    /// A line.
+    #[error(transparent)]
+    Line(#[from] BadLine),
+    /// A metric of a protobuf body.
+    #[error(transparent)]
+    Metric(#[from] protobuf::Error),
 }
 
 /// A line that was skipped, for a person to read.

@@ -16,6 +16,6 @@ pub mod text;
 mod value;
 pub mod write;
 
-pub use body::{BadLine, Counts, Refusal, Settings};
+pub use body::{BadLine, Counts, Refusal, Settings, Skipped};
 pub use format::{ForeignProtobuf, Format, is_media_type};
 pub use table::{Admission, Admit, Parsed, Table};

@@ -48,6 +48,7 @@ impl From<Refusal> for Fault {
             Refusal::Growth { .. } => "growth_limit",
             Refusal::Labels { .. } => "labels",
             Refusal::NoEof => "body_cut_short",
+            Refusal::Protobuf(_) => "protobuf",
         };
         Self { kind, error: refusal.to_string() }
     }

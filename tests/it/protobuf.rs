@@ -6,11 +6,13 @@ use std::fs;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use promferry::exposition::protobuf::{self, BUCKETS_MAX, SPANS_MAX, Sample};
+use promferry::exposition::protobuf::{self, BUCKETS_MAX, Reading, SPANS_MAX, Sample};
 use promferry::exposition::text::{self, LineExemplar};
-use promferry::exposition::{BadLine, Settings, write};
-use promferry::model::{FamilyRef, Histogram, HistogramSpan, STALE_NAN, Value};
+use promferry::exposition::{Admission, Admit, BadLine, Counts, Format, Parsed, Settings, Table, write};
+use promferry::model::{Exemplar, FamilyRef, Histogram, HistogramSpan, Labels, METRIC_NAME, Point, STALE_NAN, Value};
 use serde_json::Value as Json;
 
 use crate::support::protobuf::{COUNTER, GAUGE, GAUGE_HISTOGRAM, HISTOGRAM, Message, SUMMARY, UNTYPED, body, family};
@@ -737,6 +739,251 @@ fn a_text_is_not_taken_for_protobuf() {
     }
     assert!(protobuf::is_likely(&good()));
     assert!(protobuf::is_likely(&Message::new().text(1, "a").uint(3, GAUGE).delimited()));
+}
+
+// ---- the predicting table ------------------------------------------------------------------------------------------
+
+const AT_MS: i64 = 1_700_000_000_000;
+
+/// Counts the metrics that it is shown.
+#[derive(Default)]
+struct Counting(Arc<AtomicUsize>);
+
+impl Admit for Counting {
+    fn admit<'l>(&'l self, _: &mut Labels<'l>) -> Admission {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Admission::Keep
+    }
+}
+
+fn table(settings: Settings) -> (Table, Arc<AtomicUsize>) {
+    let shown = Arc::default();
+    (Table::new(settings, Box::new(Counting(Arc::clone(&shown))), Labels::new()), shown)
+}
+
+fn scrape(table: &mut Table, format: Format, body: &[u8], piece: usize) -> Result<(Counts, Parsed), String> {
+    table.begin(AT_MS);
+    table.read_as(format);
+    let fed = body.chunks(piece).try_for_each(|bytes| table.feed(bytes));
+    match fed.and_then(|()| table.finish_body()) {
+        Ok(counts) => {
+            table.accept();
+            Ok((counts, table.take()))
+        }
+        Err(refusal) => {
+            table.fail();
+            Err(format!("{refusal}, {} markers", table.take().points.len()))
+        }
+    }
+}
+
+fn scrape_protobuf(table: &mut Table, body: &[u8]) -> (Counts, Parsed) {
+    scrape(table, Format::Protobuf, body, usize::MAX).expect("well-formed")
+}
+
+/// The samples as [`lines`] has them; markers as such.
+fn table_lines(parsed: &Parsed) -> Vec<String> {
+    let line = |point: Point<'_>| {
+        let series = parsed.series.get(point.series);
+        let labels: Labels<'_> = series.labels().chain([(METRIC_NAME, series.name())]).collect();
+        if point.value.is_stale() {
+            let kind = if matches!(point.value, Value::Histogram(_)) { "histogram" } else { "float" };
+            return format!("{labels} stale {kind}");
+        }
+        let reading = match point.value {
+            Value::Float(value) => Reading::Float(value),
+            Value::Histogram(value) => Reading::Histogram(Box::new(value.clone())),
+        };
+        let exemplars = parsed.exemplars.iter().filter(|exemplar| exemplar.series == point.series);
+        let exemplars =
+            exemplars.cloned().map(|Exemplar { labels, value, at_ms, .. }| LineExemplar { labels, value, at_ms });
+        let created = parsed.created.iter().find(|created| created.series == point.series);
+        let sample = Sample {
+            labels,
+            reading,
+            own_ms: point.own_ms,
+            exemplars: exemplars.collect(),
+            created_ms: created.map(|created| created.at_ms),
+        };
+        self::line(&sample, series.family())
+    };
+    parsed.points.iter().map(line).collect()
+}
+
+/// The same without family, for short.
+fn table_samples(parsed: &Parsed) -> Vec<String> {
+    let short = |line: String| line.split_once(" | ").map_or(line.clone(), |(_, sample)| sample.to_owned());
+    table_lines(parsed).into_iter().map(short).collect()
+}
+
+#[test]
+fn the_table_reads_real_bodies_as_the_plain_reader_does() {
+    let Some(files) = corpus_bodies() else {
+        println!("skipped: CORPUS is not set");
+        return;
+    };
+    for path in files {
+        let body = fs::read(&path).expect("a body");
+        for (native, classic_too) in [(true, true), (true, false), (false, false)] {
+            let expected = lines(&body, &settings(native, classic_too)).expect("a real body is read");
+            for piece in [1, 7, 1021, usize::MAX] {
+                let (mut table, shown) = table(settings(native, classic_too));
+                let (counts, first) = scrape(&mut table, Format::Protobuf, &body, piece).expect("well-formed");
+                assert_eq!(table_lines(&first), expected, "{}", path.display());
+                assert_eq!(counts.samples_scraped as usize, expected.len());
+                assert_eq!((counts.bad_lines, counts.body_bytes), (0, body.len() as u64));
+                assert_eq!(shown.swap(0, Ordering::Relaxed), expected.len());
+                for piece in [piece, usize::MAX] {
+                    let (again, second) = scrape(&mut table, Format::Protobuf, &body, piece).expect("well-formed");
+                    assert_eq!(again, Counts { series_added: 0, ..counts.clone() });
+                    assert_eq!(table_lines(&second), expected, "{}", path.display());
+                    assert!(Arc::ptr_eq(&first.series, &second.series), "a steady target shares its series");
+                    assert!(Arc::ptr_eq(&first.created, &second.created), "and its created timestamps");
+                }
+                assert_eq!(shown.load(Ordering::Relaxed), 0, "{}: nothing was new", path.display());
+            }
+        }
+    }
+}
+
+fn gauges(metrics: &[(&[(&str, &str)], f64)]) -> Vec<u8> {
+    let metric = |(labels, value): &(&[(&str, &str)], f64)| {
+        let metric = labels.iter().fold(Message::new(), |metric, (name, value)| metric.label(name, value));
+        metric.message(2, Message::new().double(1, *value))
+    };
+    metrics.iter().map(metric).fold(family("g", GAUGE), |family, metric| family.message(4, metric)).delimited()
+}
+
+#[test]
+fn labels_in_another_order_are_the_same_series() {
+    let (mut table, shown) = table(settings(true, false));
+    let (_, first) = scrape_protobuf(&mut table, &gauges(&[(&[("a", "1"), ("b", "2")], 1.0)]));
+    let swapped = gauges(&[(&[("b", "2"), ("a", "1")], 2.0)]);
+    let (counts, second) = scrape_protobuf(&mut table, &swapped);
+    assert_eq!(
+        (counts.series_added, table_samples(&second)),
+        (0, vec![r#"{__name__="g",a="1",b="2"} 2.0"#.to_owned()])
+    );
+    assert!(Arc::ptr_eq(&first.series, &second.series));
+    assert_eq!(shown.load(Ordering::Relaxed), 2, "another order is another line");
+    // Both at once: one series, twice.
+    let both = gauges(&[(&[("a", "1"), ("b", "2")], 1.0), (&[("b", "2"), ("a", "1")], 2.0)]);
+    let (counts, third) = scrape_protobuf(&mut table, &both);
+    assert_eq!((counts.duplicates, table_samples(&third)), (1, vec![r#"{__name__="g",a="1",b="2"} 1.0"#.to_owned()]));
+    assert_eq!(shown.load(Ordering::Relaxed), 2);
+}
+
+/// The parts of a metric are told apart by more than their place, and so are labels that stand apart.
+#[test]
+fn metrics_and_buckets_that_move_stay_what_they_are() {
+    let bucket = |count, bound| Message::new().uint(1, count).double(2, bound);
+    let histogram = |buckets: &[(u64, f64)]| {
+        let all =
+            buckets.iter().fold(Message::new().uint(1, 9), |all, &(count, bound)| all.message(3, bucket(count, bound)));
+        body(HISTOGRAM, 7, all)
+    };
+    let (mut table, _) = table(settings(true, false));
+    for buckets in [&[(1, 1.0), (2, 2.0)][..], &[(2, 2.0), (1, 1.0)], &[(3, 2.0)], &[(1, 1.0), (2, 2.0), (3, 3.0)]] {
+        let body = histogram(buckets);
+        let (_, parsed) = scrape_protobuf(&mut table, &body);
+        let mut read = table_samples(&parsed);
+        read.retain(|line| !line.contains(" stale "));
+        assert_eq!(read, samples(&body, &settings(true, false)));
+    }
+    let apart = Message::new().label("a", "1").message(2, Message::new().double(1, 3.0)).label("b", "2");
+    let apart = family("g", GAUGE).message(4, apart).delimited();
+    for _ in 0..2 {
+        let (_, parsed) = scrape_protobuf(&mut table, &apart);
+        assert_eq!(table_samples(&parsed)[0], r#"{__name__="g",a="1",b="2"} 3.0"#);
+    }
+}
+
+#[test]
+fn the_marker_of_a_native_histogram_is_a_histogram() {
+    let (mut table, _) = table(settings(true, true));
+    scrape_protobuf(&mut table, &body(HISTOGRAM, 7, native()));
+    let (_, parsed) = scrape_protobuf(&mut table, &[]);
+    let classic = ["m_bucket\",le=\"2.0\"", "m_bucket\",le=\"+Inf\"", "m_sum\"", "m_count\""];
+    let classic = classic.map(|name| format!("{{__name__=\"{name}}} stale float"));
+    let expected: Vec<String> = [r#"{__name__="m"} stale histogram"#.to_owned()].into_iter().chain(classic).collect();
+    assert_eq!(table_samples(&parsed), expected);
+    // It comes again, and the target goes.
+    scrape_protobuf(&mut table, &body(HISTOGRAM, 7, native()));
+    assert_eq!(table_samples(&table.end()), expected);
+}
+
+#[test]
+fn a_target_may_alternate_between_text_and_protobuf() {
+    let (mut table, shown) = table(settings(true, false));
+    let text = "# HELP g Help.\n# TYPE g gauge\ng{a=\"1\"} 1\n";
+    let protobuf = gauges(&[(&[("a", "1")], 2.0)]);
+    let (_, first) = scrape(&mut table, Format::Text, text.as_bytes(), usize::MAX).expect("well-formed");
+    for round in 0..3 {
+        let (counts, parsed) = scrape_protobuf(&mut table, &protobuf);
+        let expected = lines(&protobuf, &settings(true, false)).expect("well-formed");
+        assert_eq!((counts.series_added, table_lines(&parsed)), (0, expected));
+        let (counts, parsed) = scrape(&mut table, Format::Text, text.as_bytes(), 3).expect("well-formed");
+        assert_eq!((counts.series_added, table_samples(&parsed)), (0, vec![r#"{__name__="g",a="1"} 1.0"#.to_owned()]));
+        assert!(Arc::ptr_eq(&first.series, &parsed.series), "round {round}");
+    }
+    assert_eq!(shown.load(Ordering::Relaxed), 2, "a line of each format, once");
+}
+
+/// A series whose metric is left out is not there, and not gone.
+#[test]
+fn a_metric_that_is_left_out_keeps_its_series() {
+    let (mut table, _) = table(settings(true, true));
+    let good = body(HISTOGRAM, 7, native());
+    let bad = body(HISTOGRAM, 7, native().uint(1, 13));
+    scrape_protobuf(&mut table, &good);
+    let (counts, parsed) = scrape_protobuf(&mut table, &bad);
+    assert_eq!((counts.bad_lines, table_samples(&parsed)), (1, Vec::new()));
+    let told = counts.first_bad_lines[0].to_string();
+    assert!(
+        told.ends_with("a native histogram has 12 observations in its buckets and 13 as their count; it is left out"),
+        "{told}"
+    );
+    let (counts, parsed) = scrape_protobuf(&mut table, &good);
+    assert_eq!((counts.series_added, parsed.points.len()), (0, 5));
+}
+
+#[test]
+fn a_body_whose_bytes_are_wrong_fails_the_scrape() {
+    let body = good();
+    for piece in [1, 7, usize::MAX] {
+        let (mut table, _) = table(settings(true, false));
+        scrape_protobuf(&mut table, &body);
+        let cut = scrape(&mut table, Format::Protobuf, &body[..body.len() - 1], piece).expect_err("it is cut");
+        let read = body.len() - 1 - lines_end(&body);
+        let at = lines_end(&body);
+        assert_eq!(cut, format!("byte {at}: the body ends within a message, of which {read} bytes came, 1 markers"));
+        let wrong = [&body[..], &[1, 7]].concat();
+        let refused = scrape(&mut table, Format::Protobuf, &wrong, piece).expect_err("no field has wire type 7");
+        assert!(refused.starts_with(&format!("byte {}: 7 is no field of protobuf", body.len() + 1)), "{refused}");
+        assert_eq!(
+            table_lines(&scrape_protobuf(&mut table, &body).1),
+            lines(&body, &settings(true, false)).expect("good")
+        );
+    }
+}
+
+/// Where the second message of [`good`] starts.
+fn lines_end(good: &[u8]) -> usize {
+    usize::from(good[0]) + 1
+}
+
+#[test]
+fn limits_hold_for_protobuf_too() {
+    let body = gauges(&[(&[("a", "1")], 1.0), (&[("a", "2")], 1.0), (&[("a", "3")], 1.0)]);
+    let refused = |settings| {
+        let (mut table, _) = table(settings);
+        scrape(&mut table, Format::Protobuf, &body, usize::MAX).map(|_| ())
+    };
+    let limited = |sample_limit| Settings { sample_limit, ..Settings::default() };
+    assert_eq!(refused(limited(3)), Ok(()));
+    assert_eq!(refused(limited(2)), Err("more than 2 samples after relabelling (sample_limit), 0 markers".to_owned()));
+    let growth = Settings { growth_max: 1000, ..Settings::default() };
+    assert!(refused(growth).expect_err("too much is new").contains("growth_limit, 1000 bytes of memory"));
 }
 
 // ---- promferry parse -----------------------------------------------------------------------------------------------

@@ -151,6 +151,12 @@ impl<'a> Message<'a> {
         self.at
     }
 
+    /// Its bytes from one place in the body to another; `None` where they are not all its own.
+    pub(super) fn between(&self, start: u64, end: u64) -> Option<&'a [u8]> {
+        let offset = |at: u64| usize::try_from(at.checked_sub(self.at)?).ok();
+        self.bytes.get(offset(start)?..offset(end)?)
+    }
+
     /// Takes the next field.
     #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, Error> {

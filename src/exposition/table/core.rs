@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use super::super::body::{BadLine, Counts, Refusal, Settings};
+use super::super::body::{BadLine, Counts, Refusal, Settings, Skipped};
 use super::super::context::family_of;
 use super::super::format::Format;
 use super::super::text::LineError;
@@ -261,16 +261,20 @@ impl Core {
     }
 
     /// Since when a series counts.
-    #[expect(dead_code, reason = "for protobuf, the only format that says so apart from samples")]
     pub(super) fn add_created(&mut self, series: u32, at_ms: i64) {
         self.created.push(Created { series, at_ms });
     }
 
     /// A line cannot be read.
     pub(super) fn add_bad_line(&mut self, line: &[u8], error: LineError) {
+        self.skip(|number| BadLine::new(number, line, error).into());
+    }
+
+    /// A line, or what is one in this format, is skipped.
+    pub(super) fn skip(&mut self, told: impl FnOnce(u64) -> Skipped) {
         self.counts.bad_lines += 1;
         if self.counts.first_bad_lines.len() < Counts::BAD_LINES_KEPT {
-            self.counts.first_bad_lines.push(BadLine::new(self.line, line, error));
+            self.counts.first_bad_lines.push(told(self.line));
         }
     }
 

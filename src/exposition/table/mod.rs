@@ -12,7 +12,8 @@
 //!
 //! Promises
 //! - What a body means depends on that body alone: not on the chunks that it comes in, nor on the bodies before it.
-//! - At most one line of the body is held back, of at most [`Settings::line_length_max`] bytes.
+//! - At most one line of the body is held back, of at most [`Settings::line_length_max`] bytes; of protobuf one message, of at
+//!   most [`MESSAGE_BYTES_MAX`](super::protobuf::MESSAGE_BYTES_MAX).
 //! - A failed scrape leaves liveness as it was, and then every live series gets its marker.
 //! - Memory is bounded by a small multiple of the largest of the recent bodies, whatever the target alternates between: some
 //!   45 bytes a line and 30 a series, besides the chunks, which the scrapes share.
@@ -26,12 +27,14 @@ mod core;
 mod intern;
 mod keys;
 mod lines;
+mod protobuf_body;
 mod samples;
 mod text_body;
 
 use std::sync::Arc;
 
 use self::core::Core;
+use self::protobuf_body::ProtobufBody;
 use self::text_body::TextBody;
 use super::body::{Counts, Refusal, Settings};
 use super::format::Format;
@@ -82,6 +85,7 @@ struct Report {
 pub struct Table {
     core: Core,
     body: TextBody,
+    protobuf: ProtobufBody,
     own_labels: Labels<'static>,
     reports: Vec<Report>,
     next_report: usize,
@@ -98,6 +102,7 @@ impl Table {
         Self {
             core: Core::new(settings, admit),
             body: TextBody::default(),
+            protobuf: ProtobufBody::new(),
             own_labels,
             reports: Vec::new(),
             next_report: 0,
@@ -114,6 +119,7 @@ impl Table {
         self.core.compact_if_due(self.reports.iter_mut().map(|report| &mut report.series));
         self.core.begin(at_ms);
         self.body = TextBody::default();
+        self.protobuf.restart();
         self.partial.clear();
         self.next_report = 0;
     }
@@ -127,6 +133,11 @@ impl Table {
     /// Reads a piece of the body, which may end anywhere.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Refusal> {
         self.core.counts.body_bytes += bytes.len() as u64;
+        if self.core.format() == Format::Protobuf {
+            self.protobuf.read(&mut self.core, bytes)?;
+            self.charge_growth();
+            return Ok(());
+        }
         if !self.partial.is_empty() {
             let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
             self.hold_back(&bytes[..end])?;
@@ -147,6 +158,7 @@ impl Table {
             self.read_partial()?;
         }
         self.body.finish()?;
+        self.protobuf.finish()?;
         if self.core.samples.tally().repeats {
             self.core.counts.duplicates = self.core.samples.settle_repeats();
         }
@@ -195,7 +207,7 @@ impl Table {
         let (points, exemplars) = self.core.samples.finish(self.core.lines.last().map(|line| line.what));
         let parsed =
             Parsed { points, series: self.core.interner.flush(), exemplars, created: self.core.take_created() };
-        self.settled_bytes = self.core.bytes() + self.partial.capacity();
+        self.settled_bytes = self.core.bytes() + self.partial.capacity() + self.protobuf.bytes();
         self.charge.resize(self.settled_bytes);
         parsed
     }
@@ -243,8 +255,12 @@ impl Table {
     /// Reads all whole lines in `bytes`; gives how many bytes they were.
     fn read(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         let used = self.body.read(&mut self.core, bytes)?;
-        // What a hostile body adds counts while it comes.
-        self.charge.resize(self.settled_bytes + self.core.growth());
+        self.charge_growth();
         Ok(used)
+    }
+
+    /// What a hostile body adds counts while it comes.
+    fn charge_growth(&mut self) {
+        self.charge.resize(self.settled_bytes + self.core.growth() + self.protobuf.bytes());
     }
 }
