@@ -123,6 +123,8 @@ pub struct Reading {
     pub samples: u64,
     pub bad: u64,
     pub duplicates: u64,
+    /// Whether something stands behind `# EOF`: then lines count as bad that nobody reads.
+    pub is_over_long: bool,
 }
 
 impl Reading {
@@ -222,10 +224,11 @@ pub fn plain(body: Body<'_>, settings: &Settings, admit: &impl Admit) -> Option<
         Format::Text => text::parse_all(body.bytes, settings.line_length_max, each).ok()?,
         Format::OpenMetrics => {
             openmetrics::parse_all(body.bytes, settings.line_length_max, each).ok()?;
-            // A text that does not end where it says, or does not say so, is refused.
-            if last_expected.contains("# EOF") {
+            // A text that does not say where it ends is refused.
+            if last_expected == "\"# EOF\"" {
                 return None;
             }
+            reading.is_over_long = last_expected.contains("# EOF");
         }
         Format::Protobuf => {
             let each = |read: Result<(&protobuf::Sample<'_>, FamilyRef<'_>), protobuf::Error>| match read {
@@ -310,8 +313,13 @@ pub fn of_table(counts: &Counts, parsed: &Parsed) -> Reading {
     reading
 }
 
-/// Forgets the families that the plain reading does not know.
-pub fn forget_families(of_table: &mut Reading, plain: &Reading) {
+/// Forgets what the plain reading does not know: families, and how much stands behind `# EOF`.
+pub fn forget_unknown(of_table: &mut Reading, plain: &Reading) {
+    of_table.is_over_long = plain.is_over_long;
+    if plain.is_over_long {
+        assert!(of_table.bad >= plain.bad.saturating_sub(1));
+        of_table.bad = plain.bad;
+    }
     for (line, known) in of_table.lines.iter_mut().zip(&plain.lines) {
         if known.family.is_empty() {
             line.family.clear();
