@@ -55,8 +55,9 @@ enum Command {
     Completions(completions::Arguments),
 }
 
-/// Runs the program; the exit code is the process's.
-pub fn main() -> ExitCode {
+/// Runs the program; the exit code is the process's. `started` is called, more than once perhaps, when the work of a start or
+/// a reload is done: what only that needed can be given back to the system.
+pub fn main(started: fn()) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -73,7 +74,7 @@ pub fn main() -> ExitCode {
         return ExitCode::from(USAGE);
     }
     let code = match arguments.command {
-        Command::Run(arguments) => run::main(arguments),
+        Command::Run(arguments) => run::main(arguments, started),
         Command::Check(arguments) => check::main(arguments),
         Command::Probe(arguments) => probe::main(arguments),
         Command::Targets(arguments) => targets::main(arguments),

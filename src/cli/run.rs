@@ -1,6 +1,9 @@
 //! `promferry run`: logging, configuration, runtime, stages, signals, drain.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::{FAILED, source};
 use crate::app::{Account, App};
@@ -13,15 +16,18 @@ pub(super) struct Arguments {
     source: source::Arguments,
 }
 
-pub(super) fn main(arguments: Arguments) -> u8 {
+/// From a start or a reload until nearly all targets were scraped, or are known to fail.
+const SETTLING_TIME: Duration = Duration::from_secs(10);
+
+pub(super) fn main(arguments: Arguments, started: fn()) -> u8 {
     let config = match arguments.source.load() {
         Ok(config) => config,
         Err(code) => return code,
     };
-    super::block_on(run(config, &arguments.source))
+    super::block_on(run(config, &arguments.source, started))
 }
 
-async fn run(config: Config, source: &source::Arguments) -> u8 {
+async fn run(config: Config, source: &source::Arguments, started: fn()) -> u8 {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         eprintln!("promferry: cannot listen to signals");
@@ -37,11 +43,17 @@ async fn run(config: Config, source: &source::Arguments) -> u8 {
     let (admin, exposed) = listeners(&app);
     let memory_limit = app.memory_limit();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin, exposed, memory_limit, "promferry is running");
+    let mut settled_at = Some(Instant::now() + SETTLING_TIME);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {}
+            () = until(settled_at) => {
+                settled_at = None;
+                started();
+                continue;
+            }
         }
         // An output that goes may take its time: the end does not wait for it.
         tokio::select! {
@@ -49,6 +61,7 @@ async fn run(config: Config, source: &source::Arguments) -> u8 {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
+        settled_at = Some(Instant::now() + SETTLING_TIME);
     }
     tracing::info!("draining");
     let drained = app.shutdown();
@@ -58,6 +71,14 @@ async fn run(config: Config, source: &source::Arguments) -> u8 {
         _ = interrupt.recv() => tracing::warn!("told twice to end: not draining"),
     }
     0
+}
+
+/// Ends at a time, or never.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Where the admin port and the aggregate endpoints listen: where a port is 0, only the log can tell.

@@ -4,7 +4,7 @@
 //! so is the `# EOF` of OpenMetrics ([`EOF`]). What these write, [`parse_line`](super::text::parse_line) reads back as the
 //! same name, labels and bits (one NaN stands for all).
 
-use crate::model::{Exemplar, MetricType};
+use crate::model::{Exemplar, MetricType, SeriesRef};
 
 /// The last line of an OpenMetrics exposition.
 pub const EOF: &[u8] = b"# EOF\n";
@@ -188,6 +188,22 @@ pub fn kind(out: &mut Vec<u8>, format: Format, name: &str, kind: MetricType) {
     out.push(b'\n');
 }
 
+/// Name and type of the family that a series stands under in text format 0.0.4, whatever format it came in: there a counter
+/// has its sample's name, when a series began is a gauge, and what the format has no type for is a gauge or untyped.
+pub fn text_family<'a>(series: &SeriesRef<'a>) -> (&'a str, MetricType) {
+    let family = series.family();
+    let is_created = series.name().strip_prefix(family.name) == Some("_created");
+    match family.kind {
+        MetricType::Counter | MetricType::Histogram | MetricType::Summary if is_created => {
+            (series.name(), MetricType::Gauge)
+        }
+        MetricType::Histogram | MetricType::Summary => (family.name, family.kind),
+        MetricType::Counter => (series.name(), MetricType::Counter),
+        MetricType::Gauge | MetricType::Info | MetricType::StateSet => (series.name(), MetricType::Gauge),
+        MetricType::GaugeHistogram | MetricType::Unknown => (series.name(), MetricType::Unknown),
+    }
+}
+
 /// Writes `# UNIT name unit` (OpenMetrics only: text format 0.0.4 has no such line).
 pub fn unit(out: &mut Vec<u8>, name: &str, unit: &str) {
     out.extend_from_slice(b"# UNIT ");
@@ -285,7 +301,7 @@ fn seconds(out: &mut Vec<u8>, ms: i64) {
 mod tests {
     use super::super::text::{Line, parse_line};
     use super::*;
-    use crate::model::METRIC_NAME;
+    use crate::model::{ChunkBuilder, Family, METRIC_NAME};
 
     fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
@@ -357,6 +373,28 @@ mod tests {
         assert_eq!(line, "# HELP \"a.b\" x\\\\y\\n\"z\"\n");
         let Ok(Line::Help { name, text: help }) = parse_line(line.as_bytes()) else { panic!("{line}") };
         assert_eq!((&*name, &*help), ("a.b", "x\\y\n\"z\""));
+    }
+
+    #[test]
+    fn text_has_families_of_its_own_for_what_came_in_openmetrics() {
+        use MetricType::{Counter, Gauge, GaugeHistogram, Histogram, Info, StateSet, Summary, Unknown};
+        for (family, kind, series, expected) in [
+            ("c", Counter, "c_total", ("c_total", Counter)),
+            ("c_total", Counter, "c_total", ("c_total", Counter)),
+            ("c", Counter, "c_created", ("c_created", Gauge)),
+            ("h", Histogram, "h_bucket", ("h", Histogram)),
+            ("h", Histogram, "h_created", ("h_created", Gauge)),
+            ("s", Summary, "s_sum", ("s", Summary)),
+            ("i", Info, "i_info", ("i_info", Gauge)),
+            ("s", StateSet, "s", ("s", Gauge)),
+            ("g", GaugeHistogram, "g_gsum", ("g_gsum", Unknown)),
+            ("u", Unknown, "u", ("u", Unknown)),
+        ] {
+            let mut chunk = ChunkBuilder::default();
+            let number = chunk.family(Family { name: family, kind, ..Family::default() });
+            chunk.push(number, series, std::iter::empty());
+            assert_eq!(text_family(&chunk.finish().get(0)), expected);
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! One kept-alive HTTP/1.1 connection.
 //!
 //! It has no task of its own: whoever asks something of it drives it while they wait, so a request costs no hand-over
-//! between threads. While nobody asks, nothing runs; a server that hangs up meanwhile is noticed by the next request.
+//! between threads. While nobody asks, nothing runs; a server that hangs up meanwhile is noticed by the next request. And
+//! where it rests for long ([`IdleConnection`]) it has no buffers: of thousands of targets few are being asked at a time.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -47,23 +48,8 @@ impl HttpConnection {
     /// At the stages up to [`Stage::Handshake`].
     pub async fn open(endpoint: &Endpoint, deadline: Deadline) -> Result<Self, NetError> {
         let (stream, peer) = connect(endpoint, deadline).await?;
-        let seen = stream.seen();
-        let address = endpoint.address();
-        let made = http1::Builder::new()
-            .max_buf_size(HEADER_BYTES_MAX)
-            .max_header_size(HEADER_BYTES_MAX)
-            .max_headers(HEADER_FIELDS_MAX)
-            .handshake(TokioIo::new(stream))
-            .await;
-        let (sender, driver) = made.map_err(|error| NetError {
-            stage: Stage::Connect,
-            address: address.clone(),
-            cause: Circumstances::default().of_hyper(&error, HEADER_BYTES_MAX as u64),
-            received: 0,
-            is_reused: false,
-        })?;
-        let tls = endpoint.tls.clone();
-        Ok(Self { sender, driver: Some(Box::pin(driver)), seen, before_request: 0, address, tls, peer })
+        let (seen, address, tls) = (stream.seen(), endpoint.address(), endpoint.tls.clone());
+        IdleConnection { stream, seen, address, tls, peer }.wake().await
     }
 
     /// Whom it is with.
@@ -78,11 +64,7 @@ impl HttpConnection {
 
     /// Whether the TLS configuration that it was made with is still this one.
     pub fn is_made_with(&self, tls: Option<&Arc<ClientTls>>) -> bool {
-        match (&self.tls, tls) {
-            (None, None) => true,
-            (Some(made_with), Some(tls)) => Arc::ptr_eq(made_with, tls),
-            _ => false,
-        }
+        is_same_tls(self.tls.as_ref(), tls)
     }
 
     /// Whether another request can be tried: the last answer was read to its end, and the server did not hang up as far
@@ -99,6 +81,18 @@ impl HttpConnection {
         })
         .await;
         self.driver.is_some() && self.sender.is_ready()
+    }
+
+    /// What is left of it until the next request: the stream alone, without the buffers of requests and answers. `None` when
+    /// no other request can be tried over it.
+    pub async fn rest(mut self) -> Option<IdleConnection> {
+        if !self.is_ready().await {
+            return None;
+        }
+        let parts = Pin::into_inner(self.driver.take()?).into_parts();
+        let Self { seen, address, tls, peer, .. } = self;
+        // What came after an answer was not asked for.
+        parts.read_buf.is_empty().then(|| IdleConnection { stream: parts.io.into_inner(), seen, address, tls, peer })
     }
 
     /// Sends a request and waits for the header of its answer.
@@ -168,6 +162,59 @@ impl HttpConnection {
             certificate: self.tls.as_ref().and_then(|tls| tls.certificate.as_ref()),
             first: self.seen.first(),
         }
+    }
+}
+
+/// A connection between two requests.
+pub struct IdleConnection {
+    stream: Stream,
+    seen: Arc<Seen>,
+    address: String,
+    tls: Option<Arc<ClientTls>>,
+    peer: PeerInfo,
+}
+
+impl IdleConnection {
+    /// Whether the TLS configuration that it was made with is still this one.
+    pub fn is_made_with(&self, tls: Option<&Arc<ClientTls>>) -> bool {
+        is_same_tls(self.tls.as_ref(), tls)
+    }
+
+    /// Makes it ready for a request. Whether the server is still there, [`HttpConnection::is_ready`] tells.
+    ///
+    /// # Errors
+    /// None that is known: hyper's handshake of HTTP/1 exchanges nothing.
+    pub async fn wake(self) -> Result<HttpConnection, NetError> {
+        let Self { stream, seen, address, tls, peer } = self;
+        let made = http1::Builder::new()
+            .max_buf_size(HEADER_BYTES_MAX)
+            .max_header_size(HEADER_BYTES_MAX)
+            .max_headers(HEADER_FIELDS_MAX)
+            .handshake(TokioIo::new(stream))
+            .await;
+        match made {
+            Ok((sender, driver)) => Ok(HttpConnection {
+                sender,
+                driver: Some(Box::pin(driver)),
+                seen,
+                before_request: 0,
+                address,
+                tls,
+                peer,
+            }),
+            Err(error) => {
+                let cause = Circumstances::default().of_hyper(&error, HEADER_BYTES_MAX as u64);
+                Err(NetError { stage: Stage::Connect, address, cause, received: 0, is_reused: false })
+            }
+        }
+    }
+}
+
+fn is_same_tls(made_with: Option<&Arc<ClientTls>>, tls: Option<&Arc<ClientTls>>) -> bool {
+    match (made_with, tls) {
+        (None, None) => true,
+        (Some(made_with), Some(tls)) => Arc::ptr_eq(made_with, tls),
+        _ => false,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::exposition::{ForeignProtobuf, Format, is_media_type};
 use crate::net::authorization::Authorization;
 use crate::net::body::{Received, read_body};
 use crate::net::connect::{Deadline, Endpoint, PeerInfo};
-use crate::net::connection::HttpConnection;
+use crate::net::connection::{HttpConnection, IdleConnection};
 use crate::net::credentials::{ClientCredentials, CredentialError, Credentials, SecretHandle};
 use crate::net::error::{Cause, NetError, Stage};
 use crate::net::http::{CONNECTION_HEADERS, USER_AGENT_VALUE};
@@ -146,7 +146,7 @@ pub struct Client {
     accept: HeaderValue,
     auth: Authorization,
     headers: Vec<(String, SecretHandle)>,
-    connection: Option<HttpConnection>,
+    connection: Option<IdleConnection>,
 }
 
 impl Client {
@@ -190,7 +190,7 @@ impl Client {
                 let next = self.follow(&url, location, redirects)?;
                 if read_body(&mut connection, &head.headers, body, REFUSAL_BYTES_MAX, deadline, |_| true).await.is_ok()
                 {
-                    self.keep(connection, is_own);
+                    self.keep(connection, is_own).await;
                 }
                 url = next;
                 redirects += 1;
@@ -245,8 +245,9 @@ impl Client {
     ) -> Result<(HttpConnection, bool, Response<Incoming>), ScrapeError> {
         let tls =
             self.tls.as_ref().map(ClientCredentials::current).transpose().map_err(|error| unusable(url, error))?;
-        if let Some(mut connection) = self.connection.take()
-            && connection.is_made_with(tls.as_ref())
+        if let Some(idle) = self.connection.take()
+            && idle.is_made_with(tls.as_ref())
+            && let Ok(mut connection) = idle.wake().await
             && connection.is_ready().await
         {
             let request = self.request(url, true, connection.peer())?;
@@ -290,9 +291,8 @@ impl Client {
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
         headers.insert(ACCEPT, self.accept.clone());
-        // Inflating costs more than a copy within the machine.
-        if self.target.config.enable_compression && !peer.is_local {
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        if let Some(encoding) = accept::encoding(self.target.config.enable_compression, peer) {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
         }
         let timeout = self.target.timeout.as_secs_f64().to_string();
         insert(headers, "x-prometheus-scrape-timeout-seconds", timeout.as_bytes())?;
@@ -362,14 +362,14 @@ impl Client {
             true
         };
         if read_body(&mut connection, headers, body, REFUSAL_BYTES_MAX, deadline, keep).await.is_ok() {
-            self.keep(connection, is_own);
+            self.keep(connection, is_own).await;
         }
         excerpt(&begin, EXCERPT_CHARS_MAX)
     }
 
-    fn keep(&mut self, connection: HttpConnection, is_own: bool) {
+    async fn keep(&mut self, connection: HttpConnection, is_own: bool) {
         if is_own {
-            self.connection = Some(connection);
+            self.connection = connection.rest().await;
         }
     }
 }
@@ -405,14 +405,14 @@ impl Answer<'_> {
         if !self.head.received.is_whole {
             return Err(ScrapeError::Stopped);
         }
-        self.client.keep(self.connection, self.is_own);
+        self.client.keep(self.connection, self.is_own).await;
         Ok(self.head)
     }
 }
 
 fn accept(target: &Target) -> HeaderValue {
     let negotiation = &target.config.negotiation;
-    let header = accept::header(&negotiation.protocols, negotiation.escaping);
+    let header = accept::formats(&negotiation.protocols, negotiation.escaping);
     // It is made of words of ours.
     HeaderValue::try_from(header).unwrap_or(HeaderValue::from_static("*/*"))
 }

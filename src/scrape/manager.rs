@@ -187,8 +187,9 @@ impl Loop {
                 current.note_paused();
             } else if is_due {
                 let at_ms = schedule.sample_ms(tick, wall_ms());
+                // Boxed: what a scrape needs, a waiting target need not keep.
                 tokio::select! {
-                    scrapes = scraper.scrape(at_ms) => scrapes.into_iter().for_each(|scrape| (self.emit)(scrape)),
+                    scrapes = Box::pin(scraper.scrape(at_ms)) => scrapes.into_iter().for_each(|scrape| (self.emit)(scrape)),
                     // What was read of a scrape that is given up is forgotten by the next one's begin.
                     _ = self.orders.wait_for(|order| !matches!(order, Order::Scrape(_))) => {}
                 }

@@ -24,7 +24,7 @@ pub(super) struct Scraper {
     client: Client,
     table: Table,
     /// The table of the target as it was before a reload, until the first scrape shows which of its series are gone.
-    before: Option<Table>,
+    before: Option<Box<Table>>,
     edges: Edges,
 }
 
@@ -64,7 +64,7 @@ impl Scraper {
     pub(super) fn retarget(self, watched: Arc<Watched>, client: Client) -> Self {
         let target = watched.target.clone();
         // Two reloads between two scrapes: the older table knows what was last delivered.
-        let before = self.before.or(Some(self.table));
+        let before = self.before.or(Some(Box::new(self.table)));
         Self { table: table(&target), client, before, edges: self.edges, target, watched }
     }
 
@@ -135,7 +135,7 @@ impl Scraper {
     }
 
     /// Stale markers for the series that the target had before a reload and has no more.
-    fn ended_by_reload(&self, before: Table, at_ms: i64) -> Option<Arc<Scrape>> {
+    fn ended_by_reload(&self, before: Box<Table>, at_ms: i64) -> Option<Arc<Scrape>> {
         let mut known: HashSet<u64> = self.table.all_series().map(|series| series.hash()).collect();
         let mut chunk = ChunkBuilder::default();
         let mut points = PointsBuilder::default();

@@ -161,6 +161,7 @@ async fn probe_explains_a_scrape() {
         "  TLS          TLS 1.3, asked for \"gorouter_metrics\"\n".to_owned(),
         "  certificate  CN=gorouter_metrics, signed by CN=metric_scraper_ca\n".to_owned(),
         "  names on it  gorouter_metrics\n".to_owned(),
+        "  format       text, by its Content-Type\n".to_owned(),
         "  samples      2, 2 after relabelling\n".to_owned(),
     ] {
         assert!(out.contains(&line), "{line}{out}");

@@ -9,8 +9,10 @@ use promferry::net::credentials::Credentials;
 use promferry::scrape::{Probe, probe};
 use promferry::target::Target;
 
+use crate::expose::client::ask;
 use crate::support::fake_target::{FakeTarget, Step, answer, ok};
 use crate::support::scraping::{client, configured, failure, scrape_within, target};
+use crate::support::world::{Process, World, until};
 
 const PROTOBUF: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
 /// In text, the comment and the blank line say nothing, and the time is in milliseconds.
@@ -203,4 +205,128 @@ async fn a_name_that_legacy_validation_forbids_fails_the_scrape() {
         config.metric_relabel = promferry::relabel::Rules::new(vec![promferry::relabel::Rule::new(drop).unwrap()]);
     });
     assert_eq!(probed(legacy).await.unwrap().counts.samples_post_relabelling, 1);
+}
+
+/// The executable, with one target and an aggregate endpoint and a file.
+async fn running(world: &World, server: &FakeTarget, keys: &str) -> Process {
+    world.configure(&format!(
+        "global: {{scrape_interval: 100ms}}\n\
+         scrape_configs:\n- job_name: j\n  static_configs: [{{targets: [\"{}\"]}}]\n  {keys}\n\
+         outputs:\n- {{name: everything, expose: {{listen: \"127.0.0.1:0\"}}}}\n\
+         - {{name: lines, file: {{path: lines.txt, format: text}}}}\n\
+         admin: {{listen: \"127.0.0.1:0\"}}\n",
+        server.address
+    ));
+    world.run().await
+}
+
+/// What the aggregate endpoint serves in OpenMetrics once it has this series.
+async fn openmetrics_with(process: &Process, series: &str) -> String {
+    let outputs = process.outputs().await;
+    let (address, path) = {
+        let url = outputs["everything"]["urls"][0].as_str().unwrap();
+        url.split_at(url.find('/').unwrap())
+    };
+    until(series, async || {
+        let accept = "accept: application/openmetrics-text;version=1.0.0";
+        let served = ask(address.parse().unwrap(), "GET", path, &[accept]).await.body;
+        served.contains(series).then_some(served)
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "waits for the table that reads OpenMetrics"]
+async fn what_a_target_says_in_openmetrics_is_served_in_openmetrics() {
+    let body = "# TYPE foo_seconds counter\n# UNIT foo_seconds seconds\n# HELP foo_seconds Foo.\n\
+         foo_seconds_total{a=\"b\"} 1.5 # {trace_id=\"x\"} 0.5 1700000000.25\n# TYPE on stateset\n\
+         on{on=\"no\"} 0\non{on=\"yes\"} 1\n# EOF\n";
+    let header_lines = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    let (world, server) = (World::new(), answering(header_lines, body.as_bytes()).await);
+    let process = running(&world, &server, "").await;
+    let served = openmetrics_with(&process, "foo_seconds_total").await;
+    let own = format!("instance=\"{}\",job=\"j\"", server.address);
+    for line in [
+        "# TYPE foo_seconds counter\n# UNIT foo_seconds seconds\n".to_owned(),
+        "# HELP foo_seconds Foo.\n".to_owned(),
+        format!("foo_seconds_total{{a=\"b\",{own}}} 1.5 # {{trace_id=\"x\"}} 0.5 1700000000.250\n"),
+        format!("# TYPE on stateset\non{{{own},on=\"no\"}} 0\non{{{own},on=\"yes\"}} 1\n"),
+    ] {
+        assert!(served.contains(&line), "{line}{served}");
+    }
+    crate::expose::strict::read(true, &served);
+    assert_eq!(process.terminate().await.log.complaints(), Vec::<String>::new());
+}
+
+/// A protobuf field: a number, and bytes or a varint.
+fn field(number: u64, content: &[u8]) -> Vec<u8> {
+    [&varint(number << 3 | 2)[..], &varint(content.len() as u64), content].concat()
+}
+
+fn whole(number: u64, value: u64) -> Vec<u8> {
+    [varint(number << 3), varint(value)].concat()
+}
+
+fn double(number: u64, value: f64) -> Vec<u8> {
+    [&varint(number << 3 | 1)[..], &value.to_le_bytes()].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// A histogram `h` of two observations, in a native bucket and a classic one (`io.prometheus.client.MetricFamily`).
+fn histogram_family() -> Vec<u8> {
+    let bucket = [whole(1, 2), double(2, 1.0)].concat();
+    let (schema, span, delta) = (whole(5, 0), field(12, &[whole(1, 0), whole(2, 1)].concat()), whole(13, 4));
+    let zero = double(6, 1e-128);
+    let histogram = [whole(1, 2), double(2, 1.5), field(3, &bucket), schema, zero, span, delta].concat();
+    let family = [field(1, b"h"), whole(3, 4), field(4, &field(7, &histogram))].concat();
+    [varint(family.len() as u64), family].concat()
+}
+
+#[tokio::test]
+#[ignore = "waits for the table that reads protobuf"]
+async fn a_native_histogram_is_counted_where_it_cannot_be_expressed_and_its_classic_buckets_are_there_if_wanted() {
+    let (world, server) =
+        (World::new(), answering(&format!("content-type: {PROTOBUF}\r\n"), &histogram_family()).await);
+    let keys = "scrape_native_histograms: true\n  always_scrape_classic_histograms: true";
+    let process = running(&world, &server, keys).await;
+    let served = openmetrics_with(&process, "h_bucket").await;
+    assert!(
+        served.contains(&format!("h_bucket{{instance=\"{}\",job=\"j\",le=\"+Inf\"}} 2\n", server.address)),
+        "{served}"
+    );
+    crate::expose::strict::read(true, &served);
+    let log = process.terminate().await.log;
+    let told = log.of("native histograms are skipped: this output cannot express them");
+    let outputs: std::collections::BTreeSet<_> = told.iter().map(|line| line["output"].as_str().unwrap()).collect();
+    assert_eq!((told.len(), outputs.into_iter().collect::<Vec<_>>()), (2, vec!["everything", "lines"]), "{told:?}");
+    for line in log.of("drained") {
+        assert!(line["skipped"].to_string().contains("unsupported_type"), "{line}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "waits for the table that reads protobuf"]
+async fn a_native_histogram_is_a_classic_one_where_native_ones_are_not_wanted() {
+    let server = answering(&format!("content-type: {PROTOBUF}\r\n"), &histogram_family()).await;
+    let probe = probed(target(server.address)).await.unwrap();
+    // Two buckets, sum and count.
+    assert_eq!((probe.head.format, probe.native_histograms, probe.counts.samples_scraped), (Format::Protobuf, 0, 4));
+    let native = |also_classic: bool| {
+        negotiating(&server, |negotiation| {
+            (negotiation.native_histograms, negotiation.always_classic_histograms) = (true, also_classic);
+        })
+    };
+    let probe = probed(native(false)).await.unwrap();
+    assert_eq!((probe.native_histograms, probe.counts.samples_scraped), (1, 1));
+    let probe = probed(native(true)).await.unwrap();
+    assert_eq!((probe.native_histograms, probe.counts.samples_scraped), (1, 5));
 }

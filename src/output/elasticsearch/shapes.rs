@@ -50,7 +50,7 @@ impl Shape {
                     labels[at].1 = text;
                 }
                 self.add_tags(origin, labels);
-                Place { measurement: series.family().name, field: series.name().into() }
+                Place { measurement: telegraf_family(series).0, field: series.name().into() }
             }
             DocumentShape::TelegrafV1 => {
                 let bound = bound_of(series, labels).map(|at| labels.remove(at).1);
@@ -142,15 +142,27 @@ fn part_of<'a>(series: SeriesRef<'a>) -> Option<&'a str> {
     series.name().strip_prefix(series.family().name)?.strip_prefix('_')
 }
 
-fn v1_place<'a>(series: SeriesRef<'a>, bound: Option<Cow<'a, str>>) -> Place<'a> {
+/// Name and type of the family that a series is of in text format 0.0.4, so that documents are the same whatever format a
+/// target answers in: there a counter has its sample's name, and when a series began is a gauge of its own.
+fn telegraf_family(series: SeriesRef<'_>) -> (&str, MetricType) {
     let family = series.family();
-    let field = match family.kind {
+    let has_created = matches!(family.kind, MetricType::Counter | MetricType::Histogram | MetricType::Summary);
+    match family.kind {
+        _ if has_created && part_of(series) == Some("created") => (series.name(), MetricType::Gauge),
+        MetricType::Counter | MetricType::Info => (series.name(), family.kind),
+        _ => (family.name, family.kind),
+    }
+}
+
+fn v1_place<'a>(series: SeriesRef<'a>, bound: Option<Cow<'a, str>>) -> Place<'a> {
+    let (name, kind) = telegraf_family(series);
+    let field = match kind {
         MetricType::Histogram | MetricType::GaugeHistogram | MetricType::Summary => {
             let field = match bound {
                 Some(bound) => Cow::Owned(number(&bound).into_owned()),
                 None => part_of(series).unwrap_or("value").into(),
             };
-            return Place { measurement: family.name, field };
+            return Place { measurement: name, field };
         }
         MetricType::Counter => "counter",
         MetricType::Gauge | MetricType::Info | MetricType::StateSet => "gauge",

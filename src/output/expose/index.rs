@@ -122,24 +122,22 @@ impl Fit {
         let part = name.strip_prefix(family.name).filter(|_| !family.name.is_empty()).unwrap_or("?");
         let fit = |role, bound| Self { kind: family.kind, suffix: part.len() as u8, role, bound };
         let bound = |label| series.label(label).and_then(parse_bound);
+        // What is of the whole metric has no bound.
+        let whole = |role| series.label(inner_label(family.kind, family.name)).is_none().then(|| fit(role, 0.0));
         match (family.kind, format) {
             (MetricType::Histogram, _) | (MetricType::GaugeHistogram, Format::OpenMetrics) => match part {
                 "_bucket" => bound("le").map(|bound| fit(0, bound)),
-                "_sum" | "_count" if family.kind == MetricType::Histogram => {
-                    Some(fit(1 + (part == "_count") as u8, 0.0))
-                }
+                "_sum" | "_count" if family.kind == MetricType::Histogram => whole(1 + (part == "_count") as u8),
                 "_gsum" | "_gcount" if family.kind == MetricType::GaugeHistogram => {
-                    Some(fit(1 + (part == "_gcount") as u8, 0.0))
+                    whole(1 + (part == "_gcount") as u8)
                 }
-                "_created" if format == Format::OpenMetrics && family.kind == MetricType::Histogram => {
-                    Some(fit(3, 0.0))
-                }
+                "_created" if format == Format::OpenMetrics && family.kind == MetricType::Histogram => whole(3),
                 _ => None,
             },
             (MetricType::Summary, _) => match part {
                 "" => bound("quantile").filter(|q| (0.0..=1.0).contains(q)).map(|q| fit(0, q)),
-                "_sum" | "_count" => Some(fit(1 + (part == "_count") as u8, 0.0)),
-                "_created" if format == Format::OpenMetrics => Some(fit(3, 0.0)),
+                "_sum" | "_count" => whole(1 + (part == "_count") as u8),
+                "_created" if format == Format::OpenMetrics => whole(3),
                 _ => None,
             },
             (MetricType::Counter, Format::OpenMetrics) => match part {

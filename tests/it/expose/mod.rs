@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use promferry::config::checked;
 use promferry::exposition::{Admission, Admit, Settings, Table};
-use promferry::model::{Histogram, Labels, Origin, PointsBuilder, STALE_NAN, Scrape};
+use promferry::model::{Exemplar, Histogram, Labels, Origin, Point, PointsBuilder, STALE_NAN, Scrape};
 use promferry::net::credentials::Credentials;
 use promferry::net::server::{Handler, Limits, Server};
 use promferry::net::tls::ServerTls;
@@ -435,6 +435,7 @@ async fn whatever_targets_have_the_exposition_is_valid_and_leaves_nothing_out() 
     const SUFFIXES: [&str; 8] = ["", "_total", "_bucket", "_sum", "_count", "_created", "_info", "_gsum"];
     const TYPES: [&str; 8] =
         ["counter", "gauge", "histogram", "summary", "untyped", "info", "stateset", "gaugehistogram"];
+    let mut exemplars = 0;
     for round in 0..200 {
         let endpoint = Endpoint::new();
         let mut offered = std::collections::HashSet::new();
@@ -445,12 +446,22 @@ async fn whatever_targets_have_the_exposition_is_valid_and_leaves_nothing_out() 
                 let family = format!("f{}{}", numbers.below(2), numbers.pick(&SUFFIXES));
                 body.push_str(&format!("# TYPE {family} {}\n", numbers.pick(&TYPES)));
                 for _ in 0..1 + numbers.below(6) {
-                    let label = numbers.pick(&["", "le=\"1\"", "le=\"+Inf\"", "quantile=\"0.5\"", "f0=\"s\""]);
+                    let label =
+                        numbers.pick(&["", "le=\"1\"", "le=\"+Inf\"", "quantile=\"0.5\"", "f0=\"s\"", "f0=\"t\""]);
                     let other = numbers.pick(&["", "x=\"1\",", "x=\"2\","]);
                     body.push_str(&format!("{family}{}{{{other}{label}}} 1\n", numbers.pick(&SUFFIXES)));
                 }
             }
-            let scrape = Target::new(key, instance).scrape(&body);
+            let mut scrape = Arc::into_inner(Target::new(key, instance).scrape(&body)).expect("nobody else has it");
+            let values = [0.5, 1.5, f64::NAN];
+            let exemplar = |point: Point<'_>| Exemplar {
+                series: point.series,
+                labels: Labels::new(),
+                value: values[numbers.below(values.len())],
+                at_ms: None,
+            };
+            scrape.exemplars = scrape.points.iter().map(exemplar).collect();
+            let scrape = Arc::new(scrape);
             for point in scrape.points.iter() {
                 let series = scrape.series.get(point.series);
                 offered.insert((series.name().to_owned(), series.labels().collect::<Labels>().to_string()));
@@ -459,6 +470,7 @@ async fn whatever_targets_have_the_exposition_is_valid_and_leaves_nothing_out() 
         }
         let before = endpoint.expose.served();
         let [text, openmetrics] = endpoint.read().await;
+        exemplars += openmetrics.iter().filter(|sample| sample.exemplar.is_some()).count();
         let served = endpoint.expose.served();
         let expected = endpoint.counts().settled.delivered;
         assert_eq!((served.samples - before.samples) + served.duplicates, 2 * expected, "round {round}");
@@ -466,6 +478,7 @@ async fn whatever_targets_have_the_exposition_is_valid_and_leaves_nothing_out() 
         let all_there = |samples: &[Sample]| samples.len() as u64 + served.duplicates >= offered.len() as u64;
         assert!(all_there(&text) && all_there(&openmetrics), "round {round}");
     }
+    assert!(exemplars > 20, "{exemplars} exemplars");
 }
 
 #[tokio::test]

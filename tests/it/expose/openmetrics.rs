@@ -12,8 +12,12 @@ use tracing::Level;
 use super::{AddInstance, Endpoint, OPENMETRICS, TEXT, Target};
 use crate::support::logs::Logs;
 
-/// A series as a target that speaks OpenMetrics has it, and its exemplar: labels, value, time.
-type Given<'g> = (&'g str, &'g [(&'g str, &'g str)], f64, Option<(&'g [(&'g str, &'g str)], f64, Option<i64>)>);
+/// Names and values.
+type Pairs<'g> = &'g [(&'g str, &'g str)];
+/// Labels, value, time.
+type Hung<'g> = (Pairs<'g>, f64, Option<i64>);
+/// A series as a target that speaks OpenMetrics has it, and its exemplar.
+type Given<'g> = (&'g str, Pairs<'g>, f64, Option<Hung<'g>>);
 
 /// A scrape of families: name, type, unit, series.
 fn scrape(key: u64, families: &[(&str, MetricType, &str, &[Given<'_>])]) -> Arc<Scrape> {
@@ -44,9 +48,8 @@ fn scrape(key: u64, families: &[(&str, MetricType, &str, &[Given<'_>])]) -> Arc<
 
 /// Every type, exemplars where they may be and where they may not.
 fn everything() -> Arc<Scrape> {
-    let trace: Option<(&[(&str, &str)], f64, Option<i64>)> =
-        Some((&[("span_id", "\"1\""), ("trace_id", "abc")], 0.5, Some(1_700_000_000_500)));
-    let above: Option<(&[(&str, &str)], f64, Option<i64>)> = Some((&[], 7.0, None));
+    let trace: Option<Hung<'_>> = Some((&[("span_id", "\"1\""), ("trace_id", "abc")], 0.5, Some(1_700_000_000_500)));
+    let above: Option<Hung<'_>> = Some((&[], 7.0, None));
     scrape(
         1,
         &[

@@ -162,11 +162,12 @@ impl Reader {
 
     fn exemplar(&mut self, name: &str, labels: &BTreeMap<String, String>, exemplar: &str) {
         let kind = self.family.as_ref().map(|family| family.kind.as_str()).unwrap_or_default();
-        let may_have =
-            kind == "counter" && name.ends_with("_total") || kind.ends_with("histogram") && name.ends_with("_bucket");
+        let is_bucket = kind.ends_with("histogram") && name.ends_with("_bucket");
+        let may_have = is_bucket || kind == "counter" && name.ends_with("_total");
+        let bound = labels.get("le").filter(|_| is_bucket).and_then(|le| le.parse::<f64>().ok());
         let (own, rest) = exemplar.split_at(exemplar.rfind('}').map_or(0, |at| at + 1));
         let value = rest.split(' ').nth(1).and_then(|value| value.parse::<f64>().ok());
-        let is_within = match (value, labels.get("le").and_then(|le| le.parse::<f64>().ok())) {
+        let is_within = match (value, bound) {
             (Some(value), Some(bound)) => value <= bound,
             (value, None) => value.is_some(),
             _ => false,

@@ -200,6 +200,33 @@ fn telegraf_version_1_has_a_document_a_histogram() {
 }
 
 #[test]
+fn telegraf_has_the_same_documents_for_openmetrics_and_for_text() {
+    let (c, g, h, i) = (MetricType::Counter, MetricType::Gauge, MetricType::Histogram, MetricType::Info);
+    let inf: &[(&str, &str)] = &[("le", "+Inf")];
+    let openmetrics: &[Row<'_>] = &[
+        ("c", c, "c_total", &[]),
+        ("c", c, "c_created", &[]),
+        ("h", h, "h_bucket", inf),
+        ("h", h, "h_sum", &[]),
+        ("h", h, "h_created", &[]),
+        ("i", i, "i_info", &[("v", "1")]),
+    ];
+    let text: &[Row<'_>] = &[
+        ("c_total", c, "c_total", &[]),
+        ("c_created", g, "c_created", &[]),
+        ("h", h, "h_bucket", inf),
+        ("h", h, "h_sum", &[]),
+        ("h_created", g, "h_created", &[]),
+        ("i_info", g, "i_info", &[("v", "1")]),
+    ];
+    for (shape, documents) in [(DocumentShape::Telegraf, 6), (DocumentShape::TelegrafV1, 5)] {
+        let found = [openmetrics, text].map(|rows| lines(shape, of(rows, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])));
+        assert_eq!(found[0], found[1]);
+        assert_eq!(found[0].len(), documents);
+    }
+}
+
+#[test]
 fn telegraf_names_a_field_by_its_type_and_keeps_a_measurement_apart() {
     let labels: &[(&str, &str)] = &[("host", "from-label"), ("url", "x")];
     let rows: &[Row<'_>] = &[
