@@ -11,11 +11,12 @@ pub(super) fn value_line(rest: &[u8]) -> Option<(f64, Option<i64>, usize)> {
     if rest.get(used) == Some(&b'\n') {
         return Some((value, None, used + 1));
     }
-    value_line_slow(rest, value, used)
+    after_value(rest, value, used)
 }
 
+/// The same, of a value that has been read and is not the last of its line.
 #[inline(never)]
-fn value_line_slow(rest: &[u8], value: f64, used: usize) -> Option<(f64, Option<i64>, usize)> {
+pub(super) fn after_value(rest: &[u8], value: f64, used: usize) -> Option<(f64, Option<i64>, usize)> {
     // A time of this century: thirteen digits, a line break.
     if let Some((b' ', time)) = rest.get(used..)?.split_first()
         && let Some((high, 8)) = leading_digits(time)

@@ -218,7 +218,7 @@ pub(super) fn fold(before: u64, hash: u64) -> u64 {
 }
 
 /// The name of the label that a family's series differ in by their part, and not by what they are about.
-pub(super) fn part_label(kind: MetricType) -> Option<&'static str> {
+pub(crate) fn part_label(kind: MetricType) -> Option<&'static str> {
     match kind {
         MetricType::Histogram | MetricType::GaugeHistogram => Some("le"),
         MetricType::Summary => Some("quantile"),

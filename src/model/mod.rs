@@ -10,6 +10,7 @@ mod labels;
 mod scrape;
 mod series;
 
+pub(crate) use chunk::part_label;
 pub use chunk::{Chunk, SeriesRef};
 pub use chunk_builder::ChunkBuilder;
 pub(crate) use chunk_builder::label_set_keys;

@@ -3,8 +3,6 @@
 //! A context is the family that the comments so far describe, in one format: its seed is mixed into the key of every line
 //! under it, so that no line answers for one that means something else. Texts are kept once, in one piece of memory.
 
-use std::hash::Hasher;
-
 use hashbrown::HashTable;
 
 use super::super::format::Format;
@@ -188,13 +186,12 @@ impl Contexts {
     }
 
     fn hash(&self, metadata: Metadata) -> u64 {
-        let mut hasher = self.keys.hasher(self.keys.seed());
-        for text in [metadata.name, metadata.help, metadata.unit] {
-            hasher.write(self.get(text).as_bytes());
-        }
-        hasher.write_u8(metadata.kind as u8);
-        hasher.write_u8(metadata.format as u8);
-        hasher.finish()
+        let texts = [metadata.name, metadata.help, metadata.unit];
+        let texts = texts.iter().fold(self.keys.seed(), |seed, text| {
+            let text = self.get(*text).as_bytes();
+            self.keys.join(self.keys.hash(seed, text), text.len() as u64)
+        });
+        self.keys.join(texts, (metadata.kind as u64) << 8 | metadata.format as u64)
     }
 
     fn get(&self, text: Text) -> &str {

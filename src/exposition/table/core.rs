@@ -23,7 +23,7 @@ use super::keys::Keys;
 use super::lines::{Key, Line, Lines, NUMBERS_MAX, What};
 use super::samples::{Observed, Samples};
 use super::{Admission, Admit};
-use crate::model::{Created, Exemplar, Family, Labels, METRIC_NAME};
+use crate::model::{Created, Exemplar, Family, Labels, METRIC_NAME, MetricType};
 
 /// Lines or series that may be garbage before a table is made anew, beyond as many as are in use.
 const GARBAGE_MIN: usize = 1024;
@@ -137,6 +137,11 @@ impl Core {
     /// The family that the comments so far describe.
     pub(super) fn family(&self) -> Family<'_> {
         self.contexts.family(self.context)
+    }
+
+    /// The type of the family that a sample of this name belongs to.
+    pub(super) fn kind_of(&self, name: &str) -> MetricType {
+        family_of(self.family(), name).kind
     }
 
     /// A comment came. Gives false if it is not known.

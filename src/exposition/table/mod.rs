@@ -20,13 +20,14 @@
 //! - Two lines are taken for one another only when 64-bit keyed hashes collide (see [`super::context::Keys`]); two label sets
 //!   never are.
 //!
-//! Left out: native histograms and OpenMetrics, and any decision about what makes a scrape fail but for the limits here.
+//! Left out: any decision about what makes a scrape fail but for the limits here.
 
 mod contexts;
 mod core;
 mod intern;
 mod keys;
 mod lines;
+mod plain;
 mod protobuf_body;
 mod samples;
 mod text_body;

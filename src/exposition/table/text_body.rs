@@ -6,12 +6,14 @@
 use super::super::body::Refusal;
 use super::super::format::Format;
 use super::super::openmetrics::line as openmetrics;
-use super::super::text::{self, LineError, LineExemplar};
+use super::super::text::{self, LineError, LineExemplar, Sample};
 use super::super::value;
 use super::contexts::Effect;
 use super::core::{Core, Placed};
 use super::lines::{Key, Line, What};
+use super::plain;
 use super::samples::Observed;
+use crate::model::{Labels, part_label};
 
 /// What a body is that is being read: what is known of it beside the table.
 #[derive(Default)]
@@ -114,26 +116,38 @@ impl TextBody {
             }
             return Ok(());
         }
-        let mut sample = match self.parse(line) {
-            Ok(text::Line::Sample(sample)) => sample,
-            Ok(_) => return Ok(()),
+        let mut labels: Labels<'_> = core.take_spare();
+        if let Some(name) = plain::series(&line[..start], &mut labels)
+            && let Some((value, own_ms, exemplar)) = read_tail(self.is_openmetrics, &whole[start..])
+        {
+            let sample = Sample { name: name.into(), labels, value, own_ms, exemplar };
+            return add_sample(core, key, sample, line.len());
+        }
+        match self.parse(line) {
+            Ok(text::Line::Sample(sample)) => add_sample(core, key, sample, line.len()),
+            Ok(_) => Ok(()),
             Err(error) => {
                 core.add_bad_line(line, error);
-                return Ok(());
+                Ok(())
             }
-        };
-        let name = sample.name;
-        let kind = super::super::context::family_of(core.family(), &name).kind;
-        text::normalise(&mut sample.labels, kind);
-        let (value, own_ms) = (Observed::Float(sample.value), sample.own_ms);
-        let placed = core.add_sample(key, &name, sample.labels, value, own_ms, line.len())?;
-        add_exemplar(core, placed, sample.exemplar);
-        Ok(())
+        }
     }
 
     fn parse<'l>(&self, line: &'l [u8]) -> Result<text::Line<'l>, LineError> {
         if self.is_openmetrics { openmetrics::parse_line(line) } else { text::parse_line(line) }
     }
+}
+
+fn add_sample(core: &mut Core, key: Key, sample: Sample<'_>, bytes: usize) -> Result<(), Refusal> {
+    let Sample { name, mut labels, value, own_ms, exemplar } = sample;
+    let kind = core.kind_of(&name);
+    let part = part_label(kind).and_then(|part| labels.get(part));
+    if part.is_some_and(|part| !plain::is_normal_number(part)) {
+        text::normalise(&mut labels, kind);
+    }
+    let placed = core.add_sample(key, &name, labels, Observed::Float(value), own_ms, bytes)?;
+    add_exemplar(core, placed, exemplar);
+    Ok(())
 }
 
 fn key(core: &Core, seed: u64, bytes: &[u8]) -> Key {
@@ -165,7 +179,7 @@ fn read_tail(is_openmetrics: bool, tail: &[u8]) -> Option<(f64, Option<i64>, Opt
 fn read_predicted(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {
-        at += read_run(core, &bytes[at..]);
+        at += read_run(core, is_openmetrics, &bytes[at..]);
         match read_group(core, is_openmetrics, &bytes[at..]) {
             0 => return at,
             used => at += used,
@@ -173,22 +187,30 @@ fn read_predicted(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize 
     }
 }
 
-/// Reads samples, and blocks of comments and a sample, that are plain: no time of their own, no exemplar, kept or dropped.
-fn read_run(core: &mut Core, bytes: &[u8]) -> usize {
+/// Reads samples without exemplars, and blocks of comments and such a sample, and skips what means nothing.
+fn read_run(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
     let (mut context, mut seed) = (core.context(), core.seed());
     let Core { lines, samples, keys, contexts, settings, .. } = core;
     let is_even = samples.is_even();
-    let (mut at, mut came, mut dropped) = (0, 0, 0);
+    let (mut at, mut came, mut dropped, mut skipped) = (0, 0, 0, 0);
     let order = lines.predicted();
     while let Some(line) = order.get(came) {
         let Some((head, tail)) = bytes[at..].split_at_checked(line.len as usize) else { break };
         if keys.hash(seed, head) != line.hash {
-            break;
+            let Some(len) = nothing(&bytes[at..], settings.line_length_max) else { break };
+            at += len;
+            skipped += 1;
+            continue;
         }
         let Some((value, used)) = value::number(tail) else { break };
-        if tail.get(used) != Some(&b'\n') {
-            break;
-        }
+        let (own_ms, used) = match tail.get(used) {
+            Some(b'\n') => (None, used + 1),
+            _ if is_openmetrics => break,
+            _ => match value::after_value(tail, value, used) {
+                Some((_, own_ms, used)) => (own_ms, used),
+                None => break,
+            },
+        };
         let block = if line.what.is_plain() { None } else { lines.block(line) };
         let (sample, count) = match block {
             None => (line, 1),
@@ -197,8 +219,8 @@ fn read_run(core: &mut Core, bytes: &[u8]) -> usize {
                 None => break,
             },
         };
-        let is_dropped = sample.what == What::DROPPED;
-        if !(sample.what.is_plain() || is_dropped) || sample.len as usize + used > settings.line_length_max {
+        let is_limited = sample.len as usize + used > settings.line_length_max;
+        if is_limited || !(sample.what == What::DROPPED || sample.what.is_float(samples.is_timed(own_ms))) {
             break;
         }
         if let Some(block) = block {
@@ -207,17 +229,27 @@ fn read_run(core: &mut Core, bytes: &[u8]) -> usize {
         }
         match sample.what.series() {
             None => dropped += 1,
-            Some(_) if is_even => samples.add_even(value, None),
-            Some(series) => samples.add(series, value, None),
+            Some(_) if is_even => samples.add_even(value, own_ms),
+            Some(series) => samples.add(series, value, own_ms),
         }
         came += count;
-        at += line.len as usize + used + 1;
+        at += line.len as usize + used;
     }
     lines.came(came);
-    core.line += came as u64;
+    core.line += came as u64 + skipped;
     core.dropped += dropped;
     core.enter(context);
     at
+}
+
+/// How long a line is, line break included, that can be seen at once to be blank or a comment that means nothing.
+fn nothing(bytes: &[u8], line_length_max: usize) -> Option<usize> {
+    match bytes {
+        [b'\n', ..] => Some(1),
+        [b'#', b' ', b'H' | b'T' | b'U' | b'E' | b' ' | b'\t', ..] => None,
+        [b'#', b' ', ..] => memchr::memchr(b'\n', bytes).filter(|len| *len <= line_length_max).map(|len| len + 1),
+        _ => None,
+    }
 }
 
 /// Reads comments and the sample behind them, or one sample, as predicted; gives how many bytes they were, or 0.
