@@ -4,8 +4,6 @@
 //! body costs varints, doubles and a hash a metric: no label is made a string, and no name is looked at. What a family says of
 //! itself is its comment. The order of what may go wrong is that of [`parse_all`](super::super::protobuf::parse_all), so that both read the same.
 
-use std::hash::Hasher;
-
 use super::super::body::Refusal;
 use super::super::protobuf::{
     Content, Error, FamilyView, MESSAGE_BYTES_MAX, Message, Messages, Metric, Part, labels_of, read_exemplar,
@@ -89,15 +87,16 @@ fn read_family(core: &mut Core, view: &FamilyView<'_>) -> Result<(), Refusal> {
 }
 
 fn family_key(core: &Core, family: &Family<'_>) -> Key {
-    let mut hasher = core.keys.hasher(core.comment_seed());
     let texts = [family.name, family.help, family.unit];
-    for text in texts {
-        hasher.write(text.as_bytes());
-        // No text has this byte.
-        hasher.write_u8(0xff);
-    }
-    hasher.write_u8(family.kind as u8);
-    Key { hash: hasher.finish(), len: texts.map(str::len).iter().sum::<usize>() as u32 }
+    let hash = texts.iter().fold(core.comment_seed(), |hash, text| piece_hash(core, hash, text.as_bytes()));
+    let len = texts.map(str::len).iter().sum::<usize>() as u32;
+    Key { hash: core.keys.join(hash, family.kind as u64), len }
+}
+
+/// The hash of one more piece, whose length counts too.
+#[inline]
+fn piece_hash(core: &Core, before: u64, piece: &[u8]) -> u64 {
+    core.keys.join(core.keys.hash(before, piece), piece.len() as u64)
 }
 
 /// Why the rest of a metric is not read.
@@ -132,9 +131,9 @@ impl<'a> MetricReader<'a> {
     #[inline]
     fn new(core: &Core, message: Message<'a>, family: Family<'a>) -> Result<Self, Stop> {
         let metric = Metric::read(message, family.kind)?;
-        let mut hasher = core.keys.hasher(core.seed());
-        let len = metric.each_label(|bytes| hasher.write(bytes))?;
-        let labels = Key { hash: hasher.finish(), len: len as u32 };
+        let mut hash = core.seed();
+        let len = metric.each_label(|bytes| hash = piece_hash(core, hash, bytes))?;
+        let labels = Key { hash, len: len as u32 };
         Ok(Self { metric, family, labels, created_ms: metric.created_ms() })
     }
 
@@ -186,10 +185,7 @@ impl<'a> MetricReader<'a> {
 #[inline]
 fn part_key(core: &Core, labels: Key, part: Part) -> Key {
     let (number, bits) = part.number();
-    let mut hasher = core.keys.hasher(labels.hash);
-    hasher.write_u64(bits);
-    hasher.write_u8(number);
-    Key { hash: hasher.finish(), len: labels.len }
+    Key { hash: core.keys.join(core.keys.join(labels.hash, u64::from(number)), bits), len: labels.len }
 }
 
 fn add_exemplar(core: &mut Core, placed: Placed, exemplar: LineExemplar<'_>) {
