@@ -47,10 +47,13 @@ fuzz_target!(|data: &[u8]| {
             live = here.difference(&timed).cloned().collect();
         } else {
             // A series whose line is bad stays live. It is not known here which those are.
-            live = table.live_series().map(|s| {
-                let labels = s.labels().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-                (s.name().to_owned(), labels)
-            }).collect();
+            live = table
+                .live_series()
+                .map(|s| {
+                    let labels = s.labels().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+                    (s.name().to_owned(), labels)
+                })
+                .collect();
         }
     }
 });

@@ -338,7 +338,9 @@ pub fn check(histogram: &Histogram) {
         assert_eq!(spans.iter().map(|span| span.length as usize).sum::<usize>(), counts.len());
         assert!(spans.iter().skip(1).all(|span| span.offset >= 0));
         assert!(!counts.iter().any(|&count| count < 0.0));
-        spans.iter().fold(0i32, |end, span| end.checked_add(span.offset).unwrap().checked_add_unsigned(span.length).unwrap());
+        spans
+            .iter()
+            .fold(0i32, |end, span| end.checked_add(span.offset).unwrap().checked_add_unsigned(span.length).unwrap());
     }
     assert!(matches!(histogram.schema, -4..=8 | -53));
 }

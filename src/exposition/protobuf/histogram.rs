@@ -154,7 +154,8 @@ impl<'a> Histogram<'a> {
                     limit(&field, side.counts.len(), BUCKETS_MAX, "buckets")?;
                     // A NaN is not below zero, as in Prometheus.
                     side.has_negative |= count < 0.0;
-                    Ok(side.counts.push(count))
+                    side.counts.push(count);
+                    Ok(())
                 })?;
             } else if field.number == counts {
                 field.each_sint64(|delta| {
@@ -164,7 +165,8 @@ impl<'a> Histogram<'a> {
                     side.has_negative |= count.is_none();
                     last = count.unwrap_or(0);
                     side.sum += last as u128;
-                    Ok(side.counts.push(last as f64))
+                    side.counts.push(last as f64);
+                    Ok(())
                 })?;
             }
         }
