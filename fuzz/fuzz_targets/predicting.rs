@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use libfuzzer_sys::fuzz_target;
-use promferry_fuzz::{Relabel, bodies, forget_unknown, of_table, plain, scrape, settings, table};
+use promferry_fuzz::{Relabel, bodies, forget_families, of_table, plain, scrape, settings, table};
 
 fuzz_target!(|data: &[u8]| {
     let bodies = bodies(data);
@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
         };
         let Some(alone) = alone else { panic!("the table reads what has to be refused") };
         let mut read = of_table(&counts, &parsed);
-        forget_unknown(&mut read, &alone);
+        forget_families(&mut read, &alone);
         assert_eq!(read, alone);
 
         let series = |number: u32| {

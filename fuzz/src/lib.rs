@@ -123,8 +123,6 @@ pub struct Reading {
     pub samples: u64,
     pub bad: u64,
     pub duplicates: u64,
-    /// Whether something stands behind `# EOF`: then lines count as bad that nobody reads.
-    pub is_over_long: bool,
 }
 
 impl Reading {
@@ -228,7 +226,6 @@ pub fn plain(body: Body<'_>, settings: &Settings, admit: &impl Admit) -> Option<
             if last_expected == "\"# EOF\"" {
                 return None;
             }
-            reading.is_over_long = last_expected.contains("# EOF");
         }
         Format::Protobuf => {
             let each = |read: Result<(&protobuf::Sample<'_>, FamilyRef<'_>), protobuf::Error>| match read {
@@ -313,13 +310,8 @@ pub fn of_table(counts: &Counts, parsed: &Parsed) -> Reading {
     reading
 }
 
-/// Forgets what the plain reading does not know: families, and how much stands behind `# EOF`.
-pub fn forget_unknown(of_table: &mut Reading, plain: &Reading) {
-    of_table.is_over_long = plain.is_over_long;
-    if plain.is_over_long {
-        assert!(of_table.bad >= plain.bad.saturating_sub(1));
-        of_table.bad = plain.bad;
-    }
+/// Forgets the families that the plain reading does not know.
+pub fn forget_families(of_table: &mut Reading, plain: &Reading) {
     for (line, known) in of_table.lines.iter_mut().zip(&plain.lines) {
         if known.family.is_empty() {
             line.family.clear();

@@ -5,9 +5,9 @@ use std::io::{self, BufRead, BufWriter, Read, Write};
 use clap::ValueEnum;
 
 use super::FAILED;
-use crate::exposition::json::Beside;
+use crate::exposition::json::{self, Beside};
 use crate::exposition::text::Sample;
-use crate::exposition::{BadLine, Settings, json, openmetrics, protobuf, text};
+use crate::exposition::{BadLine, Settings, openmetrics, protobuf, text};
 use crate::model::{Labels, METRIC_NAME, Value};
 
 /// Bytes of one line of stdin.
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// The format that is read
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     format: Format,
-    /// Print a line a sample: {"name":…,"labels":{…},"value":"…","timestamp_ms":…}; a native histogram has "histogram"
+    /// Print a line a sample: {"name":…,"labels":{…},"value":"…","timestamp_ms":…,"exemplars":[…]}, or "histogram":{…}
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,5 @@
-//! The grammar of text format 0.0.4, one line at a time, with quoted UTF-8 names (`{"a.b",x="y"} 1`).
+//! The grammar of text format 0.0.4, one line at a time, with quoted UTF-8 names (`{"a.b",x="y"} 1`): those, and how the names
+//! are escaped, are all that 1.0.0 adds.
 //!
 //! Strict where a line is ambiguous or broken, lenient where real exporters differ without doubt about what they mean: a
 //! carriage return at the end, blanks and tabs wherever a token ends, a comma after the last label, OpenMetrics' words after
@@ -187,14 +188,16 @@ pub(super) fn comment(line: &[u8], after_hash: usize, format: Format) -> Result<
     };
     let mut scan = Scanner::lenient(utf8(line)?, at + after);
     let name = scan.metric_name()?;
+    let name_end = scan.at;
     if scan.peek().is_some() {
         scan.gap("a blank after the metric name")?;
     }
-    let rest = scan.rest();
     if word == b"HELP" {
-        return Ok(Line::Help { name, text: unescape(rest, is_openmetrics) });
+        // Blanks before the text belong to it in OpenMetrics.
+        let start = if is_openmetrics { name_end + 1 } else { scan.at };
+        return Ok(Line::Help { name, text: unescape(scan.text.get(start..).unwrap_or_default(), is_openmetrics) });
     }
-    let rest = rest.trim_end_matches([' ', '\t']);
+    let rest = scan.rest().trim_end_matches([' ', '\t']);
     if word == b"UNIT" {
         return Ok(Line::Unit { name, unit: unescape(rest, true) });
     }

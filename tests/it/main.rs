@@ -24,6 +24,7 @@ mod lost_log;
 mod main_job;
 mod memory;
 mod negotiation;
+mod openmetrics;
 mod ordering;
 mod protobuf;
 mod receiver_faults;

@@ -9,6 +9,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("random", &[]),
     ("memory", &[]),
+    ("startup_pages", &[]),
     ("relabel", &["model"]),
     ("exposition", &["model"]),
     ("config", &["model", "relabel", "net"]),

@@ -6,7 +6,7 @@
 //!
 //! Where the specification leaves room or contradicts its own test suite, this reader does as the suite does:
 //! - a double quote in `HELP` need not be escaped;
-//! - points of one metric may have the same timestamp;
+//! - points of one metric may have the same timestamp, as if it had lost digits;
 //! - a `HELP` or `UNIT` may be empty, but then a space stands before the nothing.
 //!
 //! What it decides by itself: names in quotes (`{"a.b",x="y"}`), which Prometheus 3 negotiates, are accepted, because no text
@@ -22,9 +22,9 @@ mod point;
 
 use std::io::{self, BufRead};
 
-use super::Eof;
+use super::{BEHIND_EOF, no_eof};
 use crate::exposition::BadLine;
-use crate::exposition::text::{Line, LineError, Sample, each_line, normalise};
+use crate::exposition::text::{Line, LineError, Sample, each_line, normalise, strip_newline};
 use crate::model::FamilyRef;
 use family::Open;
 use line::Read;
@@ -43,17 +43,26 @@ pub fn parse_strict(
     line_length_max: usize,
     mut each: impl FnMut(Result<(&Sample<'_>, FamilyRef<'_>), BadLine>),
 ) -> io::Result<()> {
-    let mut reader = Reader { names: Names::default(), open: None, eof: Eof::default(), too_much: None };
+    let mut reader = Reader { names: Names::default(), open: None, has_ended: false, too_much: None };
+    let mut is_over = false;
     let lines = each_line(input, line_length_max, |number, line| {
-        if !reader.eof.is_over(number, line, &mut each) && reader.too_much.is_none() {
+        if is_over || reader.too_much.is_some() {
+            return;
+        }
+        if reader.has_ended {
+            is_over = true;
+            each(Err(BadLine::new(number, line, BEHIND_EOF)));
+        } else {
             reader.read(number, line, &mut each);
         }
     })?;
+    reader.close(&mut each);
     if let Some(text) = reader.too_much {
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    reader.close(&mut each);
-    reader.eof.check(lines, &mut each);
+    if !reader.has_ended {
+        each(Err(no_eof(lines)));
+    }
     Ok(())
 }
 
@@ -62,7 +71,8 @@ struct Reader {
     names: Names,
     /// The family that the last line belonged to.
     open: Option<Open>,
-    eof: Eof,
+    /// Whether `# EOF` came.
+    has_ended: bool,
     /// The limit that the text has broken.
     too_much: Option<String>,
 }
@@ -76,13 +86,12 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn bad(self, error: LineError) -> BadLine {
-        match self.line {
-            [.., b'\r', b'\n'] if error.at + 2 == self.line.len() => {
-                let found = "a carriage return".to_owned();
-                BadLine { line: self.number, column: error.column(), found, expected: error.expected }
-            }
-            line => BadLine::new(self.number, line, error),
+        let mut bad = BadLine::new(self.number, self.line, error);
+        // Leniently it is a part of the line's end.
+        if strip_newline(self.line).get(error.at..) == Some(b"\r") {
+            bad.found = "a carriage return".to_owned();
         }
+        bad
     }
 }
 
@@ -95,6 +104,10 @@ impl Reader {
             if let Some(open) = self.open.as_mut().filter(|_| may_be_sample) {
                 open.has_bad_line();
             }
+            if line.starts_with(b"# EOF") {
+                // Meant as one: nothing is said of one that is missing.
+                self.has_ended = true;
+            }
             each(Err(place.bad(error)));
         }
     }
@@ -102,17 +115,23 @@ impl Reader {
     fn apply(&mut self, place: Place<'_>, read: Read<'_>, each: &mut impl FnMut(Told<'_>)) -> Result<(), LineError> {
         let places = read.places;
         match read.line {
-            Line::Eof => self.eof.came(),
+            Line::Eof => self.has_ended = true,
             Line::Help { name, text } => self.of_metadata(place, &name, each)?.set_help(&text)?,
             Line::Type { name, kind } => self.of_metadata(place, &name, each)?.set_kind(kind, places.word)?,
             Line::Unit { name, unit } => self.of_metadata(place, &name, each)?.set_unit(&unit, places.word)?,
             Line::Sample(mut sample) => {
-                let is_ours = self.open.as_ref().is_some_and(|open| open.has_part(&sample.name));
-                if !is_ours {
-                    self.enter(place, &sample.name, true, each)?;
-                }
-                let Some(open) = &mut self.open else { return Ok(()) };
-                self.too_much = open.begin(&mut self.names, &mut |bad| each(Err(bad)));
+                let open = match self.open.take() {
+                    Some(open) if open.has_part(&sample.name) => open,
+                    Some(open) if open.name() == sample.name => {
+                        let expected = point::names_of(open.kind());
+                        self.open = Some(open);
+                        return Err(LineError { at: 0, expected });
+                    }
+                    other => self.enter(other, place, &sample.name, 0, each)?,
+                };
+                let open = self.open.insert(open);
+                let too_many = open.begin(&mut self.names, &mut |bad| each(Err(bad)));
+                self.too_much = self.too_much.take().or(too_many);
                 open.sample(place, &sample, &places, &mut |bad| each(Err(bad)))?;
                 self.too_much = self.too_much.take().or(open.too_much());
                 normalise(&mut sample.labels, open.kind());
@@ -130,34 +149,29 @@ impl Reader {
         name: &str,
         each: &mut impl FnMut(Told<'_>),
     ) -> Result<&mut Open, LineError> {
-        if self.open.as_ref().is_none_or(|open| open.name() != name) {
-            self.enter(place, name, false, each)?;
-        }
-        let none = LineError { at: 0, expected: "a family" };
-        self.open.as_mut().ok_or(none)
+        let open = match self.open.take() {
+            Some(open) if open.name() == name => open,
+            other => self.enter(other, place, name, "# TYPE ".len(), each)?,
+        };
+        Ok(self.open.insert(open))
     }
 
-    /// Opens another family.
+    /// Another family, whose name stands `at` a place in the line, instead of the one before.
     fn enter(
         &mut self,
+        before: Option<Open>,
         place: Place<'_>,
         name: &str,
-        is_sample: bool,
+        at: usize,
         each: &mut impl FnMut(Told<'_>),
-    ) -> Result<(), LineError> {
-        if is_sample && let Some(open) = self.open.as_ref().filter(|open| open.name() == name) {
-            return Err(LineError { at: 0, expected: point::names_of(open.kind()) });
-        }
+    ) -> Result<Open, LineError> {
+        self.open = before;
         self.close(each);
         if self.names.contains(name) {
-            let at = if is_sample { 0 } else { "# TYPE ".len() };
-            return Err(LineError {
-                at,
-                expected: "a family that was not there before (all lines of one stand together)",
-            });
+            let expected = "a family that was not there before (all lines of one stand together)";
+            return Err(LineError { at, expected });
         }
-        self.open = Some(Open::new(name, place));
-        Ok(())
+        Ok(Open::new(name, place))
     }
 
     /// Ends the family that is open.

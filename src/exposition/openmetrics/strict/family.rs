@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use hashbrown::HashSet;
 
 use super::Place;
-use super::line::Places;
+use super::line::{Places, Time};
 use super::names::Names;
 use super::point::{self, Own, Part, Point};
 use crate::exposition::BadLine;
@@ -37,7 +37,7 @@ pub(super) struct Open {
 struct Metric {
     hash: u64,
     /// The time of its last sample.
-    seconds: Option<f64>,
+    time: Option<Time>,
     point: Point,
 }
 
@@ -120,7 +120,7 @@ impl Open {
     fn is_new(&self, is_there: bool) -> Result<(), LineError> {
         let wrong = |expected| Err(LineError { at: 0, expected });
         match () {
-            () if self.has_begun => wrong("a sample (metadata stands before the family's samples)"),
+            () if self.has_begun => wrong("a sample or another family (metadata stands before the family's samples)"),
             () if is_there => wrong("metadata that the family does not have yet"),
             () => Ok(()),
         }
@@ -153,13 +153,13 @@ impl Open {
         let hash = self.hash_of(part, sample);
         let is_same = self.metric.as_ref().is_some_and(|metric| metric.hash == hash);
         if !is_same {
-            let may_return = part == Part::Info && places.seconds.is_some();
+            let may_return = part == Part::Info && places.time_of.is_some();
             if !self.metrics.insert(hash) && !may_return {
                 let expected = "a metric that the family does not have yet (all samples of one stand together)";
                 return Err(LineError { at: places.labels, expected });
             }
             self.end_point(each);
-            self.metric = Some(Metric { hash, seconds: places.seconds, point: Point::new(kind, place) });
+            self.metric = Some(Metric { hash, time: places.time_of, point: Point::new(kind, place) });
         }
         let Some(metric) = &mut self.metric else { return Ok(()) };
         if metric.is_next_point(part, &own, places)? {
@@ -168,7 +168,7 @@ impl Open {
                 point.end(each);
             }
         }
-        metric.seconds = places.seconds;
+        metric.time = places.time_of;
         metric.point.add(part, &own, sample.value, places)
     }
 
@@ -205,7 +205,7 @@ impl Open {
 impl Metric {
     /// Whether a sample of this metric starts another point of it.
     fn is_next_point(&self, part: Part, own: &Own<'_>, places: &Places) -> Result<bool, LineError> {
-        match (self.seconds, places.seconds) {
+        match (&self.time, &places.time_of) {
             (None, None) => Ok(false),
             (Some(_), None) => Err(LineError {
                 at: places.value,
@@ -214,10 +214,10 @@ impl Metric {
             (None, Some(_)) => {
                 Err(LineError { at: places.time, expected: "no timestamp (the metric's sample before has none)" })
             }
-            (Some(last), Some(seconds)) if seconds < last => {
+            (Some(last), Some(time)) if time.is_before(last) => {
                 Err(LineError { at: places.time, expected: "a timestamp that is not below the one before" })
             }
-            (Some(last), Some(seconds)) => Ok(seconds > last || self.point.has(part, own)),
+            (Some(last), Some(time)) => Ok(last.is_before(time) || self.point.has(part, own)),
         }
     }
 }

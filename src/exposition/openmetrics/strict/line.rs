@@ -24,8 +24,31 @@ pub(super) struct Places {
     pub(super) time: usize,
     pub(super) exemplar: usize,
     pub(super) exemplar_value: usize,
-    /// The sample's own time in seconds.
-    pub(super) seconds: Option<f64>,
+    /// The sample's own time.
+    pub(super) time_of: Option<Time>,
+}
+
+/// A timestamp, for the order of points.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time {
+    seconds: f64,
+    /// Exact, where it is not written with an exponent: a float of today has not the digits for nanoseconds.
+    nanoseconds: Option<i128>,
+}
+
+impl Time {
+    fn new(seconds: f64, text: &str) -> Self {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+        let has_exponent = text.contains(['e', 'E']);
+        let nanoseconds = if has_exponent { None } else { format!("{whole}{digits}").parse().ok() };
+        Self { seconds, nanoseconds }
+    }
+
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        let is_before = self.nanoseconds.zip(other.nanoseconds).is_some_and(|(this, other)| this < other);
+        self.seconds < other.seconds || (self.seconds == other.seconds && is_before)
+    }
 }
 
 /// Characters of the names and values of an exemplar's labels, at most.
@@ -101,7 +124,8 @@ fn sample(text: &str) -> Result<Read<'_>, LineError> {
         if scan.peek() != Some(b'#') {
             places.time = scan.at;
             let seconds = real_number(&mut scan, "a timestamp in seconds, or \"#\" and an exemplar")?;
-            (places.seconds, own_ms) = (Some(seconds), Some(to_ms(seconds)));
+            let written = text.get(places.time..scan.at).unwrap_or_default();
+            (places.time_of, own_ms) = (Some(Time::new(seconds, written)), Some(to_ms(seconds)));
         }
         if own_ms.is_none() || scan.peek().is_some() {
             if own_ms.is_some() {

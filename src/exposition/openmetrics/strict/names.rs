@@ -46,3 +46,17 @@ impl Names {
         is_much.then(|| format!("the names of the metric families have more than {NAMES_BYTES_MAX} bytes"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_a_limited_length_together() {
+        let mut names = Names::default();
+        let name = |nth: u8| char::from(b'a' + nth).to_string().repeat(NAMES_BYTES_MAX / 4);
+        assert!((0..4).all(|nth| names.add(&name(nth), MetricType::Gauge).is_none()));
+        let told = names.add("e", MetricType::Gauge).expect("too much");
+        assert_eq!(told, "the names of the metric families have more than 67108864 bytes");
+    }
+}
