@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use promferry::exposition::protobuf::{self, BUCKETS_MAX, Reading, SPANS_MAX, Sample};
+use promferry::exposition::protobuf::{self, BUCKETS_MAX, EXEMPLARS_MAX, Reading, SPANS_MAX, Sample};
 use promferry::exposition::text::{self, LineExemplar};
 use promferry::exposition::{Admission, Admit, BadLine, Counts, Format, Parsed, Settings, Table, write};
 use promferry::model::{Exemplar, FamilyRef, Histogram, HistogramSpan, Labels, METRIC_NAME, Point, STALE_NAN, Value};
@@ -984,6 +984,34 @@ fn limits_hold_for_protobuf_too() {
     assert_eq!(refused(limited(2)), Err("more than 2 samples after relabelling (sample_limit), 0 markers".to_owned()));
     let growth = Settings { growth_max: 1000, ..Settings::default() };
     assert!(refused(growth).expect_err("too much is new").contains("growth_limit, 1000 bytes of memory"));
+}
+
+/// A bucket of an integer histogram may be a byte, and is eight when it is read: a body of them is no more than others.
+#[test]
+fn the_buckets_of_a_body_count_as_growth_each_time() {
+    let buckets = vec![0; 10_000];
+    let histogram = Message::new().span(12, 0, 10_000).packed_sints(13, &buckets);
+    let of = |count: usize| {
+        let metric = |family: Message, at: usize| {
+            family.message(4, Message::new().label("at", &at.to_string()).message(7, histogram.clone()))
+        };
+        (0..count).fold(family("h", HISTOGRAM), metric).delimited()
+    };
+    let growth = Settings { growth_max: 1 << 20, ..settings(true, false) };
+    let (mut table, _) = table(growth);
+    for _ in 0..2 {
+        scrape_protobuf(&mut table, &of(10));
+        let error = scrape(&mut table, Format::Protobuf, &of(20), usize::MAX).expect_err("too many buckets");
+        assert!(error.contains("more new series, comments and native buckets"), "{error}");
+    }
+}
+
+#[test]
+fn a_native_histogram_has_a_limited_number_of_exemplars() {
+    let exemplar = Message::new().double(2, 1.0).time_ms(3, 1000);
+    let many = (0..EXEMPLARS_MAX + 1).fold(Message::new().span(12, 0, 0), |all, _| all.message(16, exemplar.clone()));
+    let read = samples(&body(HISTOGRAM, 7, many), &settings(true, false));
+    assert_eq!(read[0].matches(" * ").count(), EXEMPLARS_MAX);
 }
 
 // ---- promferry parse -----------------------------------------------------------------------------------------------

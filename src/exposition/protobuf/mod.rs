@@ -27,7 +27,7 @@ pub(super) use family::{Content, FamilyView, Metric, Part, read_exemplar};
 pub(super) use stream::Messages;
 pub(super) use wire::Message;
 
-pub use histogram::{BUCKETS_MAX, SPANS_MAX};
+pub use histogram::{BUCKETS_MAX, EXEMPLARS_MAX, SPANS_MAX};
 pub use wire::{Error, Problem};
 
 /// The most bytes of one message, which is a family with all of its metrics: some 200,000 series.

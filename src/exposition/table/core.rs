@@ -316,12 +316,20 @@ impl Core {
         }
     }
 
+    /// Counts bytes that a scrape keeps beside its values: what is new, and buckets of native histograms.
+    pub(super) fn weigh(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.growth = self.growth.saturating_add(bytes);
+        match self.settings.growth_max {
+            max if self.growth > max => Err(Refusal::Growth { line: self.line, max }),
+            _ => Ok(()),
+        }
+    }
+
     /// Counts what is going to be remembered.
     fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.growth += NEW_LINE_BYTES + bytes;
+        self.weigh(NEW_LINE_BYTES + bytes)?;
         let max = self.settings.growth_max;
-        let has_room = self.growth <= max
-            && self.interner.series_len() < NUMBERS_MAX
+        let has_room = self.interner.series_len() < NUMBERS_MAX
             && self.contexts.comments() < NUMBERS_MAX
             && self.contexts.text_bytes() + bytes <= u32::MAX as usize;
         if has_room { Ok(()) } else { Err(Refusal::Growth { line: self.line, max }) }

@@ -14,7 +14,7 @@ use super::contexts::Effect;
 use super::core::{Core, Placed};
 use super::lines::Key;
 use super::samples::Observed;
-use crate::model::{Family, MetricType};
+use crate::model::{Family, Histogram, MetricType};
 
 /// The body that is being read: what of it is held back.
 pub(super) struct ProtobufBody {
@@ -143,6 +143,7 @@ impl<'a> MetricReader<'a> {
             && has_native
         {
             let native = histogram.native(self.family.kind == MetricType::GaugeHistogram)?;
+            core.weigh(bytes_of(&native))?;
             let placed = self.add(core, Part::Native, Observed::Histogram(Box::new(native)))?;
             histogram.each_exemplar(|exemplar| add_exemplar(core, placed, exemplar))?;
         }
@@ -179,6 +180,17 @@ impl<'a> MetricReader<'a> {
         let bytes = name.len() + key.len as usize;
         Ok(core.add_sample(key, &name, labels, value, self.metric.own_ms, bytes)?)
     }
+}
+
+/// Bytes that a native histogram takes: eight times as many as on the wire, where they are made to be many.
+fn bytes_of(histogram: &Histogram) -> usize {
+    let Histogram { positive_spans, positive_counts, negative_spans, negative_counts, custom_bounds, .. } = histogram;
+    size_of::<Histogram>()
+        + size_of_val(&**positive_spans)
+        + size_of_val(&**positive_counts)
+        + size_of_val(&**negative_spans)
+        + size_of_val(&**negative_counts)
+        + size_of_val(&**custom_bounds)
 }
 
 /// The key of a part of a metric with these labels.
