@@ -9,6 +9,7 @@
 //!     CORPUS=DIR cargo bench --bench exposition            # and each *.prom and *.om of a folder
 //!     BODY=FILE cargo bench --bench exposition             # that one only
 //!     KIND=steady …                                        # that kind only, for a profiler
+//!     SCRAPES=500 …                                        # so many instead of a time, for counting instructions
 //!     WRITE_BODIES=DIR …                                   # also writes the 120 bodies, one behind the other, for other parsers
 
 use std::fmt::Write as _;
@@ -25,8 +26,8 @@ const BODIES: usize = 120;
 /// What a connection hands over at a time.
 const PIECE_BYTES: usize = 16 << 10;
 /// The best of so many rounds counts, each of at least this time.
-const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_millis(200);
+const ROUNDS: usize = 25;
+const ROUND: Duration = Duration::from_millis(40);
 
 fn main() {
     // `cargo test --benches` runs this too: it measures only when it is asked to.
@@ -106,6 +107,11 @@ fn say_memory(name: &str, format: Format, bodies: &[Vec<u8>]) {
 fn rate(mut scrape: impl FnMut(usize) -> usize) -> f64 {
     let mut number = 0;
     let mut best: f64 = 0.0;
+    if let Some(scrapes) = std::env::var("SCRAPES").ok().and_then(|text| text.parse().ok()) {
+        let began = Instant::now();
+        let samples: usize = (0..scrapes).map(scrape).sum();
+        return samples as f64 / began.elapsed().as_secs_f64();
+    }
     for _ in 0..=ROUNDS {
         let (began, mut samples) = (Instant::now(), 0);
         while began.elapsed() < ROUND {

@@ -45,10 +45,13 @@ impl Metadata {
 
 /// The family that a sample belongs to: this one, or an untyped one of the sample's own name.
 pub(super) fn family_of<'a>(family: Family<'a>, sample: &'a str) -> Family<'a> {
-    match sample.strip_prefix(family.name) {
-        Some(suffix) if !family.name.is_empty() && has_part(family.kind, suffix) => family,
-        _ => Family { name: sample, ..Family::default() },
-    }
+    if is_part_of(family, sample) { family } else { Family { name: sample, ..Family::default() } }
+}
+
+/// Whether a sample belongs to this family.
+pub(super) fn is_part_of(family: Family<'_>, sample: &str) -> bool {
+    let suffix = sample.strip_prefix(family.name).filter(|_| !family.name.is_empty());
+    suffix.is_some_and(|suffix| has_part(family.kind, suffix))
 }
 
 fn has_part(kind: MetricType, suffix: &str) -> bool {

@@ -25,6 +25,12 @@ impl Slice {
     pub(super) fn of(self, text: &str) -> &str {
         &text[self.start as usize..(self.start + self.len) as usize]
     }
+
+    /// The same as bytes, which takes no look at where characters begin.
+    #[inline(always)]
+    pub(super) fn bytes(self, text: &str) -> &[u8] {
+        &text.as_bytes()[self.start as usize..(self.start + self.len) as usize]
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +42,14 @@ pub(super) struct FamilyEntry {
 }
 
 impl FamilyEntry {
+    /// Whether it is this one.
+    pub(super) fn is(self, text: &str, family: Family<'_>) -> bool {
+        self.kind == family.kind
+            && self.name.bytes(text) == family.name.as_bytes()
+            && self.help.bytes(text) == family.help.as_bytes()
+            && self.unit.bytes(text) == family.unit.as_bytes()
+    }
+
     pub(super) fn of(self, text: &str) -> Family<'_> {
         Family { name: self.name.of(text), help: self.help.of(text), kind: self.kind, unit: self.unit.of(text) }
     }

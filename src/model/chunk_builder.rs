@@ -12,6 +12,7 @@ use foldhash::fast::{FoldHasher, RandomState};
 use hashbrown::HashTable;
 
 use super::chunk::{FamilyEntry, Metric, SeriesEntry, Slice, fold, pair_hash, part_label};
+use super::labels::same;
 use super::{Chunk, Family};
 use crate::memory::{Charge, Kind};
 
@@ -112,9 +113,8 @@ impl ChunkBuilder {
 
     /// The chunk.
     pub fn finish(self) -> Arc<Chunk> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let mut chunk = Chunk {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+        charged(Chunk {
+            id: next_id(),
             text: self.text.into(),
             families: self.families.into(),
             metrics: self.metrics.into(),
@@ -122,9 +122,57 @@ impl ChunkBuilder {
             labels: self.labels.into(),
             series: self.series.into(),
             charge: Charge::default(),
-        };
-        chunk.charge = Charge::new(Kind::Series, chunk.bytes());
-        Arc::new(chunk)
+        })
+    }
+
+    /// The chunk; the builder begins anew. Where a chunk is small the next one probably is, and memory is used again.
+    pub(crate) fn take(&mut self) -> Arc<Chunk> {
+        const SMALL: usize = 256;
+        if self.len() > SMALL || self.pairs.len() > SMALL {
+            return std::mem::replace(self, Self::with_seed(self.seed)).finish();
+        }
+        let chunk = charged(Chunk {
+            id: next_id(),
+            text: self.text.as_str().into(),
+            families: self.families.as_slice().into(),
+            metrics: self.metrics.as_slice().into(),
+            pairs: self.pairs.as_slice().into(),
+            labels: self.labels.as_slice().into(),
+            series: self.series.as_slice().into(),
+            charge: Charge::default(),
+        });
+        self.clear();
+        chunk
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.families.clear();
+        self.family_index.clear();
+        self.metrics.clear();
+        self.metric_keys.clear();
+        self.metric_index.clear();
+        self.last_metric = 0;
+        self.label_names.clear();
+        self.pairs.clear();
+        self.pair_hashes.clear();
+        self.pair_index.clear();
+        self.labels.clear();
+        self.series.clear();
+        self.prepared.clear();
+        self.before.clear();
+    }
+
+    /// Bytes of memory that it has.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.capacity()
+            + self.families.capacity() * size_of::<FamilyEntry>()
+            + self.metrics.capacity() * (size_of::<Metric>() + size_of::<u64>())
+            + self.pairs.capacity() * (size_of::<(Slice, Slice)>() + size_of::<PairHashes>())
+            + self.pair_index.allocation_size()
+            + self.metric_index.allocation_size()
+            + self.labels.capacity() * size_of::<u32>()
+            + self.series.capacity() * size_of::<SeriesEntry>()
     }
 
     /// Looks the labels of a series up, or adds them; gives a keyed hash of its label set.
@@ -132,7 +180,9 @@ impl ChunkBuilder {
         std::mem::swap(&mut self.before, &mut self.prepared);
         self.prepared.clear();
         let mut key = match self.metrics.get(self.last_metric as usize) {
-            Some(metric) if metric.name.of(&self.text) == name => self.metric_keys[self.last_metric as usize],
+            Some(metric) if same(metric.name.bytes(&self.text), name.as_bytes()) => {
+                self.metric_keys[self.last_metric as usize]
+            }
             _ => self.hash(name),
         };
         for (at, (name, value)) in labels.enumerate() {
@@ -143,9 +193,12 @@ impl ChunkBuilder {
         key
     }
 
-    /// Adds the series that was [prepared](Self::prepare) last; gives its index in this chunk.
-    pub(crate) fn push_as(&mut self, family: Family<'_>, name: &str) -> u32 {
-        let metric = self.metric(family, name);
+    /// Adds the series that was [prepared](Self::prepare) last; gives its index in this chunk. `is_same_family` says that the
+    /// family is known to be that of the series before.
+    pub(crate) fn push_as(&mut self, family: Family<'_>, is_same_family: bool, name: &str) -> u32 {
+        let last = self.metrics.get(self.last_metric as usize);
+        let is_last = is_same_family && last.is_some_and(|last| same(last.name.bytes(&self.text), name.as_bytes()));
+        let metric = if is_last { self.last_metric } else { self.metric(family, name) };
         self.push_prepared(metric)
     }
 
@@ -153,7 +206,7 @@ impl ChunkBuilder {
     pub(crate) fn is_prepared(&self, at: usize, name: &str) -> bool {
         let entry = &self.series[at];
         let end = self.series.get(at + 1).map_or(self.labels.len(), |next| next.labels as usize);
-        self.metrics[entry.metric as usize].name.of(&self.text) == name
+        self.metrics[entry.metric as usize].name.bytes(&self.text) == name.as_bytes()
             && self.labels[entry.labels as usize..end] == *self.prepared
     }
 
@@ -188,7 +241,8 @@ impl ChunkBuilder {
     fn push_prepared(&mut self, metric: u32) -> u32 {
         let family = self.metrics[metric as usize].family;
         let part = part_label(self.families[family as usize].kind);
-        let is_part = |pair: u32| part.is_some_and(|part| self.pairs[pair as usize].0.of(&self.text) == part);
+        let is_part =
+            |pair: u32| part.is_some_and(|part| same(self.pairs[pair as usize].0.bytes(&self.text), part.as_bytes()));
         let hashes = self.prepared.iter().filter(|pair| !is_part(**pair));
         let group = hashes.fold(0, |group, &pair| fold(group, self.pair_hashes[pair as usize].fixed));
         let group = [(group >> 32) as u32, group as u32];
@@ -217,7 +271,7 @@ impl ChunkBuilder {
     fn metric_in(&mut self, family: u32, name: &str, hash: u64) -> u32 {
         let is_it = |&at: &u32| {
             let metric = &self.metrics[at as usize];
-            metric.family == family && metric.name.of(&self.text) == name
+            metric.family == family && metric.name.bytes(&self.text) == name.as_bytes()
         };
         match self.metric_index.find(hash, is_it) {
             Some(&found) => found,
@@ -239,11 +293,11 @@ impl ChunkBuilder {
 
     fn find_family(&mut self, family: Family<'_>) -> u32 {
         let last = self.families.len().wrapping_sub(1);
-        if self.families.get(last).is_some_and(|last| last.of(&self.text) == family) {
+        if self.families.get(last).is_some_and(|last| last.is(&self.text, family)) {
             return last as u32;
         }
         let hash = self.hash(family.name);
-        let is_it = |&(_, at): &(u64, u32)| self.families[at as usize].of(&self.text) == family;
+        let is_it = |&(_, at): &(u64, u32)| self.families[at as usize].is(&self.text, family);
         if let Some(&(_, at)) = self.family_index.find(hash, is_it) {
             return at;
         }
@@ -256,9 +310,10 @@ impl ChunkBuilder {
     #[inline]
     fn pair(&mut self, place: usize, name: &str, value: &str) -> u32 {
         let alike = self.before.get(place).copied();
-        let held_name = alike.map(|pair| self.pairs[pair as usize].0).filter(|held| held.of(&self.text) == name);
+        let held_name =
+            alike.map(|pair| self.pairs[pair as usize].0).filter(|held| same(held.bytes(&self.text), name.as_bytes()));
         match (alike, held_name) {
-            (Some(pair), Some(_)) if self.pairs[pair as usize].1.of(&self.text) == value => pair,
+            (Some(pair), Some(_)) if same(self.pairs[pair as usize].1.bytes(&self.text), value.as_bytes()) => pair,
             _ => self.find_pair(held_name, name, value),
         }
     }
@@ -270,7 +325,7 @@ impl ChunkBuilder {
         let key = hasher.finish();
         let is_it = |&at: &u32| {
             let (held, text) = self.pairs[at as usize];
-            text.of(&self.text) == value && held.of(&self.text) == name
+            same(text.bytes(&self.text), value.as_bytes()) && same(held.bytes(&self.text), name.as_bytes())
         };
         if let Some(&at) = self.pair_index.find(key, is_it) {
             return at;
@@ -305,6 +360,16 @@ impl ChunkBuilder {
         hasher.write(text.as_bytes());
         hasher.finish()
     }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn charged(mut chunk: Chunk) -> Arc<Chunk> {
+    chunk.charge = Charge::new(Kind::Series, chunk.bytes());
+    Arc::new(chunk)
 }
 
 /// The keyed hashes of label sets of a chunk, as [`ChunkBuilder::prepare`] gives them under `seed`.

@@ -29,6 +29,21 @@ impl<'a> Labels<'a> {
         self.get(name).unwrap_or("")
     }
 
+    /// The metric's name, or nothing.
+    pub fn metric_name(&self) -> &str {
+        match self.0.first() {
+            // Label names are mostly lower case, and come after an underscore.
+            Some((name, value)) if same(name.as_bytes(), METRIC_NAME.as_bytes()) => value,
+            _ => self.get_or_empty(METRIC_NAME),
+        }
+    }
+
+    /// Adds a label whose name comes behind all those that are there, and whose value is not empty.
+    pub(crate) fn push(&mut self, name: &'a str, value: &'a str) {
+        debug_assert!(!value.is_empty() && self.0.last().is_none_or(|(last, _)| last.as_ref() < name), "in order");
+        self.0.push((Cow::Borrowed(name), Cow::Borrowed(value)));
+    }
+
     /// Sets `name` to `value`; an empty value removes the label.
     pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
         let (name, value) = (name.into(), value.into());
@@ -96,6 +111,20 @@ impl<'a> Labels<'a> {
             Some((last, _)) if last.as_ref() < name => Err(self.0.len()),
             _ => self.0.binary_search_by(|(held, _)| held.as_ref().cmp(name)),
         }
+    }
+}
+
+/// Whether two texts are the same: a comparison for short ones, without a call.
+#[inline(always)]
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    match (one.first_chunk(), one.last_chunk(), other.first_chunk(), other.last_chunk()) {
+        (Some(a), Some(b), Some(c), Some(d)) if one.len() <= 16 => word(a) == word(c) && word(b) == word(d),
+        (None, ..) => one.iter().eq(other),
+        _ => one == other,
     }
 }
 

@@ -209,24 +209,46 @@ impl PointsBuilder {
         self.floats.reserve_exact(points);
     }
 
-    /// Adds a float whose series is named later.
-    #[inline]
-    pub fn push_value(&mut self, value: f64, own_ms: Option<i64>) {
-        if own_ms.is_some() || !self.own_ms.is_empty() {
-            self.push_time(own_ms);
+    /// Adds a float, of the scrape's time, whose series is named later.
+    #[inline(always)]
+    pub fn push_value(&mut self, value: f64) {
+        if !self.own_ms.is_empty() {
+            self.push_time(None);
         }
         self.floats.push(value);
+    }
+
+    /// Adds a float with perhaps a time of its own, whose series is named later.
+    #[inline]
+    pub fn push_timed_value(&mut self, value: f64, own_ms: Option<i64>) {
+        if own_ms.is_some() {
+            self.push_time(own_ms);
+            self.floats.push(value);
+        } else {
+            self.push_value(value);
+        }
     }
 
     /// Adds a native histogram whose series is named later.
     pub fn push_histogram_value(&mut self, value: Histogram, own_ms: Option<i64>) {
         self.histograms.push((self.floats.len() as u32, value));
-        self.push_value(0.0, own_ms);
+        self.push_timed_value(0.0, own_ms);
+    }
+
+    /// Names the series of the next point that was pushed as a bare value.
+    #[inline]
+    pub fn push_series(&mut self, series: u32) {
+        if self.series.len() == self.series.capacity() {
+            self.series.reserve(self.floats.capacity().saturating_sub(self.series.len()));
+        }
+        self.series.push(series);
     }
 
     /// Names the series of points that were pushed as bare values, in their order.
     pub fn name(&mut self, series: impl Iterator<Item = u32>) {
-        self.series.reserve(self.floats.capacity());
+        if self.series.capacity() == 0 {
+            self.series.reserve(self.floats.capacity());
+        }
         self.series.extend(series);
     }
 
@@ -239,7 +261,7 @@ impl PointsBuilder {
     /// Adds a float.
     pub fn push_float(&mut self, series: u32, value: f64, own_ms: Option<i64>) {
         self.series.push(series);
-        self.push_value(value, own_ms);
+        self.push_timed_value(value, own_ms);
     }
 
     /// Adds a native histogram.
@@ -340,15 +362,15 @@ mod tests {
     #[test]
     fn values_may_get_their_series_later() {
         let mut builder = PointsBuilder::default();
-        builder.push_value(1.0, None);
-        builder.push_value(2.0, Some(9));
+        builder.push_value(1.0);
+        builder.push_timed_value(2.0, Some(9));
         builder.name([7, 8].into_iter());
         builder.push_float(9, 3.0, None);
         let first = builder.finish();
         let read: Vec<_> = first.iter().map(|p| (p.series, p.own_ms)).collect();
         assert_eq!(read, [(7, None), (8, Some(9)), (9, None)]);
         for value in [1.0, 2.0, 3.0] {
-            builder.push_value(value, None);
+            builder.push_value(value);
         }
         let second = builder.finish_as(first.series());
         assert!(Arc::ptr_eq(first.series(), second.series()));

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use super::super::body::{BadLine, Counts, Refusal, Settings, Skipped};
-use super::super::context::family_of;
+use super::super::context::is_part_of;
 use super::super::format::Format;
 use super::super::text::LineError;
 use super::contexts::{Contexts, Effect};
@@ -23,7 +23,7 @@ use super::keys::Keys;
 use super::lines::{Key, Line, Lines, NUMBERS_MAX, What};
 use super::samples::{Observed, Samples};
 use super::{Admission, Admit};
-use crate::model::{Created, Exemplar, Family, Labels, METRIC_NAME, MetricType};
+use crate::model::{Created, Exemplar, Family, Labels, MetricType};
 
 /// Lines or series that may be garbage before a table is made anew, beyond as many as are in use.
 const GARBAGE_MIN: usize = 1024;
@@ -37,6 +37,15 @@ pub(super) enum Placed {
     Series(u32),
     /// The relabelling dropped it.
     Dropped,
+}
+
+/// Which family a sample belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The one that the comments describe, which is of this type.
+    Family(MetricType),
+    /// None but an untyped one of its own name.
+    Nobody,
 }
 
 pub(super) struct Core {
@@ -139,9 +148,10 @@ impl Core {
         self.contexts.family(self.context)
     }
 
-    /// The type of the family that a sample of this name belongs to.
-    pub(super) fn kind_of(&self, name: &str) -> MetricType {
-        family_of(self.family(), name).kind
+    /// The family that a sample of this name belongs to, by its name.
+    pub(super) fn owner(&self, name: &str) -> Owner {
+        let family = self.family();
+        if is_part_of(family, name) { Owner::Family(family.kind) } else { Owner::Nobody }
     }
 
     /// A comment came. Gives false if it is not known.
@@ -208,12 +218,11 @@ impl Core {
         std::mem::take(&mut self.spare)
     }
 
-    /// A sample came that is not known: one of `name` in the family that the comments describe, with these labels, the name
-    /// among them, in so many bytes.
+    /// A sample came that is not known: one of `name` in this family, with these labels, the name among them, in so many bytes.
     pub(super) fn add_sample(
         &mut self,
         key: Key,
-        name: &str,
+        (name, owner): (&str, Owner),
         labels: Labels<'_>,
         value: Observed,
         own_ms: Option<i64>,
@@ -221,14 +230,19 @@ impl Core {
     ) -> Result<Placed, Refusal> {
         self.grow(bytes)?;
         self.differ();
-        let family = family_of(self.contexts.family(self.context), name);
+        let family = match owner {
+            Owner::Family(_) => self.contexts.family(self.context),
+            Owner::Nobody => Family { name, ..Family::default() },
+        };
         // A shorter life than the caller's: that of the admission's texts.
         let mut labels = labels;
         let placed = match self.admit.admit(&mut labels) {
             Admission::Keep => {
-                let final_name = labels.get_or_empty(METRIC_NAME);
-                let family = if final_name == name { family } else { renamed(family, name, final_name) };
-                let (series, slot) = self.interner.intern(&labels, family);
+                let final_name = labels.metric_name();
+                let is_renamed = !std::ptr::eq(final_name, name) && final_name != name;
+                let context = (owner != Owner::Nobody && !is_renamed).then_some(self.context);
+                let family = if is_renamed { renamed(family, name, final_name) } else { family };
+                let (series, slot) = self.interner.intern(&labels, family, context);
                 self.samples.know(slot, series);
                 Placed::Series(series)
             }
@@ -309,7 +323,7 @@ impl Core {
     #[inline]
     pub(super) fn place(&mut self, series: u32, value: Observed, own_ms: Option<i64>) {
         match (value, self.samples.is_even()) {
-            (Observed::Float(value), true) => self.samples.add_even(value, own_ms),
+            (Observed::Float(value), true) => self.samples.add_timed_value(value, own_ms),
             (Observed::Float(value), false) => self.samples.add(series, value, own_ms),
             (Observed::Histogram(value), true) => self.samples.add_even_histogram(*value, own_ms),
             (Observed::Histogram(value), false) => self.samples.add_histogram(series, *value, own_ms),

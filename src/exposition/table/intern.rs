@@ -7,7 +7,7 @@
 //! Invariants
 //! - Equality of label sets is proven by comparing them, never by a hash alone.
 //! - Numbers stay what they are until [`Interner::compact`], which gives a map from old to new.
-//! - Chunks grow geometrically: a set of n series has about log₂ n of them.
+//! - Chunks grow geometrically: a set of n series has at most three of each power of four below n.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub(super) struct Interner {
     slots: HashMap<u32, u32>,
     set: Arc<SeriesSet>,
     pending: ChunkBuilder,
+    /// That of the series that was made last.
+    last_context: Option<u32>,
 }
 
 impl Interner {
@@ -59,6 +61,7 @@ impl Interner {
             slots: HashMap::new(),
             set: Arc::new(SeriesSet::new(Vec::new())),
             pending: ChunkBuilder::with_seed(keys.seed()),
+            last_context: None,
         }
     }
 
@@ -70,6 +73,7 @@ impl Interner {
     /// Bytes of memory that it has, besides the chunks, which the scrapes share.
     pub(super) fn bytes(&self) -> usize {
         self.index.as_ref().map_or(0, HashTable::allocation_size)
+            + self.pending.bytes()
             + (self.latest.capacity() + self.slots.capacity()) * 2 * size_of::<u32>()
     }
 
@@ -79,9 +83,10 @@ impl Interner {
     }
 
     /// The series and slot of a label set. A known one that comes under another family's metadata gets a new series.
-    pub(super) fn intern(&mut self, labels: &Labels<'_>, family: Family<'_>) -> (u32, u32) {
+    /// `context` is a number that families with the same one have in common, if there is one.
+    pub(super) fn intern(&mut self, labels: &Labels<'_>, family: Family<'_>, context: Option<u32>) -> (u32, u32) {
         let mut index = self.index.take().unwrap_or_else(|| self.make_index());
-        let name = labels.get_or_empty(METRIC_NAME);
+        let name = labels.metric_name();
         let others = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
         let hash = self.pending.prepare(name, others.clone());
         let (set, pending) = (&self.set, &mut self.pending);
@@ -99,7 +104,9 @@ impl Interner {
         let found = index.find(hash, is_it).map(|entry| entry.slot);
         if found.is_none() {
             index.insert_unique(hash, Entry::new(hash, made), Entry::hash);
-            pending.push_as(family, name);
+            let is_same_family = context.is_some() && self.last_context == context && !pending.is_empty();
+            pending.push_as(family, is_same_family, name);
+            self.last_context = context;
         }
         self.index = Some(index);
         let Some(slot) = found else { return (made, made) };
@@ -107,7 +114,8 @@ impl Interner {
         if self.family_of(latest) == family {
             return (latest, slot);
         }
-        self.pending.push_as(family, name);
+        self.pending.push_as(family, false, name);
+        self.last_context = None;
         self.latest.insert(slot, made);
         self.slots.insert(made, slot);
         (made, slot)
@@ -134,22 +142,17 @@ impl Interner {
     /// Gives back the memory that a steady target does not need.
     pub(super) fn settle(&mut self) {
         self.index = None;
+        if self.pending.is_empty() {
+            self.pending = ChunkBuilder::with_seed(self.keys.seed());
+        }
     }
 
     /// The set with all series in it; the same as the last time when there is no new one.
     pub(super) fn flush(&mut self) -> Arc<SeriesSet> {
         if !self.pending.is_empty() {
-            let made = std::mem::replace(&mut self.pending, ChunkBuilder::with_seed(self.keys.seed()));
             let mut chunks = self.set.chunks().to_vec();
-            chunks.push(made.finish());
-            // All that are to be merged go into one, so that none is made only to be merged again.
-            let mut from = chunks.len() - 1;
-            let mut len = chunks[from].len();
-            while from > 0 && chunks[from - 1].len() < 2 * len {
-                from -= 1;
-                len += chunks[from].len();
-            }
-            if from + 1 < chunks.len() {
+            chunks.push(self.pending.take());
+            while let Some(from) = mergeable(&chunks) {
                 let merged = self.merge(&chunks[from..]);
                 chunks.truncate(from);
                 chunks.push(merged);
@@ -186,4 +189,16 @@ impl Interner {
         *self = made;
         numbers
     }
+}
+
+/// Chunks of about one size that may be in a set before they are made one.
+const ALIKE_MAX: usize = 4;
+
+/// The first of the last chunks that should be one: as many as there may be of about the size of the last, or smaller.
+fn mergeable(chunks: &[Arc<Chunk>]) -> Option<usize> {
+    // Sizes that differ less than by a factor of four are about the same.
+    let tier = |chunk: &Arc<Chunk>| chunk.len().checked_ilog2().unwrap_or_default() / 2;
+    let last = tier(chunks.last()?);
+    let alike = chunks.iter().rev().take_while(|chunk| tier(chunk) <= last).count();
+    (alike >= ALIKE_MAX).then_some(chunks.len() - alike)
 }

@@ -30,23 +30,17 @@ impl Keys {
             let (low, high) = short(bytes);
             return fold(low ^ a, high ^ b);
         }
-        let mut rest = bytes;
-        while let Some((block, after)) = rest.split_first_chunk::<32>()
-            && !after.is_empty()
-        {
-            a = fold(word(block, 0) ^ a, word(block, 8) ^ third);
-            b = fold(word(block, 16) ^ b, word(block, 24) ^ third);
-            rest = after;
-        }
-        // The last bytes, some of them perhaps once more.
-        if rest.len() > 16
-            && let Some(block) = bytes.last_chunk::<32>()
-        {
-            a = fold(word(block, 0) ^ a, word(block, 8) ^ first);
-            b = fold(word(block, 16) ^ b, word(block, 24) ^ first);
-        } else if let (Some(block), Some(begin)) = (bytes.last_chunk::<16>(), bytes.first_chunk::<16>()) {
-            a = fold(word(block, 0) ^ a, word(block, 8) ^ second);
-            b = fold(word(begin, 0) ^ b, word(begin, 8) ^ third);
+        if let Some(last) = bytes.last_chunk::<32>() {
+            // All but the last bytes, which are taken from the end, some of them perhaps once more.
+            for block in bytes[..bytes.len() - 1].as_chunks::<32>().0 {
+                a = fold(word(block, 0) ^ a, word(block, 8) ^ third);
+                b = fold(word(block, 16) ^ b, word(block, 24) ^ third);
+            }
+            a = fold(word(last, 0) ^ a, word(last, 8) ^ first);
+            b = fold(word(last, 16) ^ b, word(last, 24) ^ first);
+        } else if let (Some(begin), Some(last)) = (bytes.first_chunk::<16>(), bytes.last_chunk::<16>()) {
+            a = fold(word(begin, 0) ^ a, word(begin, 8) ^ second);
+            b = fold(word(last, 0) ^ b, word(last, 8) ^ third);
         }
         a ^ b.rotate_left(32)
     }

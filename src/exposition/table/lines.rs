@@ -49,12 +49,6 @@ impl What {
         self.0 <= NUMBER
     }
 
-    /// Whether this is a float, with a time of its own that counts or without.
-    #[inline(always)]
-    pub(super) fn is_float(self, is_timed: bool) -> bool {
-        self.0 >> KIND_SHIFT == if is_timed { TIMED } else { 0 }
-    }
-
     /// The series of a sample.
     #[inline]
     pub(super) fn series(self) -> Option<u32> {

@@ -190,7 +190,7 @@ impl Table {
             let mut labels = self.own_labels.clone();
             labels.set(METRIC_NAME, name.to_owned());
             let family = Family { name, help, kind: MetricType::Gauge, unit: "" };
-            let (series, slot) = self.core.interner.intern(&labels, family);
+            let (series, slot) = self.core.interner.intern(&labels, family, None);
             self.core.samples.know(slot, series);
             self.reports.truncate(at);
             self.reports.push(Report { name: name.to_owned(), series });

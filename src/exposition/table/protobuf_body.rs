@@ -11,7 +11,7 @@ use super::super::protobuf::{
 };
 use super::super::text::LineExemplar;
 use super::contexts::Effect;
-use super::core::{Core, Placed};
+use super::core::{Core, Owner, Placed};
 use super::lines::Key;
 use super::samples::Observed;
 use crate::model::{Family, Histogram, MetricType};
@@ -178,7 +178,8 @@ impl<'a> MetricReader<'a> {
         let labels = labels_of(&self.metric, part, &self.family, core.take_spare())?;
         let name = [self.family.name, part.suffix()].concat();
         let bytes = name.len() + key.len as usize;
-        Ok(core.add_sample(key, &name, labels, value, self.metric.own_ms, bytes)?)
+        let owner = Owner::Family(self.family.kind);
+        Ok(core.add_sample(key, (&name, owner), labels, value, self.metric.own_ms, bytes)?)
     }
 }
 

@@ -43,6 +43,18 @@ pub(super) struct Tally {
     pub(super) repeats: bool,
 }
 
+impl Tally {
+    /// Counts a slot that this scrape has not seen yet; gives its new stamp.
+    #[inline(always)]
+    fn see(&mut self, stamp: u32, (now, live, last_good): (u32, u32, u32), is_timed: bool) -> u32 {
+        let was_live = stamp & !WAS_LIVE == live;
+        self.carried += u64::from(was_live);
+        self.live += u64::from(!is_timed);
+        self.added += u64::from(stamp < last_good);
+        now | u32::from(is_timed) * TIMED | u32::from(was_live) * WAS_LIVE
+    }
+}
+
 /// Slots that have had several series.
 #[derive(Default)]
 struct Aliases {
@@ -201,13 +213,54 @@ impl Samples {
         own_ms.is_some() && self.honor_timestamps && !self.track_timestamps
     }
 
-    /// Adds a float that was predicted, in a scrape that is even.
-    #[inline]
-    pub(super) fn add_even(&mut self, value: f64, own_ms: Option<i64>) {
-        self.points.push_value(value, if self.honor_timestamps { own_ms } else { None });
+    /// Adds a float that was predicted; whose it is says [`name`](Self::name).
+    #[inline(always)]
+    pub(super) fn add_value(&mut self, value: f64) {
+        self.points.push_value(value);
     }
 
-    /// The same, of a native histogram.
+    /// The same, with perhaps a time of its own.
+    pub(super) fn add_timed_value(&mut self, value: f64, own_ms: Option<i64>) {
+        self.points.push_timed_value(value, if self.honor_timestamps { own_ms } else { None });
+    }
+
+    /// Whether a float with perhaps this time of its own is of this kind.
+    pub(super) fn is_float(&self, what: What, own_ms: Option<i64>) -> bool {
+        what.series().is_some_and(|series| what == What::sample(series, false, self.is_timed(own_ms)))
+    }
+
+    /// The lines by which samples came that have no series yet. As long as a scrape is even, none needs one.
+    pub(super) fn name(&mut self, lines: impl Iterator<Item = What>) {
+        if self.is_even {
+            return;
+        }
+        if self.aliases.slots.is_empty() && self.histograms.is_empty() {
+            self.name_simple(lines);
+            return;
+        }
+        for (what, series) in lines.filter_map(|what| Some((what, what.series()?))) {
+            let series = self.stamp(series, what.is_timed(), what.is_histogram());
+            self.points.push_series(series);
+        }
+    }
+
+    /// The same, where every series is a slot of its own and none has native histograms.
+    fn name_simple(&mut self, lines: impl Iterator<Item = What>) {
+        // On its own, not behind `self`: this goes over all samples of a target that changes a little.
+        let mut tally = self.tally;
+        for (what, series) in lines.filter_map(|what| Some((what, what.series()?))) {
+            let stamp = &mut self.stamps[series as usize];
+            if *stamp < self.now {
+                *stamp = tally.see(*stamp, (self.now, self.live, self.last_good), what.is_timed());
+            } else {
+                tally.repeats = true;
+            }
+            self.points.push_series(series);
+        }
+        self.tally = tally;
+    }
+
+    /// Adds a native histogram that was predicted, in a scrape that is even.
     pub(super) fn add_even_histogram(&mut self, value: Histogram, own_ms: Option<i64>) {
         self.points.push_histogram_value(value, if self.honor_timestamps { own_ms } else { None });
     }
@@ -215,19 +268,19 @@ impl Samples {
     /// Adds a sample of the body in a scrape that is not even.
     #[inline]
     pub(super) fn add(&mut self, series: u32, value: f64, own_ms: Option<i64>) {
-        let series = self.stamp(series, own_ms, false);
+        let series = self.stamp(series, self.is_timed(own_ms), false);
         self.points.push_float(series, value, if self.honor_timestamps { own_ms } else { None });
     }
 
     /// The same, of a native histogram.
     pub(super) fn add_histogram(&mut self, series: u32, value: Histogram, own_ms: Option<i64>) {
-        let series = self.stamp(series, own_ms, true);
+        let series = self.stamp(series, self.is_timed(own_ms), true);
         self.points.push_histogram(series, value, if self.honor_timestamps { own_ms } else { None });
     }
 
     /// Notes that a sample came; gives the series that it is counted under.
     #[inline]
-    fn stamp(&mut self, series: u32, own_ms: Option<i64>, is_histogram: bool) -> u32 {
+    fn stamp(&mut self, series: u32, is_timed: bool, is_histogram: bool) -> u32 {
         let slot = self.aliases.slot_of(series);
         if self.stamps[slot as usize] >= self.now {
             // Which of them stay is decided when all are known.
@@ -242,7 +295,7 @@ impl Samples {
         } else if !self.histograms.is_empty() {
             self.histograms.remove(&slot);
         }
-        self.see(slot, self.is_timed(own_ms));
+        self.see(slot, is_timed);
         series
     }
 
@@ -250,11 +303,7 @@ impl Samples {
     #[inline]
     fn see(&mut self, slot: u32, is_timed: bool) {
         let stamp = &mut self.stamps[slot as usize];
-        let was_live = *stamp & !WAS_LIVE == self.live;
-        self.tally.carried += u64::from(was_live);
-        self.tally.live += u64::from(!is_timed);
-        self.tally.added += u64::from(*stamp < self.last_good);
-        *stamp = self.now | if is_timed { TIMED } else { 0 } | if was_live { WAS_LIVE } else { 0 };
+        *stamp = self.tally.see(*stamp, (self.now, self.live, self.last_good), is_timed);
     }
 
     /// Adds an exemplar of the sample that was added last.
@@ -300,10 +349,14 @@ impl Samples {
     }
 
     fn mark_live(&mut self) {
-        for slot in 0..self.stamps.len() as u32 {
-            if !self.is_live(slot) {
-                continue;
-            }
+        // Most are not: many are looked at in one go.
+        const MANY: usize = 32;
+        let is_live = |stamp: &u32| *stamp & !WAS_LIVE == self.live;
+        let parts = self.stamps.chunks(MANY).enumerate();
+        let parts = parts.filter(|(_, part)| part.iter().fold(false, |any, stamp| any | is_live(stamp)));
+        let slots = parts.flat_map(|(at, part)| (at * MANY..).zip(part));
+        let slots = slots.filter(|(_, stamp)| is_live(stamp)).map(|(slot, _)| slot as u32);
+        for slot in slots {
             let series = self.aliases.series_of(slot);
             if self.histograms.contains(&slot) {
                 self.points.push_histogram(series, Histogram::stale(), None);
@@ -390,7 +443,7 @@ impl Samples {
         }
         self.reported.push(series);
         match self.is_even {
-            true => self.points.push_value(value, None),
+            true => self.points.push_value(value),
             false => self.points.push_float(series, value, None),
         }
     }
