@@ -52,7 +52,7 @@ fn request(events: usize) -> Encoded {
     Encoded {
         path_and_query: String::new(),
         headers: HeaderMap::new(),
-        body,
+        body: body.into(),
         items,
         points: (0..events as u32).collect(),
         skipped: Reasons::new(),

@@ -218,6 +218,21 @@ impl PointsBuilder {
         self.floats.push(value);
     }
 
+    /// The values so far, for adding many whose series are named later: to be [put back](Self::put_values).
+    #[inline]
+    pub fn take_values(&mut self) -> Vec<f64> {
+        std::mem::take(&mut self.floats)
+    }
+
+    /// Puts the values back; what was added to them is of the scrape's time.
+    #[inline]
+    pub fn put_values(&mut self, values: Vec<f64>) {
+        self.floats = values;
+        if !self.own_ms.is_empty() {
+            self.own_ms.resize(self.floats.len(), NO_TIME);
+        }
+    }
+
     /// Adds a float with perhaps a time of its own, whose series is named later.
     #[inline]
     pub fn push_timed_value(&mut self, value: f64, own_ms: Option<i64>) {

@@ -117,7 +117,9 @@ const CANNOT_BE_WRITTEN: &str = "the file cannot be written; samples wait in the
 
 const JSON: &str = "{\"name\":\"requests_total\",\"labels\":{\"code\":\"200\"},\"value\":\"1.5\",\"timestamp_ms\":1000}\n\
     {\"name\":\"temperature\",\"labels\":{},\"value\":\"-1.5\",\"timestamp_ms\":7}\n\
-    {\"name\":\"requests_total\",\"labels\":{\"code\":\"5\\\"0\\n0\"},\"value\":\"NaN\",\"timestamp_ms\":1000}\n";
+    {\"name\":\"requests_total\",\"labels\":{\"code\":\"5\\\"0\\n0\"},\"value\":\"NaN\",\"timestamp_ms\":1000}\n\
+    {\"name\":\"temperature\",\"labels\":{},\"histogram\":{\"schema\":0,\"count\":\"0\",\"sum\":\"1\",\
+    \"zero_threshold\":\"0\",\"zero_count\":\"0\"},\"timestamp_ms\":1000}\n";
 
 const TEXT: &str = "# HELP requests_total All of\\nthem.\n# TYPE requests_total counter\n\
     requests_total{code=\"200\"} 1.5 1000\n# TYPE temperature gauge\ntemperature -1.5 7\n\
@@ -126,7 +128,7 @@ const TEXT: &str = "# HELP requests_total All of\\nthem.\n# TYPE requests_total 
 #[tokio::test]
 async fn each_sample_is_a_line_and_what_has_no_form_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
-    for (format, expected) in [(FileFormat::Json, JSON), (FileFormat::Text, TEXT)] {
+    for (format, expected, unsupported) in [(FileFormat::Json, JSON, None), (FileFormat::Text, TEXT, Some(2))] {
         let path = folder.path().join(expected.len().to_string());
         let output = Output::start(to(&path, format));
         output.queue.push(&scrape(1.5));
@@ -135,8 +137,9 @@ async fn each_sample_is_a_line_and_what_has_no_form_is_skipped() {
         let counts = output.end().await;
         assert_eq!(fs::read_to_string(&path).unwrap(), expected.repeat(2));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0, "readable by owner and group only");
-        assert_eq!((counts.settled.delivered, counts.settled.skipped.values().sum::<u64>()), (6, 4));
-        assert_eq!((counts.settled.skipped["stale_marker"], counts.settled.skipped["unsupported_type"]), (2, 2));
+        let skipped = &counts.settled.skipped;
+        assert_eq!((skipped["stale_marker"], skipped.get("unsupported_type").copied()), (2, unsupported));
+        assert_eq!((counts.settled.delivered, counts.imbalance()), (8 - unsupported.unwrap_or_default(), 0));
         assert_eq!(status.lock().unwrap().bytes, 2 * expected.len() as u64);
     }
 }
@@ -151,7 +154,7 @@ async fn a_file_of_its_size_is_rotated_between_lines() {
         output.queue.push(&scrape(f64::from(round) + 0.5));
         output.settled().await;
     }
-    assert_eq!(output.end().await.settled.delivered, 15);
+    assert_eq!(output.end().await.settled.delivered, 20);
     for (file, value) in [(path.clone(), "4.5"), (numbered(&path, 1), "3.5"), (numbered(&path, 2), "2.5")] {
         assert_eq!(fs::read_to_string(&file).unwrap(), JSON.replace("1.5", value));
     }
@@ -264,8 +267,8 @@ async fn what_waits_at_the_shutdown_is_written() {
         output.queue.push(&scrape(1.5));
     }
     let counts = output.end().await;
-    assert_eq!((counts.settled.delivered, counts.settled.dropped.len()), (30_000, 0));
-    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 30_000);
+    assert_eq!((counts.settled.delivered, counts.settled.dropped.len()), (40_000, 0));
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 40_000);
 }
 
 #[tokio::test(start_paused = true)]
@@ -280,6 +283,6 @@ async fn a_batch_that_waited_too_long_is_let_go_and_the_next_is_written() {
     until(|| output.counts().settled.dropped.get("too_old").copied()).await;
     fs::create_dir(folder.path().join("later")).unwrap();
     let counts = output.end().await;
-    assert_eq!((counts.settled.dropped["too_old"], counts.settled.delivered), (5, 3));
+    assert_eq!((counts.settled.dropped["too_old"], counts.settled.delivered), (5, 4));
     assert_eq!(fs::read_to_string(&path).unwrap(), JSON);
 }

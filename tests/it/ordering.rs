@@ -99,7 +99,7 @@ impl Output for Receiver {
         Encoded {
             path_and_query: String::new(),
             headers: HeaderMap::new(),
-            body,
+            body: body.into(),
             items,
             points,
             skipped: Reasons::new(),

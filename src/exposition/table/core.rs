@@ -57,7 +57,6 @@ pub(super) struct Core {
     pub(super) interner: Interner,
     pub(super) samples: Samples,
     pub(super) counts: Counts,
-    format: Format,
     context: u32,
     seed: u64,
     comment_seed: u64,
@@ -89,7 +88,6 @@ impl Core {
             interner: Interner::new(keys),
             samples,
             counts: Counts::default(),
-            format: Format::Text,
             context: 0,
             seed: 0,
             comment_seed: 0,
@@ -119,15 +117,10 @@ impl Core {
 
     /// The body is in this format. Before its first line.
     pub(super) fn start(&mut self, format: Format) {
-        self.format = format;
         // The seed of comments: those of one format say nothing in another.
         self.comment_seed = self.keys.hash(self.keys.seed(), &[format as u8]);
         let context = self.contexts.start(format);
         self.enter(context);
-    }
-
-    pub(super) fn format(&self) -> Format {
-        self.format
     }
 
     // ---- what body readers use ----

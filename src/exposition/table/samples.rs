@@ -27,6 +27,7 @@ const WAS_LIVE: u32 = 2;
 #[derive(Debug)]
 pub(super) enum Observed {
     Float(f64),
+    #[expect(dead_code, reason = "for protobuf, whose reader is not there yet")]
     Histogram(Box<Histogram>),
 }
 
@@ -213,13 +214,19 @@ impl Samples {
         own_ms.is_some() && self.honor_timestamps && !self.track_timestamps
     }
 
-    /// Adds a float that was predicted; whose it is says [`name`](Self::name).
-    #[inline(always)]
-    pub(super) fn add_value(&mut self, value: f64) {
-        self.points.push_value(value);
+    /// The values so far, to be added to and [put back](Self::put_values).
+    #[inline]
+    pub(super) fn take_values(&mut self) -> Vec<f64> {
+        self.points.take_values()
     }
 
-    /// The same, with perhaps a time of its own.
+    /// The values so far, some of them predicted ones that came: whose they are says [`name`](Self::name).
+    #[inline]
+    pub(super) fn put_values(&mut self, values: Vec<f64>) {
+        self.points.put_values(values);
+    }
+
+    /// Adds a float that was predicted, with perhaps a time of its own; whose it is says [`name`](Self::name).
     pub(super) fn add_timed_value(&mut self, value: f64, own_ms: Option<i64>) {
         self.points.push_timed_value(value, if self.honor_timestamps { own_ms } else { None });
     }

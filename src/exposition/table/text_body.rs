@@ -197,31 +197,40 @@ fn read_predicted(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize 
 fn read_run(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
     let (mut context, mut seed) = (core.context(), core.seed());
     let Core { lines, samples, keys, contexts, settings, .. } = core;
-    let (mut rest, mut came, mut dropped, mut skipped) = (bytes, 0, 0, 0);
+    let len_max = settings.line_length_max;
+    let (mut rest, mut dropped, mut skipped) = (bytes, 0, 0);
     let order = lines.predicted();
-    while let Some(line) = order.get(came) {
+    let mut ahead = order;
+    let mut values = samples.take_values();
+    while let Some((line, behind)) = ahead.split_first() {
         let Some((head, tail)) = rest.split_at_checked(line.len as usize) else { break };
         if keys.hash(seed, head) != line.hash {
-            let Some(len) = nothing(rest, settings.line_length_max) else { break };
+            let Some(len) = nothing(rest, len_max) else { break };
             rest = &rest[len..];
             skipped += 1;
             continue;
         }
-        let Some((value, used)) = value::number(tail) else { break };
-        let (mut sample, mut count) = (line, 1);
-        if !line.what.is_plain()
-            && let Some(block) = lines.block(line)
+        // Nearly all of a steady target ends here or a few lines below: a number and the line break.
+        let number = value::number_line(tail);
+        if line.what.is_plain()
+            && let Some((value, after)) = number
+            && rest.len() - after.len() <= len_max
         {
-            count = block.lines as usize;
-            let Some(last) = order.get(came + count - 1) else { break };
-            sample = last;
+            values.push(value);
+            (rest, ahead) = (after, behind);
+            continue;
         }
-        let len_max = settings.line_length_max;
-        if sample.what.is_plain() && tail.get(used) == Some(&b'\n') && sample.len as usize + used <= len_max {
-            samples.add_value(value);
-            rest = &tail[used + 1..];
+        let block = lines.block(line);
+        let count = block.map_or(1, |block| block.lines as usize);
+        let Some(sample) = ahead.get(count - 1) else { break };
+        if sample.what.is_plain()
+            && let Some((value, after)) = number
+            && sample.len as usize + (tail.len() - after.len()) <= len_max
+        {
+            values.push(value);
+            rest = after;
         } else {
-            let Some((own_ms, used)) = behind(is_openmetrics, tail, value, used) else { break };
+            let Some((value, own_ms, used)) = value_and_time(is_openmetrics, tail) else { break };
             let is_dropped = sample.what == What::DROPPED;
             if sample.len as usize + used > len_max || !(is_dropped || samples.is_float(sample.what, own_ms)) {
                 break;
@@ -229,18 +238,20 @@ fn read_run(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
             if is_dropped {
                 dropped += 1;
             } else {
+                samples.put_values(values);
                 samples.add_timed_value(value, own_ms);
+                values = samples.take_values();
             }
             rest = &tail[used..];
         }
-        came += count;
-        if count > 1
-            && let Some(block) = lines.block(line)
-        {
+        ahead = &ahead[count..];
+        if let Some(block) = block {
             context = block.context;
             seed = contexts.seed(context);
         }
     }
+    samples.put_values(values);
+    let came = order.len() - ahead.len();
     samples.name(order[..came].iter().map(|line| line.what));
     lines.came(came);
     core.line += came as u64 + skipped;
@@ -249,13 +260,15 @@ fn read_run(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
     bytes.len() - rest.len()
 }
 
-/// What is behind a value of a predicted line: a time, and how many bytes it is from the value on, line break included.
-fn behind(is_openmetrics: bool, tail: &[u8], value: f64, used: usize) -> Option<(Option<i64>, usize)> {
+/// The value of a predicted line, its time, and how many bytes both are, line break included.
+#[inline(never)]
+fn value_and_time(is_openmetrics: bool, tail: &[u8]) -> Option<(f64, Option<i64>, usize)> {
+    let (value, used) = value::number(tail)?;
     match tail.get(used) {
-        Some(b'\n') => Some((None, used + 1)),
+        Some(b'\n') => Some((value, None, used + 1)),
         // It may be an exemplar.
         _ if is_openmetrics => None,
-        _ => value::after_value(tail, value, used).map(|(_, own_ms, used)| (own_ms, used)),
+        _ => value::after_value(tail, value, used),
     }
 }
 

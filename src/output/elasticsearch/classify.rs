@@ -270,7 +270,7 @@ mod tests {
             skipped: Reasons::new(),
             rejected: Vec::new(),
             compression: Compression::None,
-            body,
+            body: body.into(),
         }
     }
 

@@ -94,7 +94,7 @@ impl Encoder {
         Encoded {
             path_and_query: self.path_and_query(dialect),
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))]),
-            body: documents.body,
+            body: documents.body.into(),
             items: documents.items,
             points: documents.points,
             skipped: documents.skipped.into_reasons(),

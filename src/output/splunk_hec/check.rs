@@ -78,7 +78,7 @@ async fn send(output: &SplunkHec, url: usize) -> Result<Option<Receipt>, String>
     let request = Request {
         path_and_query: encoded.path_and_query.clone(),
         headers: encoded.headers.clone(),
-        body: encoded.body.clone().into(),
+        body: encoded.body.clone(),
     };
     let answer = output.send(url, request).await.map_err(|failure| failure.message)?;
     let judgement = classify::classify(&output.encoder.layout, output.acks.is_some(), &encoded, &answer);

@@ -53,7 +53,7 @@ impl Encoder {
         Encoded {
             path_and_query: EVENT_PATH.to_owned(),
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
-            body: events.body,
+            body: events.body.into(),
             items: events.items,
             points: events.points,
             skipped: events.skipped.into_reasons(),

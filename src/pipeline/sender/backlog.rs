@@ -414,6 +414,18 @@ impl Drop for Failing {
     }
 }
 
+/// Samples that are encoded, or compressed, in a millisecond or so; for more than these another thread is woken.
+pub(super) const LONG_WORK_SAMPLES: u64 = 5_000;
+
+/// Does work that takes a while, and lets another thread go on with everything else meanwhile: scrapes stay on time.
+pub(super) fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        // A test's runtime has one thread, and no other work.
+        _ => work(),
+    }
+}
+
 /// Runs what may block on a disk beside the tasks that must not.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {

@@ -78,8 +78,8 @@ pub struct Encoded {
     pub path_and_query: String,
     /// Headers, besides those of compression and credentials.
     pub headers: HeaderMap,
-    /// The body before compression.
-    pub body: Vec<u8>,
+    /// The body before compression; what is sent uncompressed is this memory.
+    pub body: Bytes,
     /// What the body is made of, in order. Where there are several, any of them may be left out of a resend.
     pub items: Vec<Item>,
     /// The points in the items, one item's after another's, numbered as [`Batch::keep`] has it: which samples stand or fall with

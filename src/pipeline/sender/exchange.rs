@@ -9,7 +9,7 @@ use http::HeaderValue;
 use http::header::CONTENT_ENCODING;
 use tokio::time::Instant;
 
-use super::backlog::blocking;
+use super::backlog::{LONG_WORK_SAMPLES, aside, blocking};
 use super::parcel::Parcel;
 use super::worker::{Lane, Work};
 use super::{
@@ -52,7 +52,8 @@ pub(super) async fn deliver<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, m
         parcel.batch = shared.backlogs[lane.number].keep(parcel.batch).await;
     }
     let url = shared.endpoints().pick();
-    let request = parcel.request(compress);
+    let is_long = parcel.batch.samples() >= LONG_WORK_SAMPLES;
+    let request = parcel.request(|encoded| if is_long { aside(|| compress(encoded)) } else { compress(encoded) });
     shared.health().sent(request.body.len());
     let record = parcel.batch.record.clone();
     if let Some(record) = record.clone() {
@@ -243,7 +244,7 @@ async fn wait<O: Output>(
 pub(super) fn compress(encoded: &Encoded) -> Request {
     let mut headers = encoded.headers.clone();
     let body = match encoded.compression {
-        Compression::None => Bytes::copy_from_slice(&encoded.body),
+        Compression::None => encoded.body.clone(),
         Compression::Gzip => {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             let room = Vec::with_capacity(encoded.body.len() / 8 + 64);

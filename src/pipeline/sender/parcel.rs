@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use bytes::Bytes;
 use flate2::read::GzDecoder;
 
 use super::worker::Work;
@@ -40,7 +41,8 @@ impl Parcel {
     /// The request as it goes over the wire; made at the first attempt, and kept for the next.
     pub(super) fn request(&mut self, compress: impl FnOnce(&Encoded) -> Request) -> Request {
         let request = self.request.get_or_insert_with(|| compress(&self.encoded));
-        self.charge.resize(self.encoded.bytes() + request.body.len());
+        let wire_bytes = if self.encoded.compression == Compression::None { 0 } else { request.body.len() };
+        self.charge.resize(self.encoded.bytes() + wire_bytes);
         request.clone()
     }
 
@@ -48,7 +50,7 @@ impl Parcel {
     pub(super) fn rest(&mut self) {
         if let Some(request) = self.request.as_ref().filter(|_| self.encoded.compression == Compression::Gzip) {
             let wire_bytes = request.body.len();
-            self.encoded.body = Vec::new();
+            self.encoded.body = Bytes::new();
             self.charge.resize(self.encoded.bytes() + wire_bytes);
         }
     }
@@ -60,7 +62,7 @@ impl Parcel {
         // It is of our own making, so it is whole.
         let _ = GzDecoder::new(&*request.body).read_to_end(&mut body);
         let wire_bytes = request.body.len();
-        self.encoded.body = body;
+        self.encoded.body = body.into();
         self.charge.resize(self.encoded.bytes() + wire_bytes);
     }
 
@@ -131,7 +133,7 @@ impl Encoded {
 
     /// Bytes of memory that it has.
     fn bytes(&self) -> usize {
-        self.body.capacity() + size_of_val(&*self.items) + size_of_val(&*self.points)
+        self.body.len() + size_of_val(&*self.items) + size_of_val(&*self.points)
     }
 
     /// The body of one item.
@@ -142,10 +144,11 @@ impl Encoded {
 
     /// The same request with some items only.
     fn only(&self, keep: impl Fn(usize) -> bool) -> Encoded {
+        let mut body = Vec::new();
         let mut kept = Encoded {
             path_and_query: self.path_and_query.clone(),
             headers: self.headers.clone(),
-            body: Vec::new(),
+            body: Bytes::new(),
             items: Vec::new(),
             points: Vec::new(),
             skipped: Reasons::new(),
@@ -156,12 +159,13 @@ impl Encoded {
         for (at, item) in self.items.iter().enumerate() {
             let end = start + item.samples as usize;
             if keep(at) {
-                kept.body.extend_from_slice(self.item(at));
-                kept.items.push(super::Item { end: kept.body.len(), ..*item });
+                body.extend_from_slice(self.item(at));
+                kept.items.push(super::Item { end: body.len(), ..*item });
                 kept.points.extend_from_slice(&self.points[start..end]);
             }
             start = end;
         }
+        kept.body = body.into();
         kept
     }
 }
@@ -207,7 +211,7 @@ mod tests {
         let encoded = Encoded {
             path_and_query: String::new(),
             headers: HeaderMap::new(),
-            body,
+            body: body.into(),
             items,
             points: (0..sent).collect(),
             skipped: Reasons::from([(reason::NAN, skipped)]),
@@ -229,7 +233,7 @@ mod tests {
         let parcel = parcel(&ledger, &[("a", 1), ("bb", 2), ("c", 4)], 8);
         let fates = vec![Fate::Delivered, Fate::Retry, Fate::Rejected("mapping")];
         let left = parcel.settle(&Verdict::Each(fates)).unwrap();
-        assert_eq!((left.encoded.body.as_slice(), left.encoded.samples()), (&b"bb"[..], 2));
+        assert_eq!((left.encoded.body.as_ref(), left.encoded.samples()), (&b"bb"[..], 2));
         assert_eq!(names(&left.batch), "bc", "the batch has what is left, and nothing else");
         let counts = ledger.snapshot();
         assert_eq!((counts.settled.delivered, counts.waiting, counts.settled.total()), (1, 2, 13));
@@ -243,17 +247,17 @@ mod tests {
         let ledger = Ledger::new("test");
         let mut parcel = parcel(&ledger, &[("a", 1), ("bb", 2), ("c", 4)], 0);
         parcel.rest();
-        assert_eq!(parcel.encoded.body, b"abbc", "there is nothing to send yet");
+        assert_eq!(&*parcel.encoded.body, b"abbc", "there is nothing to send yet");
         parcel.encoded.compression = Compression::Gzip;
         let sent = parcel.request(crate::pipeline::sender::exchange::compress);
         parcel.rest();
         assert!(parcel.encoded.body.is_empty());
         assert_eq!(parcel.request(|_| panic!("it is made once")).body, sent.body);
         parcel.wake();
-        assert_eq!((parcel.encoded.body.as_slice(), parcel.encoded.item(1)), (&b"abbc"[..], &b"bb"[..]));
+        assert_eq!((parcel.encoded.body.as_ref(), parcel.encoded.item(1)), (&b"abbc"[..], &b"bb"[..]));
         parcel.rest();
         let [Work::Parcel(left), Work::Parcel(right)] = parcel.halve().unwrap() else { panic!("items are divided") };
-        assert_eq!((left.encoded.body.as_slice(), right.encoded.body.as_slice()), (&b"a"[..], &b"bbc"[..]));
+        assert_eq!((left.encoded.body.as_ref(), right.encoded.body.as_ref()), (&b"a"[..], &b"bbc"[..]));
         left.batch.drop_all(reason::SHUTDOWN);
         right.batch.drop_all(reason::SHUTDOWN);
     }
@@ -266,7 +270,7 @@ mod tests {
         else {
             panic!("items are divided, not encoded anew")
         };
-        assert_eq!((left.encoded.body.as_slice(), right.encoded.body.as_slice()), (&b"a"[..], &b"bc"[..]));
+        assert_eq!((left.encoded.body.as_ref(), right.encoded.body.as_ref()), (&b"a"[..], &b"bc"[..]));
         assert_eq!((names(&left.batch), names(&right.batch)), ("a".into(), "bcdefg".into()));
         assert!(left.halve().is_none());
         assert!(right.settle(&Verdict::All(Fate::Delivered)).is_none());

@@ -83,14 +83,14 @@ impl Output for Lines {
         let mut encoded = Encoded {
             path_and_query: String::new(),
             headers: HeaderMap::new(),
-            body: Vec::new(),
+            body: Default::default(),
             items: Vec::new(),
             points: Vec::new(),
             skipped: Reasons::new(),
             rejected: Vec::new(),
             compression: Compression::None,
         };
-        let mut start = 0;
+        let (mut start, mut body) = (0, Vec::new());
         let numbered = batch.slices.iter().flat_map(|slice| {
             let first = start;
             start += slice.scrape.samples() as u32;
@@ -99,13 +99,14 @@ impl Output for Lines {
         for (number, (point, series)) in numbered {
             match point.value {
                 Value::Float(value) if !value.is_nan() => {
-                    encoded.body.extend_from_slice(format!("{} {value}\n", series.name()).as_bytes());
-                    encoded.items.push(Item { end: encoded.body.len(), samples: 1, mark: 0 });
+                    body.extend_from_slice(format!("{} {value}\n", series.name()).as_bytes());
+                    encoded.items.push(Item { end: body.len(), samples: 1, mark: 0 });
                     encoded.points.push(number);
                 }
                 _ => *encoded.skipped.entry(reason::NAN).or_default() += 1,
             }
         }
+        encoded.body = body.into();
         encoded
     }
 

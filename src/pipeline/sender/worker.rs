@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backlog::{Backlog, Failing};
+use super::backlog::{Backlog, Failing, LONG_WORK_SAMPLES, aside};
 use super::parcel::Parcel;
 use super::{Output, Shared, Stop, exchange};
 use crate::pipeline::batch::Batch;
@@ -174,7 +174,8 @@ fn encode<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch) -> Op
     let mut passing = O::Cache::default();
     let mut kept = shared.caches[lane.number].lock().unwrap_or_else(PoisonError::into_inner);
     let cache = if batch.record.is_some() { &mut passing } else { &mut *kept };
-    let encoded = catch_unwind(AssertUnwindSafe(|| shared.output.encode(&lane.state, cache, &batch)));
+    let mut work = || catch_unwind(AssertUnwindSafe(|| shared.output.encode(&lane.state, cache, &batch)));
+    let encoded = if batch.samples() >= LONG_WORK_SAMPLES { aside(work) } else { work() };
     let Ok(encoded) = encoded else {
         *kept = O::Cache::default();
         let samples = batch.samples();

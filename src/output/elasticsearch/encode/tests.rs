@@ -88,7 +88,7 @@ fn documents(encoder: &Encoder, cache: &mut Cache, batch: &Batch) -> (Vec<(Json,
 
 fn lines(shape: DocumentShape, scrape: Arc<Scrape>) -> Vec<String> {
     let encoded = encoder(shape, "m").encode(Dialect::default(), &mut Cache::default(), &whole(&[scrape]));
-    let text = String::from_utf8(encoded.body).unwrap();
+    let text = String::from_utf8(encoded.body.into()).unwrap();
     text.lines().skip(1).step_by(2).map(str::to_owned).collect()
 }
 
@@ -521,7 +521,7 @@ fn no_two_documents_of_a_scrape_are_one_point_of_a_time_series() {
 /// The action lines of a scrape, in this dialect.
 fn actions(encoder: &Encoder, dialect: Dialect, scrape: &Arc<Scrape>) -> Vec<Json> {
     let encoded = encoder.encode(dialect, &mut Cache::default(), &whole(std::slice::from_ref(scrape)));
-    let text = String::from_utf8(encoded.body).unwrap();
+    let text = String::from_utf8(encoded.body.into()).unwrap();
     text.lines().step_by(2).map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
 
@@ -585,7 +585,7 @@ fn a_batch_that_comes_back_from_the_disk_is_the_same_request() {
             let encoder = encoder(shape, "m-{{a}}");
             let body = |slices: Vec<Slice>| {
                 let encoded = encoder.encode(dialect, &mut Cache::default(), &batch(slices));
-                let lines = String::from_utf8(encoded.body).unwrap();
+                let lines = String::from_utf8(encoded.body.into()).unwrap();
                 let lines: Vec<&str> = lines.lines().collect();
                 lines.chunks(2).map(<[&str]>::concat).collect::<BTreeSet<_>>()
             };
@@ -637,7 +637,7 @@ fn labels_choose_indices_up_to_a_limit_and_what_is_beyond_is_counted() {
     };
     assert!(why.contains("more than 2 indices"), "{why}");
     assert_eq!(encoded.skipped, Reasons::from([("nan", 1)]));
-    let text = String::from_utf8(encoded.body).unwrap();
+    let text = String::from_utf8(encoded.body.into()).unwrap();
     let actions: Vec<&str> = text.lines().step_by(2).collect();
     assert_eq!(
         actions,
@@ -651,7 +651,7 @@ fn labels_choose_indices_up_to_a_limit_and_what_is_beyond_is_counted() {
     encoder.routing = Some(Routing::new("one"));
     let encoded = encoder.encode(dialect, &mut Cache::default(), &batch);
     assert!(encoded.path_and_query.contains("&routing=one"));
-    assert!(!String::from_utf8(encoded.body).unwrap().contains("routing"));
+    assert!(!String::from_utf8(encoded.body.into()).unwrap().contains("routing"));
 }
 
 #[test]

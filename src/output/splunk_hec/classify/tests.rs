@@ -24,7 +24,7 @@ fn encoded(marks: &[u32], bytes: usize) -> Encoded {
     Encoded {
         path_and_query: String::new(),
         headers: HeaderMap::new(),
-        body: vec![b'e'; size * marks.len()],
+        body: vec![b'e'; size * marks.len()].into(),
         items: marks.iter().zip(1..).map(|(&mark, at)| Item { end: at * size, samples: 2, mark }).collect(),
         points: (0..2 * marks.len() as u32).collect(),
         skipped: Reasons::new(),

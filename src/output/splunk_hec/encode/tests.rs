@@ -89,7 +89,7 @@ fn encode(encoder: &Encoder, cache: &mut Cache, scrape: &Arc<Scrape>) -> Encoded
 
 fn lines_of(encoder: &Encoder, scrape: &Arc<Scrape>) -> Vec<String> {
     let encoded = encode(encoder, &mut Cache::default(), scrape);
-    String::from_utf8(encoded.body).unwrap().lines().map(str::to_owned).collect()
+    String::from_utf8(encoded.body.into()).unwrap().lines().map(str::to_owned).collect()
 }
 
 const TARGET: &[(&str, &str)] = &[("instance", "10.0.16.4:9100"), ("job", "app")];
@@ -195,7 +195,7 @@ fn a_templated_index_is_one_of_those_that_are_allowed() {
     let rows: &[Row<'_>] =
         &[("a", &[]), ("a", &[("tenant", "red")]), ("b", &[("tenant", "red")]), ("a", &[("tenant", "_internal")])];
     let encoded = encode(&encoder, &mut Cache::default(), &of(rows));
-    let text = String::from_utf8(encoded.body).unwrap();
+    let text = String::from_utf8(encoded.body.into()).unwrap();
     let indexes: Vec<Json> =
         text.lines().map(|line| serde_json::from_str::<Json>(line).unwrap()["index"].clone()).collect();
     assert_eq!(indexes, ["m_blue", "m_red"], "the target's label where the series has none");
@@ -230,8 +230,8 @@ fn times_have_exactly_the_milliseconds_and_are_events_of_their_own() {
         points.push_float(0, 1.0, own_ms);
     }
     points.push_float(1, 2.0, Some(5));
-    let text =
-        String::from_utf8(encode(&encoder(), &mut Cache::default(), &scrape(&series, &mut points)).body).unwrap();
+    let text = String::from_utf8(encode(&encoder(), &mut Cache::default(), &scrape(&series, &mut points)).body.into())
+        .unwrap();
     let time = |line: &str| line.split([':', ',']).nth(1).unwrap().to_owned();
     let expected =
         ["-9223372036854775.807", "-1.500", "-0.001", "0.000", "0.005", "1798859045.006", "9223372036854775.807"];
