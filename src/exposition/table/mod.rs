@@ -87,6 +87,7 @@ pub struct Table {
     core: Core,
     body: TextBody,
     protobuf: ProtobufBody,
+    is_protobuf: bool,
     own_labels: Labels<'static>,
     reports: Vec<Report>,
     next_report: usize,
@@ -104,6 +105,7 @@ impl Table {
             core: Core::new(settings, admit),
             body: TextBody::default(),
             protobuf: ProtobufBody::new(),
+            is_protobuf: false,
             own_labels,
             reports: Vec::new(),
             next_report: 0,
@@ -121,6 +123,7 @@ impl Table {
         self.core.begin(at_ms);
         self.body = TextBody::default();
         self.protobuf.restart();
+        self.is_protobuf = false;
         self.partial.clear();
         self.next_report = 0;
     }
@@ -129,12 +132,13 @@ impl Table {
     pub fn read_as(&mut self, format: Format) {
         self.core.start(format);
         self.body = TextBody::new(format);
+        self.is_protobuf = format == Format::Protobuf;
     }
 
     /// Reads a piece of the body, which may end anywhere.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Refusal> {
         self.core.counts.body_bytes += bytes.len() as u64;
-        if self.core.format() == Format::Protobuf {
+        if self.is_protobuf {
             self.protobuf.read(&mut self.core, bytes)?;
             self.charge_growth();
             return Ok(());

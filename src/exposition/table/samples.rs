@@ -27,7 +27,6 @@ const WAS_LIVE: u32 = 2;
 #[derive(Debug)]
 pub(super) enum Observed {
     Float(f64),
-    #[expect(dead_code, reason = "for protobuf, whose reader is not there yet")]
     Histogram(Box<Histogram>),
 }
 
@@ -52,7 +51,7 @@ impl Tally {
         self.carried += u64::from(was_live);
         self.live += u64::from(!is_timed);
         self.added += u64::from(stamp < last_good);
-        now | u32::from(is_timed) * TIMED | u32::from(was_live) * WAS_LIVE
+        now | (u32::from(is_timed) * TIMED) | (u32::from(was_live) * WAS_LIVE)
     }
 }
 
