@@ -35,6 +35,10 @@ fuzz_target!(|data: &[u8]| {
         let (mut written, mut expected) = (Vec::new(), Vec::new());
         let read = parse(from, body, LINE_LENGTH_MAX, &mut |read| {
             let Ok((sample, family)) = read else { return };
+            // There is no way to write a carriage return at the end of a line that is not taken for a part of the line break.
+            if family.help.ends_with('\r') || family.unit.ends_with('\r') {
+                return;
+            }
             // OpenMetrics has seconds, which are read as a float: a thousandth is exact for some hundred thousand years.
             if sample.own_ms.is_some_and(|ms| ms.unsigned_abs() > 1 << 52) {
                 return;
