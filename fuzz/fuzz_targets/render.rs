@@ -39,6 +39,10 @@ fuzz_target!(|data: &[u8]| {
             if family.help.ends_with('\r') || family.unit.ends_with('\r') {
                 return;
             }
+            // Nor blanks before a help that the text format does not pass over.
+            if family.help.starts_with([' ', '\t']) {
+                return;
+            }
             // OpenMetrics has seconds, which are read as a float: a thousandth is exact for some hundred thousand years.
             if sample.own_ms.is_some_and(|ms| ms.unsigned_abs() > 1 << 52) {
                 return;
