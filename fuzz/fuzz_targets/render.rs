@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
                 return;
             }
             // Nor blanks before a help that the text format does not pass over.
-            if family.help.starts_with([' ', '\t']) {
+            if to == Format::Text && family.help.starts_with([' ', '\t']) {
                 return;
             }
             // OpenMetrics has seconds, which are read as a float: a thousandth is exact for some hundred thousand years.
