@@ -20,7 +20,6 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) enum Observed {
     Float(f64),
-    #[expect(dead_code, reason = "for protobuf, whose reader is not there yet")]
     Histogram(Box<Histogram>),
 }
 

@@ -60,20 +60,20 @@ impl TextBody {
             // Not remembered: some programs write the time into their comments.
             text::Kind::Nothing => Ok(()),
             _ if self.has_ended => {
-                core.add_bad_line(bare, LineError { at: 0, expected: "nothing behind \"# EOF\"" });
+                core.add_bad_line(line, LineError { at: 0, expected: "nothing behind \"# EOF\"" });
                 Ok(())
             }
-            text::Kind::Metadata => self.read_comment(core, bare),
+            text::Kind::Metadata => self.read_comment(core, line, bare),
             text::Kind::Sample => self.read_sample(core, line, bare),
         }
     }
 
-    fn read_comment(&mut self, core: &mut Core, line: &[u8]) -> Result<(), Refusal> {
+    fn read_comment(&mut self, core: &mut Core, whole: &[u8], line: &[u8]) -> Result<(), Refusal> {
         let key = key(core, core.comment_seed(), line);
         if core.comment(key) {
             return Ok(());
         }
-        let effect = match self.parse(line) {
+        let effect = match self.parse(whole) {
             Ok(text::Line::Help { name, text }) => (Some(name), Some(text), None),
             Ok(text::Line::Type { name, kind }) => (Some(name), None, Some(kind)),
             Ok(text::Line::Unit { name, unit }) => {
@@ -85,7 +85,7 @@ impl TextBody {
             }
             Ok(_) => return Ok(()),
             Err(error) => {
-                core.add_bad_line(line, error);
+                core.add_bad_line(whole, error);
                 return Ok(());
             }
         };
@@ -110,8 +110,8 @@ impl TextBody {
                 None => {
                     core.hold(key);
                     // The full parser knows what is wrong with it.
-                    let error = self.parse(line).err().unwrap_or(LineError { at: start, expected: "a number" });
-                    core.add_bad_line(line, error);
+                    let error = self.parse(whole).err().unwrap_or(LineError { at: start, expected: "a number" });
+                    core.add_bad_line(whole, error);
                 }
             }
             return Ok(());
@@ -123,11 +123,11 @@ impl TextBody {
             let sample = Sample { name: name.into(), labels, value, own_ms, exemplar };
             return add_sample(core, key, sample, line.len());
         }
-        match self.parse(line) {
+        match self.parse(whole) {
             Ok(text::Line::Sample(sample)) => add_sample(core, key, sample, line.len()),
             Ok(_) => Ok(()),
             Err(error) => {
-                core.add_bad_line(line, error);
+                core.add_bad_line(whole, error);
                 Ok(())
             }
         }
