@@ -908,3 +908,13 @@ fn own_series_stay_apart_and_win_over_the_bodys() {
     );
     assert!(table.end().points.is_empty());
 }
+
+#[test]
+fn the_markers_of_a_failed_scrape_are_of_what_was_delivered() {
+    let mut table = table();
+    scrape(&mut table, "# TYPE a gauge\na 1\n");
+    table.begin(AT_MS);
+    table.feed(b"# TYPE a counter\na 2\n").expect("within limits");
+    table.fail();
+    assert_eq!(lines(&table.take()), ["gauge a {__name__=\"a\"} stale"]);
+}

@@ -33,6 +33,8 @@ pub(super) struct Samples {
     aliases: Aliases,
     /// Slots whose last sample was a native histogram.
     histograms: HashSet<u32>,
+    /// Slots that this scrape gave to another series or made histograms, or no more, and what they were.
+    turned: Vec<(u32, (u32, bool))>,
     tally: Tally,
     honor_timestamps: bool,
     track_timestamps: bool,
@@ -70,6 +72,7 @@ impl Samples {
             stamps: Vec::new(),
             aliases: Aliases::default(),
             histograms: HashSet::new(),
+            turned: Vec::new(),
             tally: Tally::default(),
             honor_timestamps,
             track_timestamps,
@@ -247,16 +250,24 @@ impl Samples {
             self.tally.repeats = true;
             return self.aliases.series_of(slot);
         }
-        if self.aliases.series_of(slot) != series {
-            self.aliases.series.insert(slot, series);
-        }
-        if is_histogram {
-            self.histograms.insert(slot);
-        } else if !self.histograms.is_empty() {
-            self.histograms.remove(&slot);
+        let was = (self.aliases.series_of(slot), !self.histograms.is_empty() && self.histograms.contains(&slot));
+        if was != (series, is_histogram) {
+            self.turned.push((slot, was));
+            self.turn(slot, (series, is_histogram));
         }
         self.see(slot, is_timed);
         series
+    }
+
+    /// From now on a slot's samples are given to this series, and are native histograms or not.
+    fn turn(&mut self, slot: u32, (series, is_histogram): (u32, bool)) {
+        if self.aliases.series_of(slot) != series {
+            self.aliases.series.insert(slot, series);
+        }
+        match is_histogram {
+            true => self.histograms.insert(slot),
+            false => self.histograms.remove(&slot),
+        };
     }
 
     /// Stamps a slot that this scrape has not seen yet.
@@ -293,6 +304,7 @@ impl Samples {
             self.mark_live();
         }
         (self.live, self.live_count, self.last_good) = (self.now, self.tally.live, self.now);
+        self.turned = Vec::new();
         // A slot that was held is live without a line that says so.
         self.is_plain = !self.tally.repeats && self.held.is_empty();
     }
@@ -337,6 +349,10 @@ impl Samples {
             self.points.clear();
             self.is_even = false;
             return;
+        }
+        // Markers are of what was handed on.
+        for (slot, was) in std::mem::take(&mut self.turned) {
+            self.turn(slot, was);
         }
         for stamp in self.stamps.iter_mut().filter(|stamp| **stamp >= self.now) {
             // Younger than before the last good scrape, and not live: known.
