@@ -1,6 +1,6 @@
 //! The predicting table from outside: what real and made-up bodies read as, whatever came before and in whatever pieces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use promferry::exposition::{Admission, Admit, Counts, Format, Parsed, Refusal, Settings, Table, openmetrics};
 use promferry::model::{Labels, METRIC_NAME, Value};
+
+use super::support::protobuf::{COUNTER, Message};
 
 /// Keeps every line, but what a test's rule says.
 struct Rule(fn(&mut Labels<'_>) -> Admission);
@@ -917,4 +919,38 @@ fn the_markers_of_a_failed_scrape_are_of_what_was_delivered() {
     table.feed(b"# TYPE a counter\na 2\n").expect("within limits");
     table.fail();
     assert_eq!(lines(&table.take()), ["gauge a {__name__=\"a\"} stale"]);
+}
+
+#[test]
+fn a_series_with_one_sample_of_the_scrapes_time_ends_whatever_stands_before_it() {
+    let mut table = table();
+    scrape(&mut table, "a 1 1699999999000\na 2\nb 1\n");
+    assert_eq!(values(&scrape(&mut table, "b 1\n").1), ["b{} 1", "a{} stale"]);
+}
+
+#[test]
+fn exemplars_and_created_timestamps_are_of_series_that_have_samples() {
+    // The family again, with another help: the label set is there already, and gets no second series.
+    let family = |help, value: f64, exemplar| {
+        let exemplar = Message::new().label("t", "1").double(2, exemplar);
+        let counter = Message::new().double(1, value).message(2, exemplar).time_ms(3, 1_600_000_000_000);
+        let metric = |own: u64| Message::new().message(3, counter.clone()).uint(6, own);
+        let family = Message::new().text(1, "a").text(2, help).uint(3, COUNTER);
+        family.message(4, metric(AT_MS as u64 - value as u64)).delimited()
+    };
+    let body = [family("one", 1.0, 1.5), family("two", 2.0, 2.5)].concat();
+    let mut table = table();
+    for round in 0..3 {
+        table.begin(AT_MS);
+        table.read_as(Format::Protobuf);
+        table.feed(&body).expect("within limits");
+        table.finish_body().expect("within limits");
+        table.accept();
+        let parsed = table.take();
+        let of: BTreeSet<u32> = parsed.points.iter().map(|point| point.series).collect();
+        let exemplars: Vec<u32> = parsed.exemplars.iter().map(|exemplar| exemplar.series).collect();
+        let created: Vec<u32> = parsed.created.iter().map(|created| created.series).collect();
+        assert_eq!((of.len(), exemplars.len(), created.len()), (1, 2, 1), "round {round}");
+        assert!(exemplars.iter().chain(&created).all(|series| of.contains(series)), "round {round}");
+    }
 }

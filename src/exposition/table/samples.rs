@@ -216,7 +216,7 @@ impl Samples {
             if *stamp < self.now {
                 *stamp = tally.see(*stamp, (self.now, self.live, self.last_good), what.is_timed());
             } else {
-                tally.repeats = true;
+                *stamp = tally.see_again(*stamp, what.is_timed());
             }
             self.points.push_series(series);
         }
@@ -228,26 +228,29 @@ impl Samples {
         self.points.push_histogram_value(value, self.honored(own_ms));
     }
 
-    /// Adds a sample of the body in a scrape that is not even.
+    /// Adds a sample of the body in a scrape that is not even; gives the series that it is counted under.
     #[inline]
-    pub(super) fn add(&mut self, series: u32, value: f64, own_ms: Option<i64>) {
+    pub(super) fn add(&mut self, series: u32, value: f64, own_ms: Option<i64>) -> u32 {
         let series = self.stamp(series, self.is_timed(own_ms), false);
         self.points.push_float(series, value, self.honored(own_ms));
+        series
     }
 
     /// The same, of a native histogram.
-    pub(super) fn add_histogram(&mut self, series: u32, value: Histogram, own_ms: Option<i64>) {
+    pub(super) fn add_histogram(&mut self, series: u32, value: Histogram, own_ms: Option<i64>) -> u32 {
         let series = self.stamp(series, self.is_timed(own_ms), true);
         self.points.push_histogram(series, value, self.honored(own_ms));
+        series
     }
 
     /// Notes that a sample came; gives the series that it is counted under.
     #[inline]
     fn stamp(&mut self, series: u32, is_timed: bool, is_histogram: bool) -> u32 {
         let slot = self.aliases.slot_of(series);
-        if self.stamps[slot as usize] >= self.now {
+        let stamp = &mut self.stamps[slot as usize];
+        if *stamp >= self.now {
             // Which of them stay is decided when all are known.
-            self.tally.repeats = true;
+            *stamp = self.tally.see_again(*stamp, is_timed);
             return self.aliases.series_of(slot);
         }
         let was = (self.aliases.series_of(slot), !self.histograms.is_empty() && self.histograms.contains(&slot));
@@ -445,6 +448,16 @@ impl Samples {
         self.column = is_plain.then(|| Arc::clone(points.series()));
         self.reported.clear();
         (points, std::mem::take(&mut self.exemplars).into_iter().map(|(_, exemplar)| exemplar).collect())
+    }
+
+    /// Whether each of the body's series has one sample, and none of them gives way.
+    pub(super) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// Whether a series of the body gives way to one of the target's own.
+    pub(super) fn is_replaced(&self, series: u32) -> bool {
+        self.replaced.contains(&series)
     }
 
     /// Leaves out the body's samples of series that the target's own replace.
