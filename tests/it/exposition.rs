@@ -954,3 +954,23 @@ fn exemplars_and_created_timestamps_are_of_series_that_have_samples() {
         assert!(exemplars.iter().chain(&created).all(|series| of.contains(series)), "round {round}");
     }
 }
+
+#[test]
+fn the_targets_own_series_keep_their_metadata_when_garbage_is_left_out() {
+    let mut table = table();
+    let body = |round: u32| {
+        let mut body = "# HELP up Of the body.\n# TYPE up counter\nup{instance=\"i\",job=\"j\"} 5\n".to_owned();
+        (0..500).for_each(|nth| writeln!(body, "a{{n=\"{round}.{nth}\"}} 1").expect("strings take all"));
+        body
+    };
+    for round in 0..12 {
+        table.begin(AT_MS);
+        table.feed(body(round).as_bytes()).expect("within limits");
+        table.finish_body().expect("within limits");
+        table.accept();
+        table.report("up", "Own.", 1.0);
+        let read = lines(&table.take());
+        let up: Vec<&String> = read.iter().filter(|line| line.contains("\"up\"")).collect();
+        assert_eq!(up, [r#"gauge up {__name__="up",instance="i",job="j"} 1.0 # Own."#], "round {round}");
+    }
+}

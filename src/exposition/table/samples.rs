@@ -420,6 +420,10 @@ impl Samples {
             self.replaced.push(self.aliases.series_of(slot));
             self.is_plain = false;
         }
+        if self.aliases.series_of(slot) != series {
+            // It is the one that stays when garbage is left out.
+            self.aliases.series.insert(slot, series);
+        }
         self.reported.push(series);
         match self.is_even {
             true => self.points.push_value(value),
