@@ -68,7 +68,7 @@ pub enum Refusal {
     #[error("the body does not end in \"# EOF\", as OpenMetrics must: it may have been cut short")]
     NoEof,
     /// The bytes of a protobuf body are wrong.
-    #[error("{0}")]
+    #[error("the body is not the protobuf that it is read as: {0}")]
     Protobuf(#[from] protobuf::Error),
     /// The labels of a line break a limit.
     #[error("line {line}: {reason}")]

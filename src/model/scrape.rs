@@ -177,6 +177,8 @@ impl Points {
             .iter()
             .map(|(_, h)| {
                 size_of::<(u32, Histogram)>()
+                    + size_of_val(&*h.positive_spans)
+                    + size_of_val(&*h.negative_spans)
                     + 8 * (h.positive_counts.len() + h.negative_counts.len() + h.custom_bounds.len())
             })
             .sum();
@@ -379,6 +381,17 @@ mod tests {
         assert_eq!(read, [(2, None, true), (1, Some(-7), true), (3, None, false)]);
         assert!(builder.is_empty());
         assert!(matches!(points.get(0).value, Value::Histogram(_)));
+    }
+
+    #[test]
+    fn the_spans_of_native_histograms_count_as_memory() {
+        let spans = |many: usize| {
+            let positive_spans = vec![super::super::HistogramSpan { offset: 0, length: 0 }; many].into();
+            let mut builder = PointsBuilder::default();
+            builder.push_histogram(0, Histogram { positive_spans, ..Histogram::stale() }, None);
+            builder.finish().bytes()
+        };
+        assert_eq!(spans(4096) - spans(0), 4096 * 8);
     }
 
     #[test]

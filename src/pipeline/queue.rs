@@ -207,7 +207,9 @@ impl Queue {
             };
             match wait {
                 Some(due) => {
+                    let word = Word(&self.ready[lane]);
                     let _ = tokio::time::timeout_at(due, self.ready[lane].notified()).await;
+                    std::mem::forget(word);
                 }
                 None => self.ready[lane].notified().await,
             }
@@ -246,6 +248,15 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// That something waits, and when it is due, as one taker knows: a taker that is cancelled passes the word on.
+struct Word<'a>(&'a Notify);
+
+impl Drop for Word<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 

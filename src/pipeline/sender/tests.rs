@@ -9,7 +9,7 @@ use super::*;
 use crate::model::{
     ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, STALE_NAN, Scrape, SeriesSet, Value,
 };
-use crate::pipeline::{Attempt, Reasons};
+use crate::pipeline::{Attempt, Pick, Reasons};
 use crate::pipeline::{Counts, Ledger, Overflow, QueueLimits};
 
 mod confirm;
@@ -563,4 +563,23 @@ async fn what_a_resend_delivers_to_a_receiver_that_cannot_tell_counts_as_maybe_d
     run.queue.push(&scrape(&[1.0, 2.0]));
     let (counts, _) = run.end(100).await;
     assert_eq!((counts.settled.delivered, counts.maybe_doubled), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_taker_that_gives_up_leaves_what_it_waited_for_to_the_next_one() {
+    let age = Duration::from_secs(600);
+    let limits = QueueLimits { samples: 100, bytes: 1 << 20, age, overflow: Overflow::DropOldest };
+    let queue = Queue::new(Ledger::new("q"), limits, 1);
+    let take = Take { samples: 50, age: Duration::from_secs(2) };
+    let [mut first, mut second] = [(), ()].map(|()| Box::pin(queue.next(0, take, Pick::Oldest)));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending() && second.as_mut().poll(&mut context).is_pending());
+    queue.push(&scrape(&[1.0]));
+    // It has the word now, and knows when the sample is due.
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    drop(first);
+    let began = Instant::now();
+    let taken = tokio::time::timeout(Duration::from_secs(60), second).await;
+    assert_eq!(taken.ok().flatten().map(|batch| batch.waiting.samples()), Some(1));
+    assert_eq!(began.elapsed(), take.age);
 }
