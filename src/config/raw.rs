@@ -95,7 +95,7 @@ pub static GLOBAL: Section = Section {
         key(
             "growth_limit",
             Type::Size,
-            "Memory that one scrape may add to what is kept of its target, taken as 320 bytes and the text for each series or comment that the target never had before; beyond it the scrape fails. 0 is no limit.",
+            "Memory that one scrape may add to what is kept of its target, taken as 320 bytes and the text for each series or comment that the target never had before, and 64 bytes for each line that comes again; beyond it the scrape fails. 0 is no limit.",
         )
         .default("64MiB"),
         key(

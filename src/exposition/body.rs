@@ -10,8 +10,8 @@ pub struct Settings {
     pub line_length_max: usize,
     /// The most samples after relabelling, 0 for no limit; more fail the scrape.
     pub sample_limit: u64,
-    /// Bytes that one body may add to what is kept of its target, estimated, with the buckets of its native histograms; more
-    /// fail the scrape.
+    /// Bytes that one body may add to what is kept of its target, estimated, with the buckets of its native histograms and
+    /// what comes several times; more fail the scrape.
     pub growth_max: usize,
     /// Whether timestamps in the body are taken over.
     pub honor_timestamps: bool,
@@ -56,7 +56,7 @@ pub enum Refusal {
     },
     /// Too much of the body was never seen before.
     #[error(
-        "line {line}: the body has more new series, comments and native buckets than a scrape may add (growth_limit, {max} bytes of memory)"
+        "line {line}: the body has more new series, comments, native buckets and lines that come again than a scrape may add (growth_limit, {max} bytes of memory)"
     )]
     Growth {
         /// The line, from 1.

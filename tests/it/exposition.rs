@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use promferry::exposition::{Admission, Admit, Counts, Format, Parsed, Refusal, Settings, Table, openmetrics};
 use promferry::model::{Labels, METRIC_NAME, Value};
 
-use super::support::protobuf::{COUNTER, Message};
+use super::support::protobuf::{COUNTER, Message, SUMMARY};
 
 /// Keeps every line, but what a test's rule says.
 struct Rule(fn(&mut Labels<'_>) -> Admission);
@@ -972,5 +972,38 @@ fn the_targets_own_series_keep_their_metadata_when_garbage_is_left_out() {
         let read = lines(&table.take());
         let up: Vec<&String> = read.iter().filter(|line| line.contains("\"up\"")).collect();
         assert_eq!(up, [r#"gauge up {__name__="up",instance="i",job="j"} 1.0 # Own."#], "round {round}");
+    }
+}
+
+#[test]
+fn samples_that_come_again_and_again_count_as_growth() {
+    let summary = |quantiles: usize| {
+        // An empty quantile is two bytes.
+        let summary = Message::new().raw(&[0x1a, 0].repeat(quantiles));
+        Message::new().text(1, "s").uint(3, SUMMARY).message(4, Message::new().message(4, summary)).delimited()
+    };
+    for (format, body, again) in [
+        (Format::Text, b"a 1\n".to_vec(), b"a 1\n".repeat(20_000)),
+        (Format::Text, b"a 1\nb 1\n".to_vec(), b"a 1\nb 1\n".repeat(10_000)),
+        (Format::Protobuf, summary(1), summary(20_000)),
+    ] {
+        let mut table = table_with(Settings { growth_max: 1 << 20, ..Settings::default() }, |_| Admission::Keep);
+        let mut read = |body: &[u8]| {
+            table.begin(AT_MS);
+            table.read_as(format);
+            let read = table.feed(body).and_then(|()| table.finish_body());
+            if read.is_ok() {
+                table.accept()
+            } else {
+                table.fail()
+            }
+            table.take();
+            read.map(|counts| counts.duplicates)
+        };
+        assert_eq!(read(&body), Ok(0));
+        assert!(matches!(read(&again), Err(Refusal::Growth { .. })), "{format:?}");
+        let few = &again[..again.len() / 10];
+        assert!(format == Format::Protobuf || read(few).is_ok_and(|duplicates| duplicates > 1000), "{format:?}");
+        assert_eq!(read(&body), Ok(0));
     }
 }

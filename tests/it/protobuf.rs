@@ -1003,7 +1003,7 @@ fn the_buckets_of_a_body_count_as_growth_each_time() {
     for _ in 0..2 {
         scrape_protobuf(&mut table, &of(10));
         let error = scrape(&mut table, Format::Protobuf, &of(20), usize::MAX).expect_err("too many buckets");
-        assert!(error.contains("more new series, comments and native buckets"), "{error}");
+        assert!(error.contains("more new series, comments, native buckets and lines that come again"), "{error}");
     }
 }
 

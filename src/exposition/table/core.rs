@@ -31,6 +31,9 @@ const GARBAGE_MIN: usize = 1024;
 /// What a line that was never seen before costs beside its text, in bytes, before its target is steady.
 const NEW_LINE_BYTES: usize = 320;
 
+/// What a line costs that comes again in one body: nothing limits how short it is in the body.
+const REPEATED_LINE_BYTES: usize = 64;
+
 /// What became of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placed {
@@ -326,8 +329,14 @@ impl Core {
     /// Counts bytes that a scrape keeps beside its values: what is new, and buckets of native histograms.
     pub(super) fn weigh(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.growth = self.growth.saturating_add(bytes);
+        self.check_growth()
+    }
+
+    /// Says whether the scrape may go on adding. To be asked where a sample came that was known, and may have come before.
+    #[inline]
+    pub(super) fn check_growth(&self) -> Result<(), Refusal> {
         match self.settings.growth_max {
-            max if self.growth > max => Err(Refusal::Growth { line: self.line, max }),
+            max if self.growth() > max => Err(Refusal::Growth { line: self.line, max }),
             _ => Ok(()),
         }
     }
@@ -412,7 +421,7 @@ impl Core {
 
     /// Bytes that the scrape has added so far.
     pub(super) fn growth(&self) -> usize {
-        self.growth
+        self.growth.saturating_add(self.lines.repeats().saturating_mul(REPEATED_LINE_BYTES))
     }
 
     /// Makes the table anew when most of it is garbage. Between scrapes. The target's own series stay, whose numbers change.

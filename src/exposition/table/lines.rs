@@ -199,6 +199,14 @@ impl Lines {
         Some(plain(&self.blocks, self.predicted().first()?))
     }
 
+    /// How many lines of this scrape came again, at least.
+    pub(super) fn repeats(&self) -> usize {
+        match &self.index {
+            Some(index) if self.differs => self.now.len().saturating_sub(index.lines.len()),
+            _ => 0,
+        }
+    }
+
     /// The predicted line came, and not as a part of its block.
     pub(super) fn came_alone(&mut self) {
         if self.differs {

@@ -163,7 +163,10 @@ impl<'a> MetricReader<'a> {
     fn add(&self, core: &mut Core, part: Part, value: Observed) -> Result<Placed, Stop> {
         let key = part_key(core, self.labels, part);
         let placed = match core.sample(key, value, self.metric.own_ms) {
-            Ok(placed) => placed,
+            Ok(placed) => {
+                core.check_growth()?;
+                placed
+            }
             Err(value) => self.add_new(core, key, part, value)?,
         };
         if let (Placed::Series(series), Some(at_ms)) = (placed, self.created_ms)

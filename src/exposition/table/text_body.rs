@@ -106,6 +106,7 @@ impl TextBody {
                     if let Ok(placed) = core.sample(key, Observed::Float(value), own_ms) {
                         add_exemplar(core, placed, exemplar);
                     }
+                    core.check_growth()?;
                 }
                 None => {
                     core.hold(key);
