@@ -68,7 +68,7 @@ impl Scrape {
     pub fn own_bytes(&self) -> usize {
         size_of::<Self>()
             + self.points.bytes()
-            + self.exemplars.len() * size_of::<Exemplar>()
+            + self.exemplars.iter().map(Exemplar::bytes).sum::<usize>()
             + self.created.len() * size_of::<Created>()
     }
 }
@@ -84,6 +84,14 @@ pub struct Exemplar {
     pub value: f64,
     /// When, in milliseconds, if it says so.
     pub at_ms: Option<i64>,
+}
+
+impl Exemplar {
+    /// Bytes that it keeps in memory, its labels included, of which a target may have sent many.
+    fn bytes(&self) -> usize {
+        let label = |(name, value): (&str, &str)| 2 * size_of::<String>() + name.len() + value.len();
+        size_of::<Self>() + self.labels.iter().map(label).sum::<usize>()
+    }
 }
 
 /// When a series began to count ("created timestamp").
@@ -392,6 +400,15 @@ mod tests {
             builder.finish().bytes()
         };
         assert_eq!(spans(4096) - spans(0), 4096 * 8);
+    }
+
+    #[test]
+    fn the_labels_of_exemplars_count_as_memory() {
+        let exemplar = |text: &str| {
+            let labels: Labels<'_> = [("a", text)].into_iter().collect();
+            Exemplar { series: 0, labels: labels.into_owned(), value: 1.0, at_ms: None }
+        };
+        assert_eq!(exemplar(&"x".repeat(1001)).bytes() - exemplar("x").bytes(), 1000);
     }
 
     #[test]
