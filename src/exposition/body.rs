@@ -62,6 +62,9 @@ pub enum Refusal {
         /// The limit, in bytes.
         max: usize,
     },
+    /// An OpenMetrics body has no end.
+    #[error("the body does not end in \"# EOF\", as OpenMetrics must: it may have been cut short")]
+    NoEof,
     /// The labels of a line break a limit.
     #[error("line {line}: {reason}")]
     Labels {

@@ -1,18 +1,15 @@
 //! Reads and writes expositions, the text that targets serve and that the aggregate endpoint serves in turn.
 //!
-//! [`text`] and [`openmetrics`] are the grammars of one line of a text format, strict and readable. [`Table`] reads whole bodies of one target:
-//! it remembers the lines of the last scrape and so meets the grammar only where a body has changed. [`write`] is pure
+//! [`text`] and [`openmetrics`] are the grammars of one line of a text format, strict and readable. [`Table`] reads whole
+//! bodies of one target: it remembers the lines of the last scrape and so meets the grammar only where a body has changed. [`write`] is pure
 //! functions the other way round. Nothing here does input or output, knows a clock, or logs.
 
 mod body;
 mod context;
 mod format;
-mod intern;
 pub mod json;
-mod lines;
 pub mod openmetrics;
 pub mod protobuf;
-mod samples;
 mod scan;
 mod table;
 pub mod text;

@@ -29,6 +29,21 @@ impl<'a> Labels<'a> {
         self.get(name).unwrap_or("")
     }
 
+    /// The metric's name, or nothing.
+    pub fn metric_name(&self) -> &str {
+        match self.0.first() {
+            // Label names are mostly lower case, and come after an underscore.
+            Some((name, value)) if same(name.as_bytes(), METRIC_NAME.as_bytes()) => value,
+            _ => self.get_or_empty(METRIC_NAME),
+        }
+    }
+
+    /// Adds a label whose name comes behind all those that are there, and whose value is not empty.
+    pub(crate) fn push(&mut self, name: &'a str, value: &'a str) {
+        debug_assert!(!value.is_empty() && self.0.last().is_none_or(|(last, _)| last.as_ref() < name), "in order");
+        self.0.push((Cow::Borrowed(name), Cow::Borrowed(value)));
+    }
+
     /// Sets `name` to `value`; an empty value removes the label.
     pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
         let (name, value) = (name.into(), value.into());
@@ -55,6 +70,13 @@ impl<'a> Labels<'a> {
     /// Forgets all labels and keeps the memory.
     pub fn clear(&mut self) {
         self.0.clear();
+    }
+
+    /// No labels, with the memory of these.
+    pub fn recycle<'b>(mut self) -> Labels<'b> {
+        self.0.clear();
+        // Nothing is collected, into the same memory.
+        Labels(self.0.into_iter().map(|(name, value)| (owned(name), owned(value))).collect())
     }
 
     /// Name and value, in the order of names.
@@ -90,6 +112,24 @@ impl<'a> Labels<'a> {
             _ => self.0.binary_search_by(|(held, _)| held.as_ref().cmp(name)),
         }
     }
+}
+
+/// Whether two texts are the same: a comparison for short ones, without a call.
+#[inline(always)]
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    match (one.first_chunk(), one.last_chunk(), other.first_chunk(), other.last_chunk()) {
+        (Some(a), Some(b), Some(c), Some(d)) if one.len() <= 16 => word(a) == word(c) && word(b) == word(d),
+        (None, ..) => one.iter().eq(other),
+        _ => one == other,
+    }
+}
+
+fn owned<'b>(text: Cow<'_, str>) -> Cow<'b, str> {
+    Cow::Owned(text.into_owned())
 }
 
 impl<'a, N: Into<Cow<'a, str>>, V: Into<Cow<'a, str>>> FromIterator<(N, V)> for Labels<'a> {

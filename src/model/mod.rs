@@ -3,15 +3,21 @@
 //! Owns the shapes that every stage shares, and nothing that acts. A [`Scrape`] is made once, is immutable, and is shared by
 //! `Arc` between all outputs; consecutive scrapes of a target share one [`SeriesSet`], so a scrape costs its values alone.
 
+mod chunk;
+mod chunk_builder;
 mod histogram;
 mod labels;
 mod scrape;
 mod series;
 
+pub(crate) use chunk::part_label;
+pub use chunk::{Chunk, SeriesRef};
+pub use chunk_builder::ChunkBuilder;
+pub(crate) use chunk_builder::label_set_keys;
 pub use histogram::{Histogram, Span as HistogramSpan};
 pub use labels::{Labels, METRIC_NAME};
 pub use scrape::{
     Created, Exemplar, Origin, Point, Points, PointsBuilder, STALE_NAN, STALE_NAN_BITS, Scrape, Value, is_stale,
     wall_ms,
 };
-pub use series::{Chunk, ChunkBuilder, Family, FamilyRef, MetricType, SeriesRef, SeriesSet, group_hash};
+pub use series::{Family, FamilyRef, MetricType, SeriesSet};

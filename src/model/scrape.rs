@@ -128,10 +128,13 @@ pub struct Point<'a> {
 /// Stands for "no timestamp of its own" in the packed column.
 const NO_TIME: i64 = i64::MIN;
 
-/// The values of one scrape: columns, twelve bytes a float without its own timestamp.
+/// The values of one scrape: columns, eight bytes a float without its own timestamp, and four more for which series it is of
+/// unless the scrape before had the same.
 #[derive(Debug, Default)]
 pub struct Points {
-    series: Box<[u32]>,
+    series: Arc<[u32]>,
+    /// Whether another scrape's points have made the column of series, and are charged for it.
+    is_column_shared: bool,
     floats: Box<[f64]>,
     /// Empty when no point has a timestamp of its own.
     own_ms: Box<[i64]>,
@@ -177,11 +180,21 @@ impl Points {
                     + 8 * (h.positive_counts.len() + h.negative_counts.len() + h.custom_bounds.len())
             })
             .sum();
-        self.series.len() * 12 + self.own_ms.len() * 8 + histograms
+        let column = if self.is_column_shared { 0 } else { self.series.len() * 4 };
+        column + self.floats.len() * 8 + self.own_ms.len() * 8 + histograms
+    }
+
+    /// Which series each point is of: the points of a scrape that has the same in the same order may
+    /// [share](PointsBuilder::finish_as) it.
+    pub fn series(&self) -> &Arc<[u32]> {
+        &self.series
     }
 }
 
-/// Collects the points of a scrape; kept from scrape to scrape so that its memory is reused.
+/// Collects the points of a scrape.
+///
+/// Where it is known beforehand of which series the points will be, they are pushed as bare values, and get their series
+/// [at the end](Self::finish_as), or [one by one](Self::name) as soon as it turns out otherwise.
 #[derive(Debug, Default)]
 pub struct PointsBuilder {
     series: Vec<u32>,
@@ -191,35 +204,98 @@ pub struct PointsBuilder {
 }
 
 impl PointsBuilder {
-    /// Bytes of memory that are reused.
-    pub fn reserved_bytes(&self) -> usize {
-        self.series.capacity() * 4 + self.floats.capacity() * 8 + self.own_ms.capacity() * 8
+    /// Makes room for so many points.
+    pub fn reserve(&mut self, points: usize) {
+        self.floats.reserve_exact(points);
+    }
+
+    /// Adds a float, of the scrape's time, whose series is named later.
+    #[inline(always)]
+    pub fn push_value(&mut self, value: f64) {
+        if !self.own_ms.is_empty() {
+            self.push_time(None);
+        }
+        self.floats.push(value);
+    }
+
+    /// The values so far, for adding many whose series are named later: to be [put back](Self::put_values).
+    #[inline]
+    pub fn take_values(&mut self) -> Vec<f64> {
+        std::mem::take(&mut self.floats)
+    }
+
+    /// Puts the values back; what was added to them is of the scrape's time.
+    #[inline]
+    pub fn put_values(&mut self, values: Vec<f64>) {
+        self.floats = values;
+        if !self.own_ms.is_empty() {
+            self.own_ms.resize(self.floats.len(), NO_TIME);
+        }
+    }
+
+    /// Adds a float with perhaps a time of its own, whose series is named later.
+    #[inline]
+    pub fn push_timed_value(&mut self, value: f64, own_ms: Option<i64>) {
+        if own_ms.is_some() {
+            self.push_time(own_ms);
+            self.floats.push(value);
+        } else {
+            self.push_value(value);
+        }
+    }
+
+    /// Adds a native histogram whose series is named later.
+    pub fn push_histogram_value(&mut self, value: Histogram, own_ms: Option<i64>) {
+        self.histograms.push((self.floats.len() as u32, value));
+        self.push_timed_value(0.0, own_ms);
+    }
+
+    /// Names the series of the next point that was pushed as a bare value.
+    #[inline]
+    pub fn push_series(&mut self, series: u32) {
+        if self.series.len() == self.series.capacity() {
+            self.series.reserve(self.floats.capacity().saturating_sub(self.series.len()));
+        }
+        self.series.push(series);
+    }
+
+    /// Names the series of points that were pushed as bare values, in their order.
+    pub fn name(&mut self, series: impl Iterator<Item = u32>) {
+        if self.series.capacity() == 0 {
+            self.series.reserve(self.floats.capacity());
+        }
+        self.series.extend(series);
+    }
+
+    /// The points as they will be kept, all of which were pushed as bare values and are of these series.
+    pub fn finish_as(&mut self, series: &Arc<[u32]>) -> Points {
+        debug_assert_eq!(series.len(), self.floats.len(), "a series for each value");
+        self.make(Arc::clone(series), true)
     }
 
     /// Adds a float.
     pub fn push_float(&mut self, series: u32, value: f64, own_ms: Option<i64>) {
-        self.push_time(own_ms);
         self.series.push(series);
-        self.floats.push(value);
+        self.push_timed_value(value, own_ms);
     }
 
     /// Adds a native histogram.
     pub fn push_histogram(&mut self, series: u32, value: Histogram, own_ms: Option<i64>) {
-        self.histograms.push((self.series.len() as u32, value));
-        self.push_float(series, 0.0, own_ms);
+        self.series.push(series);
+        self.push_histogram_value(value, own_ms);
     }
 
     /// How many points were added.
     pub fn len(&self) -> usize {
-        self.series.len()
+        self.floats.len()
     }
 
     /// Whether none was added.
     pub fn is_empty(&self) -> bool {
-        self.series.is_empty()
+        self.floats.is_empty()
     }
 
-    /// Forgets all points and keeps the memory.
+    /// Forgets all points.
     pub fn clear(&mut self) {
         self.series.clear();
         self.floats.clear();
@@ -238,39 +314,45 @@ impl PointsBuilder {
     /// Puts the points into the order that `order` lists, leaving out positions that it does not name.
     pub fn reorder(&mut self, order: &[u32]) {
         let mut from = std::mem::take(self);
-        let mut histograms: Vec<Option<(u32, Histogram)>> = from.histograms.drain(..).map(Some).collect();
+        self.reserve(order.len());
+        let mut histograms: Vec<_> = from.histograms.drain(..).map(|(at, value)| (at, Some(value))).collect();
         for &at in order {
             let own_ms = from.own_ms.get(at as usize).copied().filter(|&ms| ms != NO_TIME);
-            let held = histograms.iter_mut().find(|held| held.as_ref().is_some_and(|(position, _)| *position == at));
-            match held.and_then(Option::take) {
-                Some((_, histogram)) => self.push_histogram(from.series[at as usize], histogram, own_ms),
+            let held = histograms.binary_search_by_key(&at, |(position, _)| *position).ok();
+            match held.and_then(|held| histograms[held].1.take()) {
+                Some(histogram) => self.push_histogram(from.series[at as usize], histogram, own_ms),
                 None => self.push_float(from.series[at as usize], from.floats[at as usize], own_ms),
             }
         }
     }
 
-    /// The points as they will be kept; the builder is empty afterwards and keeps its memory.
+    /// The points as they will be kept; the builder is empty afterwards and has no memory.
     pub fn finish(&mut self) -> Points {
+        let series = std::mem::take(&mut self.series);
+        self.make(series.into(), false)
+    }
+
+    fn make(&mut self, series: Arc<[u32]>, is_column_shared: bool) -> Points {
+        let made = std::mem::take(self);
         let mut points = Points {
-            series: self.series.as_slice().into(),
-            floats: self.floats.as_slice().into(),
-            own_ms: self.own_ms.as_slice().into(),
-            histograms: std::mem::take(&mut self.histograms).into(),
+            series,
+            is_column_shared,
+            floats: made.floats.into(),
+            own_ms: made.own_ms.into(),
+            histograms: made.histograms.into(),
             charge: Charge::default(),
         };
         points.charge = Charge::new(Kind::Samples, size_of::<Scrape>() + points.bytes());
-        self.clear();
         points
     }
 
+    #[cold]
     fn push_time(&mut self, own_ms: Option<i64>) {
         // The column starts to exist with the first time that is not the scrape's.
-        if own_ms.is_some() && self.own_ms.is_empty() {
-            self.own_ms.resize(self.series.len(), NO_TIME);
+        if self.own_ms.is_empty() {
+            self.own_ms.resize(self.floats.len(), NO_TIME);
         }
-        if own_ms.is_some() || !self.own_ms.is_empty() {
-            self.own_ms.push(own_ms.unwrap_or(NO_TIME));
-        }
+        self.own_ms.push(own_ms.unwrap_or(NO_TIME));
     }
 }
 
@@ -290,6 +372,24 @@ mod tests {
         assert_eq!(read, [(2, None, true), (1, Some(-7), true), (3, None, false)]);
         assert!(builder.is_empty());
         assert!(matches!(points.get(0).value, Value::Histogram(_)));
+    }
+
+    #[test]
+    fn values_may_get_their_series_later() {
+        let mut builder = PointsBuilder::default();
+        builder.push_value(1.0);
+        builder.push_timed_value(2.0, Some(9));
+        builder.name([7, 8].into_iter());
+        builder.push_float(9, 3.0, None);
+        let first = builder.finish();
+        let read: Vec<_> = first.iter().map(|p| (p.series, p.own_ms)).collect();
+        assert_eq!(read, [(7, None), (8, Some(9)), (9, None)]);
+        for value in [1.0, 2.0, 3.0] {
+            builder.push_value(value);
+        }
+        let second = builder.finish_as(first.series());
+        assert!(Arc::ptr_eq(first.series(), second.series()));
+        assert_eq!((first.bytes(), second.bytes()), (3 * 20, 3 * 8), "the column is counted once");
     }
 
     #[test]

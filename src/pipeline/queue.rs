@@ -84,10 +84,11 @@ struct State {
     overflow: &'static str,
 }
 
-#[derive(Default)]
 struct Lane {
     entries: VecDeque<Entry>,
     samples: u64,
+    /// The fewest samples that a taker which waits, or has waited, wants at once.
+    enough: u64,
 }
 
 struct Entry {
@@ -104,7 +105,7 @@ impl Queue {
             ledger,
             limits,
             state: Mutex::new(State {
-                lanes: (0..lanes).map(|_| Lane::default()).collect(),
+                lanes: (0..lanes).map(|_| Lane { entries: VecDeque::new(), samples: 0, enough: u64::MAX }).collect(),
                 samples: 0,
                 bytes: 0,
                 chunks: HashMap::new(),
@@ -169,9 +170,14 @@ impl Queue {
             }
         }
         let lane = (scrape.origin.key % self.ready.len() as u64) as usize;
+        let was_empty = state.lanes[lane].entries.is_empty();
         state.insert(lane, Entry { slice, waiting, since: Instant::now() });
+        let is_enough = state.lanes[lane].samples >= state.lanes[lane].enough;
         drop(state);
-        self.ready[lane].notify_one();
+        // In between, whoever waits knows when the first one is due.
+        if was_empty || is_enough {
+            self.ready[lane].notify_one();
+        }
     }
 
     /// Waits until a batch is complete and takes it, from this end of what waits. `None` when the queue is closed and the lane
@@ -195,6 +201,8 @@ impl Queue {
                     self.ready[lane].notify_one();
                     return None;
                 }
+                let enough = &mut state.lanes[lane].enough;
+                *enough = take.samples.min(*enough);
                 due
             };
             match wait {

@@ -47,6 +47,7 @@ impl From<Refusal> for Fault {
             Refusal::SampleLimit { .. } => "sample_limit",
             Refusal::Growth { .. } => "growth_limit",
             Refusal::Labels { .. } => "labels",
+            Refusal::NoEof => "body_cut_short",
         };
         Self { kind, error: refusal.to_string() }
     }

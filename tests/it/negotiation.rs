@@ -129,7 +129,6 @@ async fn text_is_read_as_text_though_openmetrics_was_asked_for() {
 }
 
 #[tokio::test]
-#[ignore = "waits for the table that reads OpenMetrics"]
 async fn openmetrics_is_read_as_openmetrics_though_text_was_asked_for() {
     let asked = |server: &FakeTarget| {
         negotiating(server, |negotiation| negotiation.protocols = vec![ScrapeProtocol::PrometheusText0_0_4])
@@ -145,7 +144,6 @@ async fn openmetrics_is_read_as_openmetrics_though_text_was_asked_for() {
 }
 
 #[tokio::test]
-#[ignore = "waits for the table that reads OpenMetrics"]
 async fn a_fallback_of_openmetrics_is_read_as_such() {
     let open = |server: &FakeTarget| {
         negotiating(server, |negotiation| negotiation.fallback = ScrapeProtocol::OpenMetricsText1_0_0)
@@ -236,7 +234,6 @@ async fn openmetrics_with(process: &Process, series: &str) -> String {
 }
 
 #[tokio::test]
-#[ignore = "waits for the table that reads OpenMetrics"]
 async fn what_a_target_says_in_openmetrics_is_served_in_openmetrics() {
     let body = "# TYPE foo_seconds counter\n# UNIT foo_seconds seconds\n# HELP foo_seconds Foo.\n\
          foo_seconds_total{a=\"b\"} 1.5 # {trace_id=\"x\"} 0.5 1700000000.25\n# TYPE on stateset\n\

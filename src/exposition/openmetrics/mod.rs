@@ -27,7 +27,6 @@ pub fn parse_all(
     mut each: impl FnMut(Result<(&Sample<'_>, FamilyRef<'_>), BadLine>),
 ) -> io::Result<()> {
     let mut metadata = Metadata::default();
-    let (mut unit_of, mut unit) = (String::new(), String::new());
     let mut has_ended = false;
     let lines = each_line(input, line_length_max, |number, line| {
         if has_ended {
@@ -41,13 +40,10 @@ pub fn parse_all(
             Ok(Line::Eof) => has_ended = true,
             Ok(Line::Help { name, text }) => metadata.set_help(&name, &text),
             Ok(Line::Type { name, kind }) => metadata.set_kind(&name, kind),
-            Ok(Line::Unit { name, unit: text }) => (unit_of, unit) = (name.into_owned(), text.into_owned()),
+            Ok(Line::Unit { name, unit }) => metadata.set_unit(&name, &unit),
             Ok(Line::Sample(mut sample)) => {
                 let name = sample.name.clone();
-                let mut family = metadata.family_of(&name);
-                if family.name == unit_of {
-                    family.unit = &unit;
-                }
+                let family = metadata.family_of(&name);
                 normalise(&mut sample.labels, family.kind);
                 each(Ok((&sample, family)));
             }

@@ -100,6 +100,9 @@ pub(super) fn is_bare(series: &SeriesRef<'_>) -> bool {
     is_bare_metric_name(series.name()) && series.labels().all(|(name, _)| is_bare_label_name(name))
 }
 
+/// The role of a `_created` sample.
+const CREATED: u8 = 3;
+
 /// How a sample stands under its family.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Fit {
@@ -131,17 +134,17 @@ impl Fit {
                 "_gsum" | "_gcount" if family.kind == MetricType::GaugeHistogram => {
                     whole(1 + (part == "_gcount") as u8)
                 }
-                "_created" if format == Format::OpenMetrics && family.kind == MetricType::Histogram => whole(3),
+                "_created" if format == Format::OpenMetrics && family.kind == MetricType::Histogram => whole(CREATED),
                 _ => None,
             },
             (MetricType::Summary, _) => match part {
                 "" => bound("quantile").filter(|q| (0.0..=1.0).contains(q)).map(|q| fit(0, q)),
                 "_sum" | "_count" => whole(1 + (part == "_count") as u8),
-                "_created" if format == Format::OpenMetrics => whole(3),
+                "_created" if format == Format::OpenMetrics => whole(CREATED),
                 _ => None,
             },
             (MetricType::Counter, Format::OpenMetrics) => match part {
-                "_created" => Some(fit(3, 0.0)),
+                "_created" => Some(fit(CREATED, 0.0)),
                 _ => trimmed(MetricType::Counter, name, "_total"),
             },
             (MetricType::Counter, Format::Text) if part == "_created" => Some(Self::alone(MetricType::Gauge)),
@@ -225,6 +228,8 @@ struct Metric {
     first: u32,
     hash: u64,
     has_infinity: bool,
+    /// It has more than the time at which it began.
+    has_value: bool,
 }
 
 struct Builder<'s> {
@@ -254,7 +259,7 @@ impl Index {
         for (number, series) in set.iter().enumerate() {
             builder.add(number as u32, &series, Fit::of(format, &series));
         }
-        builder.part_with_incomplete_histograms();
+        builder.part_with_incomplete_metrics();
         builder.finish()
     }
 }
@@ -264,7 +269,9 @@ impl Builder<'_> {
         let family = self.family(number, series, fit);
         let metric = self.metric(number, series, family);
         let is_infinite = fit.role == 0 && fit.bound == f64::INFINITY;
-        self.metrics[metric as usize].has_infinity |= is_infinite;
+        let known = &mut self.metrics[metric as usize];
+        known.has_infinity |= is_infinite;
+        known.has_value |= fit.role != CREATED;
         self.entries.push(Entry { family, metric, role: fit.role, bound: fit.bound, series: number });
     }
 
@@ -310,17 +317,19 @@ impl Builder<'_> {
             return at;
         }
         let at = metrics.len() as u32;
-        metrics.push(Metric { family, first: number, hash, has_infinity: false });
+        metrics.push(Metric { family, first: number, hash, has_infinity: false, has_value: false });
         self.by_labels.insert_unique(hash, at, |&at| metrics[at as usize].hash);
         at
     }
 
-    /// A histogram without a `+Inf` bucket is none: its samples become families of their own.
-    fn part_with_incomplete_histograms(&mut self) {
+    /// A histogram without a `+Inf` bucket is none, and the time at which a metric began says nothing without the metric:
+    /// such samples become families of their own.
+    fn part_with_incomplete_metrics(&mut self) {
         let is_incomplete = |builder: &Self, entry: &Entry| {
             let kind = builder.families[entry.family as usize].kind;
-            matches!(kind, MetricType::Histogram | MetricType::GaugeHistogram)
-                && !builder.metrics[entry.metric as usize].has_infinity
+            let is_histogram = matches!(kind, MetricType::Histogram | MetricType::GaugeHistogram);
+            let metric = &builder.metrics[entry.metric as usize];
+            (is_histogram && !metric.has_infinity) || (entry.role == CREATED && !metric.has_value)
         };
         for at in 0..self.entries.len() {
             if is_incomplete(self, &self.entries[at]) {

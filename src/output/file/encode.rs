@@ -101,16 +101,17 @@ impl Encoder {
     }
 
     fn header(&mut self, out: &mut Vec<u8>, series: &SeriesRef<'_>) {
-        let family = series.family();
-        if family.name == &*self.last_family {
+        let (name, kind) = write::text_family(series);
+        if name == &*self.last_family {
             return;
         }
-        self.last_family = family.name.into();
-        if self.headed.insert(family.name.into()) {
-            if !family.help.is_empty() {
-                write::help(out, Format::Text, family.name, family.help);
+        self.last_family = name.into();
+        if self.headed.insert(name.into()) {
+            let help = series.family().help;
+            if !help.is_empty() {
+                write::help(out, Format::Text, name, help);
             }
-            write::kind(out, Format::Text, family.name, family.kind);
+            write::kind(out, Format::Text, name, kind);
         }
     }
 }

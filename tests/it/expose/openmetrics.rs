@@ -161,7 +161,6 @@ async fn a_counter_is_one_family_whatever_format_it_came_in() {
 
 /// Whoever scrapes us in OpenMetrics and serves it again says what we said.
 #[tokio::test]
-#[ignore = "waits for the table that reads OpenMetrics"]
 async fn what_is_served_in_openmetrics_reads_back_to_the_same() {
     let endpoint = Endpoint::new();
     endpoint.offer(everything());

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use promferry::exposition::openmetrics::parse_strict;
+
 /// A sample: name, labels, value, and in OpenMetrics its exemplar, all as text.
 pub struct Sample {
     pub name: String,
@@ -73,6 +75,14 @@ pub fn read(is_openmetrics: bool, text: &str) -> Vec<Sample> {
     reader.end_family();
     if is_openmetrics && !is_ended {
         reader.problem("", "no # EOF");
+    }
+    if is_openmetrics {
+        parse_strict(text.as_bytes(), text.len(), |line| {
+            // Labels are served as targets have them, also where their names begin with an underscore.
+            let is_ours = |bad: &String| !bad.contains("they are reserved");
+            reader.problems.extend(line.err().map(|bad| bad.to_string()).filter(is_ours));
+        })
+        .unwrap();
     }
     assert!(reader.problems.is_empty(), "{}\nin\n{text}", reader.problems.join("\n"));
     reader.samples

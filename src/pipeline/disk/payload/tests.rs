@@ -260,6 +260,14 @@ fn whatever_is_read_is_refused_or_sound() {
                 Ok(slices) => {
                     let lines: usize = slices.iter().map(|slice| seen(slice).len()).sum();
                     sound += usize::from(lines > 0);
+                    if sound % 8 == 0 {
+                        let (first, back) = there_and_back(&slices);
+                        assert_eq!(
+                            there_and_back(&back).0,
+                            first,
+                            "what was read is the same after it is written again"
+                        );
+                    }
                 }
             }
         }

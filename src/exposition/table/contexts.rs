@@ -1,0 +1,245 @@
+//! What comments say, and the contexts that they lead to.
+//!
+//! A context is the family that the comments so far describe, in one format: its seed is mixed into the key of every line
+//! under it, so that no line answers for one that means something else. Texts are kept once, in one piece of memory.
+
+use hashbrown::HashTable;
+
+use super::super::format::Format;
+use super::keys::Keys;
+use crate::model::{Family, MetricType};
+
+/// No context, no comment.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// What a comment says about a family, or a header that says all of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Effect<'a> {
+    Help {
+        name: &'a str,
+        text: &'a str,
+    },
+    Type {
+        name: &'a str,
+        kind: MetricType,
+    },
+    Unit {
+        name: &'a str,
+        unit: &'a str,
+    },
+    /// All at once: what was said before does not matter.
+    Family(Family<'a>),
+}
+
+/// A piece of `Contexts::text`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Text {
+    start: u32,
+    len: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Metadata {
+    name: Text,
+    help: Text,
+    unit: Text,
+    kind: MetricType,
+    format: Format,
+}
+
+#[derive(Clone, Copy)]
+enum Part {
+    Help(Text),
+    Type(MetricType),
+    Unit(Text),
+    Family { help: Text, unit: Text, kind: MetricType },
+}
+
+struct Context {
+    metadata: Metadata,
+    /// The seed of the lines under it, which makes the context a part of every line's key.
+    seed: u64,
+}
+
+struct Comment {
+    name: Text,
+    part: Part,
+    /// The context that it was last met in, and the one that it led to: nearly always the same again.
+    from: u32,
+    to: u32,
+}
+
+/// The contexts and comments that a table has met.
+pub(super) struct Contexts {
+    keys: Keys,
+    contexts: Vec<Context>,
+    index: HashTable<u32>,
+    comments: Vec<Comment>,
+    text: String,
+}
+
+impl Contexts {
+    pub(super) fn new(keys: Keys) -> Self {
+        Self { keys, contexts: Vec::new(), index: HashTable::new(), comments: Vec::new(), text: String::new() }
+    }
+
+    /// How many contexts and comments are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.contexts.len() + self.comments.len()
+    }
+
+    /// How many comments are.
+    pub(super) fn comments(&self) -> usize {
+        self.comments.len()
+    }
+
+    /// Bytes of memory that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.contexts.capacity() * size_of::<Context>()
+            + self.comments.capacity() * size_of::<Comment>()
+            + self.index.allocation_size()
+            + self.text.capacity()
+    }
+
+    /// Bytes of the texts that it has, of which there may be 4 GiB.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    #[inline]
+    pub(super) fn seed(&self, context: u32) -> u64 {
+        self.contexts[context as usize].seed
+    }
+
+    /// What a sample under this context may belong to.
+    pub(super) fn family(&self, context: u32) -> Family<'_> {
+        let Metadata { name, help, unit, kind, .. } = self.contexts[context as usize].metadata;
+        Family { name: self.get(name), help: self.get(help), kind, unit: self.get(unit) }
+    }
+
+    /// The context before the first comment of a body.
+    pub(super) fn start(&mut self, format: Format) -> u32 {
+        self.intern(Metadata {
+            name: Text::default(),
+            help: Text::default(),
+            unit: Text::default(),
+            kind: MetricType::Unknown,
+            format,
+        })
+    }
+
+    /// Remembers a comment met in `context`, and returns its number.
+    pub(super) fn add(&mut self, effect: Effect<'_>, context: u32) -> u32 {
+        let near = self.contexts[context as usize].metadata;
+        let (name, part) = match effect {
+            Effect::Help { name, text } => (name, Part::Help(self.keep(text, near.help))),
+            Effect::Type { name, kind } => (name, Part::Type(kind)),
+            Effect::Unit { name, unit } => (name, Part::Unit(self.keep(unit, near.unit))),
+            Effect::Family(Family { name, help, kind, unit }) => {
+                let (help, unit) = (self.keep(help, near.help), self.keep(unit, near.unit));
+                (name, Part::Family { help, unit, kind })
+            }
+        };
+        let name = self.keep(name, near.name);
+        self.comments.push(Comment { name, part, from: NONE, to: NONE });
+        (self.comments.len() - 1) as u32
+    }
+
+    /// The context after `comment`, met in `context`.
+    #[inline]
+    pub(super) fn after(&mut self, comment: u32, context: u32) -> u32 {
+        let held = &self.comments[comment as usize];
+        if held.from == context { held.to } else { self.find_after(comment, context) }
+    }
+
+    fn find_after(&mut self, comment: u32, context: u32) -> u32 {
+        let Comment { name, part, .. } = self.comments[comment as usize];
+        let mut metadata = self.contexts[context as usize].metadata;
+        if self.get(metadata.name) != self.get(name) {
+            let (none, kind) = (Text::default(), MetricType::Unknown);
+            metadata = Metadata { name, help: none, unit: none, kind, format: metadata.format };
+        }
+        match part {
+            Part::Help(help) => metadata.help = help,
+            Part::Type(kind) => metadata.kind = kind,
+            Part::Unit(unit) => metadata.unit = unit,
+            Part::Family { help, unit, kind } => metadata = Metadata { help, unit, kind, ..metadata },
+        }
+        let to = self.intern(metadata);
+        let held = &mut self.comments[comment as usize];
+        (held.from, held.to) = (context, to);
+        to
+    }
+
+    fn intern(&mut self, metadata: Metadata) -> u32 {
+        // The seed is the hash itself: contexts that a table made twice agree, so that its lines stay valid.
+        let seed = self.hash(metadata);
+        let key = |of: Metadata| (self.get(of.name), self.get(of.help), self.get(of.unit), of.kind, of.format);
+        let is_it = |&held: &u32| key(self.contexts[held as usize].metadata) == key(metadata);
+        if let Some(&held) = self.index.find(seed, is_it) {
+            return held;
+        }
+        let context = self.contexts.len() as u32;
+        self.contexts.push(Context { metadata, seed });
+        self.index.insert_unique(seed, context, |&held| self.contexts[held as usize].seed);
+        context
+    }
+
+    fn hash(&self, metadata: Metadata) -> u64 {
+        let texts = [metadata.name, metadata.help, metadata.unit];
+        let texts = texts.iter().fold(self.keys.seed(), |seed, text| {
+            let text = self.get(*text).as_bytes();
+            self.keys.join(self.keys.hash(seed, text), text.len() as u64)
+        });
+        self.keys.join(texts, (metadata.kind as u64) << 8 | metadata.format as u64)
+    }
+
+    fn get(&self, text: Text) -> &str {
+        &self.text[text.start as usize..(text.start + text.len) as usize]
+    }
+
+    /// Keeps a text, which may be the same as one that is there already.
+    fn keep(&mut self, text: &str, near: Text) -> Text {
+        if self.get(near) == text {
+            return near;
+        }
+        let kept = Text { start: self.text.len() as u32, len: text.len() as u32 };
+        self.text.push_str(text);
+        kept
+    }
+
+    /// Gives memory back that is not used.
+    pub(super) fn shrink(&mut self) {
+        self.contexts.shrink_to_fit();
+        self.comments.shrink_to_fit();
+        self.text.shrink_to_fit();
+    }
+
+    /// Forgets all contexts, and all comments but those for which `keep` holds; gives the new number of each.
+    pub(super) fn compact(&mut self, keep: impl Fn(u32) -> bool) -> Vec<u32> {
+        let mut kept = Self::new(self.keys);
+        let mut near = kept.start(Format::Text);
+        let number = |at: usize| {
+            if !keep(at as u32) {
+                return NONE;
+            }
+            let Comment { name, part, .. } = self.comments[at];
+            let name = self.get(name);
+            let effect = match part {
+                Part::Help(text) => Effect::Help { name, text: self.get(text) },
+                Part::Type(kind) => Effect::Type { name, kind },
+                Part::Unit(unit) => Effect::Unit { name, unit: self.get(unit) },
+                Part::Family { help, unit, kind } => {
+                    Effect::Family(Family { name, help: self.get(help), kind, unit: self.get(unit) })
+                }
+            };
+            let comment = kept.add(effect, near);
+            // Only so that texts are shared: what really comes before it is seen when it comes.
+            near = kept.after(comment, near);
+            comment
+        };
+        let numbers = (0..self.comments.len()).map(number).collect();
+        *self = kept;
+        numbers
+    }
+}

@@ -1,0 +1,186 @@
+//! A sample's line as nearly all are written, read without a look back: `name{a="b",c="d"} `.
+//!
+//! Not a grammar of its own: whatever is not exactly of this shape is left to that of the format, which reads every line that
+//! is read here as the same. What is written otherwise costs more, and means no less.
+
+use crate::model::{Labels, METRIC_NAME};
+
+const LABEL: u8 = 1;
+const METRIC: u8 = 2;
+
+/// Which bytes may be in a bare name, as bits: a label's, a metric's.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let at = byte as u8;
+        if at.is_ascii_alphanumeric() || at == b'_' {
+            classes[byte] = LABEL | METRIC;
+        } else if at == b':' {
+            classes[byte] = METRIC;
+        }
+        byte += 1;
+    }
+    classes
+};
+
+/// Reads what is before a sample's value, the blank there included, into `labels`, which are empty; gives the metric's name.
+/// `None` says nothing about the line but that it is not written plainly, and leaves some labels behind.
+pub(super) fn series<'l>(line: &'l [u8], labels: &mut Labels<'l>) -> Option<&'l str> {
+    let line = std::str::from_utf8(line).ok()?;
+    let name = name(line, METRIC)?;
+    labels.push(METRIC_NAME, name);
+    let mut rest = &line[name.len()..];
+    let mut before = METRIC_NAME;
+    if let Some(list) = rest.strip_prefix('{') {
+        rest = list;
+        for count in 1..=LABELS_MAX {
+            let label = self::name(rest, LABEL)?;
+            let value = rest[label.len()..].strip_prefix("=\"")?;
+            let end = memchr::memchr2(b'"', b'\\', value.as_bytes())?;
+            if end == 0 || value.as_bytes()[end] != b'"' {
+                return None;
+            }
+            if label > before {
+                labels.push(label, &value[..end]);
+                before = label;
+            } else {
+                labels.set(label, &value[..end]);
+                // One that is there twice is an error, and `__name__` as well.
+                if labels.len() != count + 1 {
+                    return None;
+                }
+            }
+            rest = &value[end + 1..];
+            match rest.as_bytes().first()? {
+                b',' => rest = &rest[1..],
+                b'}' => break,
+                _ => return None,
+            }
+        }
+        rest = rest.strip_prefix('}')?;
+    }
+    (rest == " ").then_some(name)
+}
+
+/// Labels that are read here; the grammar knows how many a line may have.
+const LABELS_MAX: usize = 64;
+
+/// The bare name that `text` starts with.
+fn name(text: &str, class: u8) -> Option<&str> {
+    let mut len = 0;
+    for byte in text.as_bytes() {
+        if CLASSES[usize::from(*byte)] & class == 0 {
+            break;
+        }
+        len += 1;
+    }
+    (!text.as_bytes().first()?.is_ascii_digit() && len > 0).then(|| &text[..len])
+}
+
+/// Whether a bound or quantile is written as Prometheus keeps it: digits, a point, digits that do not end in a useless zero.
+pub(super) fn is_normal_number(text: &str) -> bool {
+    // From a million on it is written with an exponent.
+    const WHOLE_MAX: usize = 6;
+    const DIGITS_MAX: usize = 15;
+    let Some((whole, fraction)) = text.split_once('.') else { return text == "+Inf" };
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_large = whole != "0" || fraction == "0" || fraction.bytes().take(4).any(|byte| byte != b'0');
+    are_digits(whole)
+        && are_digits(fraction)
+        && whole.len() <= WHOLE_MAX
+        && whole.len() + fraction.len() <= DIGITS_MAX
+        && (whole == "0" || !whole.starts_with('0'))
+        && (fraction == "0" || !fraction.ends_with('0'))
+        && is_large
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{text, write};
+    use super::*;
+
+    #[test]
+    fn what_is_read_here_the_grammar_reads_as_the_same() {
+        let mut read = 0;
+        for line in [
+            "a ",
+            "a:b_c9 ",
+            "a{b=\"c\"} ",
+            "a{b=\"c\",D=\"e é\"} ",
+            "a{d=\"}\",b=\"# {\"} ",
+            "a{_=\"1\",__name=\"2\"} ",
+            "9 ",
+            "a",
+            "a  ",
+            "a\t",
+            " a ",
+            "a{} ",
+            "a{b=\"\"} ",
+            "a{b=\"\\n\"} ",
+            "a{b=\"c\",} ",
+            "a{b=\"c\",b=\"d\"} ",
+            "a{__name__=\"b\"} ",
+            "{\"a\"} ",
+            "a{b:c=\"d\"} ",
+            "a {b=\"c\"} ",
+            "a{b=\"c\"}",
+            "a{b=\"c} ",
+            "a{b=\"c\"}  ",
+            "a{b = \"c\"} ",
+            "a{\"b\"=\"c\"} ",
+            "a-b ",
+            "a{b=\"c\"x} ",
+            "a{b=\"c\",d} ",
+        ] {
+            let mut labels = Labels::new();
+            let Some(name) = series(line.as_bytes(), &mut labels) else { continue };
+            read += 1;
+            let whole = format!("{line}1");
+            let Ok(text::Line::Sample(sample)) = text::parse_line(whole.as_bytes()) else { panic!("{line:?}") };
+            assert_eq!((sample.name.as_ref(), &sample.labels), (name, &labels), "{line:?}");
+        }
+        assert_eq!(read, 6);
+    }
+
+    #[test]
+    fn a_normal_number_is_written_as_it_is() {
+        let mut normal = 0;
+        for text in [
+            "+Inf",
+            "0.005",
+            "0.01",
+            "2.5",
+            "1.0",
+            "0.0",
+            "10.0",
+            "123456.25",
+            "0.0001",
+            "0.00005",
+            "0.50",
+            "00.5",
+            "01.0",
+            "1",
+            "5e-05",
+            "1e+06",
+            ".5",
+            "5.",
+            "",
+            "-0.5",
+            "NaN",
+            "123456789012.3456",
+            "0.99",
+            "0.00012",
+            "1.00",
+        ] {
+            let Ok(value) = text.parse::<f64>() else { continue };
+            let mut written = Vec::new();
+            write::openmetrics_float(&mut written, value);
+            if is_normal_number(text) {
+                normal += 1;
+                assert_eq!(String::from_utf8_lossy(&written), text);
+            }
+        }
+        assert_eq!(normal, 11);
+    }
+}

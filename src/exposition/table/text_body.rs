@@ -1,0 +1,331 @@
+//! Reads the lines of a text or OpenMetrics body into a table.
+//!
+//! Lines that come as predicted are read by [`read_predicted`], which looks at no name, label or quote of them: it hashes what
+//! is before the value and parses the value. All others go through [`read_line`], and to the grammar only if they are new.
+
+use super::super::body::Refusal;
+use super::super::format::Format;
+use super::super::openmetrics::line as openmetrics;
+use super::super::text::{self, LineError, LineExemplar, Sample};
+use super::super::value;
+use super::contexts::Effect;
+use super::core::{Core, Owner, Placed};
+use super::lines::{Key, Line, What};
+use super::plain;
+use super::samples::Observed;
+use crate::model::{Labels, part_label};
+
+/// What a body is that is being read: what is known of it beside the table.
+#[derive(Default)]
+pub(super) struct TextBody {
+    is_openmetrics: bool,
+    /// Whether `# EOF` came.
+    has_ended: bool,
+}
+
+impl TextBody {
+    /// A body in this format, which has lines.
+    pub(super) fn new(format: Format) -> Self {
+        Self { is_openmetrics: format == Format::OpenMetrics, has_ended: false }
+    }
+
+    /// Reads all whole lines in `bytes`; gives how many bytes they were.
+    pub(super) fn read(&mut self, core: &mut Core, bytes: &[u8]) -> Result<usize, Refusal> {
+        let mut at = 0;
+        loop {
+            if !self.has_ended {
+                at += read_predicted(core, self.is_openmetrics, &bytes[at..]);
+            }
+            let Some(end) = memchr::memchr(b'\n', &bytes[at..]) else { break };
+            self.read_line(core, &bytes[at..=at + end])?;
+            at += end + 1;
+        }
+        core.check_sample_limit()?;
+        Ok(at)
+    }
+
+    /// Says whether the body may end here.
+    pub(super) fn finish(&self) -> Result<(), Refusal> {
+        if self.is_openmetrics && !self.has_ended { Err(Refusal::NoEof) } else { Ok(()) }
+    }
+
+    /// Reads one line, line break included, that did not come as predicted.
+    fn read_line(&mut self, core: &mut Core, line: &[u8]) -> Result<(), Refusal> {
+        core.line += 1;
+        let bare = text::strip_cr(text::strip_newline(line));
+        if bare.len() > core.settings.line_length_max {
+            return Err(Refusal::LineTooLong { line: core.line, max: core.settings.line_length_max });
+        }
+        match if self.is_openmetrics { openmetrics::kind_of(bare) } else { text::kind_of(bare) } {
+            // Not remembered: some programs write the time into their comments.
+            text::Kind::Nothing => Ok(()),
+            _ if self.has_ended => {
+                core.add_bad_line(bare, LineError { at: 0, expected: "nothing behind \"# EOF\"" });
+                Ok(())
+            }
+            text::Kind::Metadata => self.read_comment(core, bare),
+            text::Kind::Sample => self.read_sample(core, line, bare),
+        }
+    }
+
+    fn read_comment(&mut self, core: &mut Core, line: &[u8]) -> Result<(), Refusal> {
+        let key = key(core, core.comment_seed(), line);
+        if core.comment(key) {
+            return Ok(());
+        }
+        let effect = match self.parse(line) {
+            Ok(text::Line::Help { name, text }) => (Some(name), Some(text), None),
+            Ok(text::Line::Type { name, kind }) => (Some(name), None, Some(kind)),
+            Ok(text::Line::Unit { name, unit }) => {
+                return core.add_comment(key, Effect::Unit { name: &name, unit: &unit }, line.len());
+            }
+            Ok(text::Line::Eof) => {
+                self.has_ended = true;
+                return Ok(());
+            }
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                core.add_bad_line(line, error);
+                return Ok(());
+            }
+        };
+        let effect = match &effect {
+            (Some(name), Some(text), _) => Effect::Help { name, text },
+            (Some(name), _, Some(kind)) => Effect::Type { name, kind: *kind },
+            _ => return Ok(()),
+        };
+        core.add_comment(key, effect, line.len())
+    }
+
+    fn read_sample(&self, core: &mut Core, whole: &[u8], line: &[u8]) -> Result<(), Refusal> {
+        let start = if self.is_openmetrics { openmetrics::value_start(line) } else { text::value_start(line) };
+        let key = key(core, core.seed(), &line[..start]);
+        if core.lines.find(key).is_some() {
+            match read_tail(self.is_openmetrics, &whole[start..]) {
+                Some((value, own_ms, exemplar)) => {
+                    if let Ok(placed) = core.sample(key, Observed::Float(value), own_ms) {
+                        add_exemplar(core, placed, exemplar);
+                    }
+                }
+                None => {
+                    core.hold(key);
+                    // The full parser knows what is wrong with it.
+                    let error = self.parse(line).err().unwrap_or(LineError { at: start, expected: "a number" });
+                    core.add_bad_line(line, error);
+                }
+            }
+            return Ok(());
+        }
+        let mut labels: Labels<'_> = core.take_spare();
+        if let Some(name) = plain::series(&line[..start], &mut labels)
+            && let Some((value, own_ms, exemplar)) = read_tail(self.is_openmetrics, &whole[start..])
+        {
+            let sample = Sample { name: name.into(), labels, value, own_ms, exemplar };
+            return add_sample(core, key, sample, line.len());
+        }
+        match self.parse(line) {
+            Ok(text::Line::Sample(sample)) => add_sample(core, key, sample, line.len()),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                core.add_bad_line(line, error);
+                Ok(())
+            }
+        }
+    }
+
+    fn parse<'l>(&self, line: &'l [u8]) -> Result<text::Line<'l>, LineError> {
+        if self.is_openmetrics { openmetrics::parse_line(line) } else { text::parse_line(line) }
+    }
+}
+
+fn add_sample(core: &mut Core, key: Key, sample: Sample<'_>, bytes: usize) -> Result<(), Refusal> {
+    let Sample { name, mut labels, value, own_ms, exemplar } = sample;
+    let owner = core.owner(&name);
+    if let Owner::Family(kind) = owner
+        && let Some(part) = part_label(kind).and_then(|part| labels.get(part))
+        && !plain::is_normal_number(part)
+    {
+        text::normalise(&mut labels, kind);
+    }
+    let placed = core.add_sample(key, (&name, owner), labels, Observed::Float(value), own_ms, bytes)?;
+    add_exemplar(core, placed, exemplar);
+    Ok(())
+}
+
+fn key(core: &Core, seed: u64, bytes: &[u8]) -> Key {
+    Key { hash: core.keys.hash(seed, bytes), len: bytes.len() as u32 }
+}
+
+fn add_exemplar(core: &mut Core, placed: Placed, exemplar: Option<LineExemplar<'_>>) {
+    if let (Placed::Series(series), Some(exemplar)) = (placed, exemplar) {
+        core.add_exemplar(series, exemplar.labels.into_owned(), exemplar.value, exemplar.at_ms);
+    }
+}
+
+/// Reads what stands on a sample's line from the value on, line break included: value, time, exemplar.
+fn read_tail(is_openmetrics: bool, tail: &[u8]) -> Option<(f64, Option<i64>, Option<LineExemplar<'_>>)> {
+    if let Some((value, used)) = value::number(tail)
+        && tail.get(used) == Some(&b'\n')
+    {
+        return Some((value, None, None));
+    }
+    if !is_openmetrics {
+        return value::value_line(tail).map(|(value, own_ms, _)| (value, own_ms, None));
+    }
+    let (value, used) = value::number(tail)?;
+    let (own_ms, exemplar, _) = openmetrics::tail(tail, used).ok()?;
+    Some((value, own_ms, exemplar))
+}
+
+/// Reads lines for as long as they come as predicted; gives how many bytes they were.
+fn read_predicted(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        at += read_run(core, is_openmetrics, &bytes[at..]);
+        match read_group(core, is_openmetrics, &bytes[at..]) {
+            0 => return at,
+            used => at += used,
+        }
+    }
+}
+
+/// Reads samples without exemplars, and blocks of comments and such a sample, and skips what means nothing.
+///
+/// This is where nearly all of the time of a steady target goes: values are pushed here, and whose they are is noted for
+/// the whole run behind the loop.
+#[inline(never)]
+fn read_run(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
+    let (mut context, mut seed) = (core.context(), core.seed());
+    let Core { lines, samples, keys, contexts, settings, .. } = core;
+    let len_max = settings.line_length_max;
+    let (mut rest, mut dropped, mut skipped) = (bytes, 0, 0);
+    let order = lines.predicted();
+    let mut ahead = order;
+    let mut values = samples.take_values();
+    while let Some((line, behind)) = ahead.split_first() {
+        let Some((head, tail)) = rest.split_at_checked(line.len as usize) else { break };
+        if keys.hash(seed, head) != line.hash {
+            let Some(len) = nothing(rest, len_max) else { break };
+            rest = &rest[len..];
+            skipped += 1;
+            continue;
+        }
+        // Nearly all of a steady target ends here or a few lines below: a number and the line break.
+        let number = value::number_line(tail);
+        if line.what.is_plain()
+            && let Some((value, after)) = number
+            && rest.len() - after.len() <= len_max
+        {
+            values.push(value);
+            (rest, ahead) = (after, behind);
+            continue;
+        }
+        let block = lines.block(line);
+        let count = block.map_or(1, |block| block.lines as usize);
+        let Some(sample) = ahead.get(count - 1) else { break };
+        if sample.what.is_plain()
+            && let Some((value, after)) = number
+            && sample.len as usize + (tail.len() - after.len()) <= len_max
+        {
+            values.push(value);
+            rest = after;
+        } else {
+            let Some((value, own_ms, used)) = value_and_time(is_openmetrics, tail) else { break };
+            let is_dropped = sample.what == What::DROPPED;
+            if sample.len as usize + used > len_max || !(is_dropped || samples.is_float(sample.what, own_ms)) {
+                break;
+            }
+            if is_dropped {
+                dropped += 1;
+            } else {
+                samples.put_values(values);
+                samples.add_timed_value(value, own_ms);
+                values = samples.take_values();
+            }
+            rest = &tail[used..];
+        }
+        ahead = &ahead[count..];
+        if let Some(block) = block {
+            context = block.context;
+            seed = contexts.seed(context);
+        }
+    }
+    samples.put_values(values);
+    let came = order.len() - ahead.len();
+    samples.name(order[..came].iter().map(|line| line.what));
+    lines.came(came);
+    core.line += came as u64 + skipped;
+    core.dropped += dropped;
+    core.enter(context);
+    bytes.len() - rest.len()
+}
+
+/// The value of a predicted line, its time, and how many bytes both are, line break included.
+#[inline(never)]
+fn value_and_time(is_openmetrics: bool, tail: &[u8]) -> Option<(f64, Option<i64>, usize)> {
+    let (value, used) = value::number(tail)?;
+    match tail.get(used) {
+        Some(b'\n') => Some((value, None, used + 1)),
+        // It may be an exemplar.
+        _ if is_openmetrics => None,
+        _ => value::after_value(tail, value, used),
+    }
+}
+
+/// How long a line is, line break included, that can be seen at once to be blank or a comment that means nothing.
+fn nothing(bytes: &[u8], line_length_max: usize) -> Option<usize> {
+    match bytes {
+        [b'\n', ..] => Some(1),
+        [b'#', b' ', b'H' | b'T' | b'U' | b'E' | b' ' | b'\t', ..] => None,
+        [b'#', b' ', ..] => memchr::memchr(b'\n', bytes).filter(|len| *len <= line_length_max).map(|len| len + 1),
+        _ => None,
+    }
+}
+
+/// Reads comments and the sample behind them, or one sample, as predicted; gives how many bytes they were, or 0.
+fn read_group(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
+    let seed = core.seed();
+    let (mut at, mut comments) = (0, 0);
+    while let Some(line) = core.lines.predicted_line() {
+        let Some((head, tail)) = bytes[at..].split_at_checked(line.len as usize) else { break };
+        let Some(comment) = line.what.comment_number() else {
+            let Some(used) = read_predicted_sample(core, is_openmetrics, line, head, tail) else { break };
+            at += head.len();
+            if comments > 0 {
+                let key = Key { hash: core.keys.hash(seed, &bytes[..at]), len: at as u32 };
+                core.lines.set_block(key, comments + 1, core.context());
+            }
+            return at + used;
+        };
+        let end = match tail {
+            [b'\n', ..] => 1,
+            [b'\r', b'\n', ..] => 2,
+            _ => break,
+        };
+        if core.keys.hash(core.comment_seed(), head) != line.hash {
+            break;
+        }
+        core.lines.came_alone();
+        core.enter_after(comment);
+        core.line += 1;
+        comments += 1;
+        at += head.len() + end;
+    }
+    at
+}
+
+/// Reads a predicted sample of any kind from its value on; gives how many bytes that was.
+fn read_predicted_sample(core: &mut Core, is_openmetrics: bool, line: Line, head: &[u8], tail: &[u8]) -> Option<usize> {
+    if core.keys.hash(core.seed(), head) != line.hash {
+        return None;
+    }
+    let end = memchr::memchr(b'\n', tail)? + 1;
+    let (value, own_ms, exemplar) = read_tail(is_openmetrics, &tail[..end])?;
+    if head.len() + end > core.settings.line_length_max + 1 {
+        return None;
+    }
+    core.line += 1;
+    let placed = core.sample(Key { hash: line.hash, len: line.len }, Observed::Float(value), own_ms).ok()?;
+    add_exemplar(core, placed, exemplar);
+    Some(end)
+}

@@ -1,0 +1,390 @@
+//! Makes a [`Chunk`], and is the place where label sets are compared while it is being made.
+//!
+//! Series that come one behind the other are alike: a label is first compared with the one in its place of the series before,
+//! which costs no hash. Otherwise each label is hashed once, and what a label set hashes to is put together from its labels.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldhash::SharedSeed;
+use foldhash::fast::{FoldHasher, RandomState};
+use hashbrown::HashTable;
+
+use super::chunk::{FamilyEntry, Metric, SeriesEntry, Slice, fold, pair_hash, part_label};
+use super::labels::same;
+use super::{Chunk, Family};
+use crate::memory::{Charge, Kind};
+
+/// No number.
+const NONE: u32 = u32::MAX;
+
+/// What is known of a distinct label while a chunk is made.
+#[derive(Clone, Copy)]
+struct PairHashes {
+    /// Keyed: for tables.
+    key: u64,
+    /// The same in every process: for groups.
+    fixed: u64,
+}
+
+/// Makes a chunk. Text that repeats is stored once.
+pub struct ChunkBuilder {
+    seed: u64,
+    text: String,
+    families: Vec<FamilyEntry>,
+    family_index: HashTable<(u64, u32)>,
+    metrics: Vec<Metric>,
+    /// The hash of each metric's name.
+    metric_keys: Vec<u64>,
+    metric_index: HashTable<u32>,
+    last_metric: u32,
+    label_names: HashTable<(u64, Slice)>,
+    pairs: Vec<(Slice, Slice)>,
+    pair_hashes: Vec<PairHashes>,
+    pair_index: HashTable<u32>,
+    labels: Vec<u32>,
+    series: Vec<SeriesEntry>,
+    /// The labels of the series that was looked at last, and of the one before.
+    prepared: Vec<u32>,
+    before: Vec<u32>,
+}
+
+impl Default for ChunkBuilder {
+    fn default() -> Self {
+        Self::with_seed(RandomState::default().hash_one(0u8))
+    }
+}
+
+impl ChunkBuilder {
+    /// One whose label sets hash as those of every other builder with this seed, see [`prepare`](Self::prepare).
+    pub(crate) fn with_seed(seed: u64) -> Self {
+        Self {
+            seed,
+            text: String::new(),
+            families: Vec::new(),
+            family_index: HashTable::new(),
+            metrics: Vec::new(),
+            metric_keys: Vec::new(),
+            metric_index: HashTable::new(),
+            last_metric: 0,
+            label_names: HashTable::new(),
+            pairs: Vec::new(),
+            pair_hashes: Vec::new(),
+            pair_index: HashTable::new(),
+            labels: Vec::new(),
+            series: Vec::new(),
+            prepared: Vec::new(),
+            before: Vec::new(),
+        }
+    }
+
+    /// How many series it has so far.
+    pub fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Whether it has none yet.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// Adds a family and returns its index, for [`push`](Self::push). The caller adds each family once.
+    pub fn family(&mut self, family: Family<'_>) -> u32 {
+        let name = self.add_text(family.name);
+        let entry =
+            FamilyEntry { name, help: self.add_text(family.help), unit: self.add_text(family.unit), kind: family.kind };
+        self.families.push(entry);
+        (self.families.len() - 1) as u32
+    }
+
+    /// Adds a series and returns its index in this chunk. `labels` are sorted, unique, not empty, and without `__name__`.
+    pub fn push<'l>(
+        &mut self,
+        family: u32,
+        name: &str,
+        labels: impl Iterator<Item = (&'l str, &'l str)> + Clone,
+    ) -> u32 {
+        self.prepare(name, labels);
+        let hash = self.hash(name);
+        let metric = self.metric_in(family, name, hash);
+        self.push_prepared(metric)
+    }
+
+    /// The chunk.
+    pub fn finish(self) -> Arc<Chunk> {
+        charged(Chunk {
+            id: next_id(),
+            text: self.text.into(),
+            families: self.families.into(),
+            metrics: self.metrics.into(),
+            pairs: self.pairs.into(),
+            labels: self.labels.into(),
+            series: self.series.into(),
+            charge: Charge::default(),
+        })
+    }
+
+    /// The chunk; the builder begins anew. Where a chunk is small the next one probably is, and memory is used again.
+    pub(crate) fn take(&mut self) -> Arc<Chunk> {
+        const SMALL: usize = 256;
+        if self.len() > SMALL || self.pairs.len() > SMALL {
+            return std::mem::replace(self, Self::with_seed(self.seed)).finish();
+        }
+        let chunk = charged(Chunk {
+            id: next_id(),
+            text: self.text.as_str().into(),
+            families: self.families.as_slice().into(),
+            metrics: self.metrics.as_slice().into(),
+            pairs: self.pairs.as_slice().into(),
+            labels: self.labels.as_slice().into(),
+            series: self.series.as_slice().into(),
+            charge: Charge::default(),
+        });
+        self.clear();
+        chunk
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.families.clear();
+        self.family_index.clear();
+        self.metrics.clear();
+        self.metric_keys.clear();
+        self.metric_index.clear();
+        self.last_metric = 0;
+        self.label_names.clear();
+        self.pairs.clear();
+        self.pair_hashes.clear();
+        self.pair_index.clear();
+        self.labels.clear();
+        self.series.clear();
+        self.prepared.clear();
+        self.before.clear();
+    }
+
+    /// Bytes of memory that it has.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.capacity()
+            + self.families.capacity() * size_of::<FamilyEntry>()
+            + self.metrics.capacity() * (size_of::<Metric>() + size_of::<u64>())
+            + self.pairs.capacity() * (size_of::<(Slice, Slice)>() + size_of::<PairHashes>())
+            + self.pair_index.allocation_size()
+            + self.metric_index.allocation_size()
+            + self.labels.capacity() * size_of::<u32>()
+            + self.series.capacity() * size_of::<SeriesEntry>()
+    }
+
+    /// Looks the labels of a series up, or adds them; gives a keyed hash of its label set.
+    pub(crate) fn prepare<'l>(&mut self, name: &str, labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {
+        std::mem::swap(&mut self.before, &mut self.prepared);
+        self.prepared.clear();
+        let mut key = match self.metrics.get(self.last_metric as usize) {
+            Some(metric) if same(metric.name.bytes(&self.text), name.as_bytes()) => {
+                self.metric_keys[self.last_metric as usize]
+            }
+            _ => self.hash(name),
+        };
+        for (at, (name, value)) in labels.enumerate() {
+            let pair = self.pair(at, name, value);
+            self.prepared.push(pair);
+            key = fold(key, self.pair_hashes[pair as usize].key);
+        }
+        key
+    }
+
+    /// Adds the series that was [prepared](Self::prepare) last; gives its index in this chunk. `is_same_family` says that the
+    /// family is known to be that of the series before.
+    pub(crate) fn push_as(&mut self, family: Family<'_>, is_same_family: bool, name: &str) -> u32 {
+        let last = self.metrics.get(self.last_metric as usize);
+        let is_last = is_same_family && last.is_some_and(|last| same(last.name.bytes(&self.text), name.as_bytes()));
+        let metric = if is_last { self.last_metric } else { self.metric(family, name) };
+        self.push_prepared(metric)
+    }
+
+    /// Whether the series at `at` has this name and the labels that were [prepared](Self::prepare) last.
+    pub(crate) fn is_prepared(&self, at: usize, name: &str) -> bool {
+        let entry = &self.series[at];
+        let end = self.series.get(at + 1).map_or(self.labels.len(), |next| next.labels as usize);
+        self.metrics[entry.metric as usize].name.bytes(&self.text) == name.as_bytes()
+            && self.labels[entry.labels as usize..end] == *self.prepared
+    }
+
+    /// The family of the series at `at`.
+    pub(crate) fn family_at(&self, at: usize) -> Family<'_> {
+        let metric = &self.metrics[self.series[at].metric as usize];
+        self.families[metric.family as usize].of(&self.text)
+    }
+
+    /// Adds the series of `chunk` for which `keep` holds, by their index in it.
+    pub(crate) fn append(&mut self, chunk: &Chunk, keep: impl Fn(usize) -> bool) {
+        let mut metrics = vec![NONE; chunk.metrics.len()];
+        let mut pairs = vec![NONE; chunk.pairs.len()];
+        for (at, entry) in chunk.series.iter().enumerate().filter(|(at, _)| keep(*at)) {
+            let series = chunk.get(at);
+            let metric = &mut metrics[entry.metric as usize];
+            if *metric == NONE {
+                *metric = self.metric(series.family(), series.name());
+            }
+            self.series.push(SeriesEntry { metric: *metric, labels: self.labels.len() as u32, group: entry.group });
+            for (place, &pair) in series.pairs().iter().enumerate() {
+                let held = &mut pairs[pair as usize];
+                if *held == NONE {
+                    let (name, value) = chunk.pair(pair);
+                    *held = self.pair(place, name, value);
+                }
+                self.labels.push(*held);
+            }
+        }
+    }
+
+    fn push_prepared(&mut self, metric: u32) -> u32 {
+        let family = self.metrics[metric as usize].family;
+        let part = part_label(self.families[family as usize].kind);
+        let is_part =
+            |pair: u32| part.is_some_and(|part| same(self.pairs[pair as usize].0.bytes(&self.text), part.as_bytes()));
+        let hashes = self.prepared.iter().filter(|pair| !is_part(**pair));
+        let group = hashes.fold(0, |group, &pair| fold(group, self.pair_hashes[pair as usize].fixed));
+        let group = [(group >> 32) as u32, group as u32];
+        self.series.push(SeriesEntry { metric, labels: self.labels.len() as u32, group });
+        self.labels.extend_from_slice(&self.prepared);
+        (self.series.len() - 1) as u32
+    }
+
+    /// The metric of this name in this family, however often the family comes.
+    fn metric(&mut self, family: Family<'_>, name: &str) -> u32 {
+        let Self { metrics, families, text, .. } = &*self;
+        let is_it =
+            |metric: &Metric| metric.name.of(text) == name && families[metric.family as usize].of(text) == family;
+        if metrics.get(self.last_metric as usize).is_some_and(is_it) {
+            return self.last_metric;
+        }
+        let hash = self.hash(name);
+        if let Some(&found) = self.metric_index.find(hash, |&at| is_it(&metrics[at as usize])) {
+            self.last_metric = found;
+            return found;
+        }
+        let family = self.find_family(family);
+        self.add_metric(family, name, hash)
+    }
+
+    fn metric_in(&mut self, family: u32, name: &str, hash: u64) -> u32 {
+        let is_it = |&at: &u32| {
+            let metric = &self.metrics[at as usize];
+            metric.family == family && metric.name.bytes(&self.text) == name.as_bytes()
+        };
+        match self.metric_index.find(hash, is_it) {
+            Some(&found) => found,
+            None => self.add_metric(family, name, hash),
+        }
+    }
+
+    fn add_metric(&mut self, family: u32, name: &str, hash: u64) -> u32 {
+        let of_family = self.families[family as usize].name;
+        // A gauge or counter is named as its family.
+        let name = if of_family.of(&self.text) == name { of_family } else { self.add_text(name) };
+        let at = self.metrics.len() as u32;
+        self.metrics.push(Metric { name, family });
+        self.metric_keys.push(hash);
+        self.metric_index.insert_unique(hash, at, |&held| self.metric_keys[held as usize]);
+        self.last_metric = at;
+        at
+    }
+
+    fn find_family(&mut self, family: Family<'_>) -> u32 {
+        let last = self.families.len().wrapping_sub(1);
+        if self.families.get(last).is_some_and(|last| last.is(&self.text, family)) {
+            return last as u32;
+        }
+        let hash = self.hash(family.name);
+        let is_it = |&(_, at): &(u64, u32)| self.families[at as usize].is(&self.text, family);
+        if let Some(&(_, at)) = self.family_index.find(hash, is_it) {
+            return at;
+        }
+        let at = self.family(family);
+        self.family_index.insert_unique(hash, (hash, at), |held| held.0);
+        at
+    }
+
+    /// The number of a label that a series has at `place`.
+    #[inline]
+    fn pair(&mut self, place: usize, name: &str, value: &str) -> u32 {
+        let alike = self.before.get(place).copied();
+        let held_name =
+            alike.map(|pair| self.pairs[pair as usize].0).filter(|held| same(held.bytes(&self.text), name.as_bytes()));
+        match (alike, held_name) {
+            (Some(pair), Some(_)) if same(self.pairs[pair as usize].1.bytes(&self.text), value.as_bytes()) => pair,
+            _ => self.find_pair(held_name, name, value),
+        }
+    }
+
+    fn find_pair(&mut self, held_name: Option<Slice>, name: &str, value: &str) -> u32 {
+        let mut hasher = FoldHasher::with_seed(self.seed, SharedSeed::global_random());
+        hasher.write(name.as_bytes());
+        hasher.write(value.as_bytes());
+        let key = hasher.finish();
+        let is_it = |&at: &u32| {
+            let (held, text) = self.pairs[at as usize];
+            same(text.bytes(&self.text), value.as_bytes()) && same(held.bytes(&self.text), name.as_bytes())
+        };
+        if let Some(&at) = self.pair_index.find(key, is_it) {
+            return at;
+        }
+        let held_name = held_name.unwrap_or_else(|| self.label_name(name));
+        let pair = (held_name, self.add_text(value));
+        let at = self.pairs.len() as u32;
+        self.pairs.push(pair);
+        self.pair_hashes.push(PairHashes { key, fixed: pair_hash(name, value) });
+        self.pair_index.insert_unique(key, at, |&held| self.pair_hashes[held as usize].key);
+        at
+    }
+
+    fn label_name(&mut self, name: &str) -> Slice {
+        let hash = self.hash(name);
+        if let Some(&(_, held)) = self.label_names.find(hash, |(_, held)| held.of(&self.text) == name) {
+            return held;
+        }
+        let slice = self.add_text(name);
+        self.label_names.insert_unique(hash, (hash, slice), |held| held.0);
+        slice
+    }
+
+    fn add_text(&mut self, text: &str) -> Slice {
+        let slice = Slice { start: self.text.len() as u32, len: text.len() as u32 };
+        self.text.push_str(text);
+        slice
+    }
+
+    fn hash(&self, text: &str) -> u64 {
+        let mut hasher = FoldHasher::with_seed(self.seed, SharedSeed::global_random());
+        hasher.write(text.as_bytes());
+        hasher.finish()
+    }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn charged(mut chunk: Chunk) -> Arc<Chunk> {
+    chunk.charge = Charge::new(Kind::Series, chunk.bytes());
+    Arc::new(chunk)
+}
+
+/// The keyed hashes of label sets of a chunk, as [`ChunkBuilder::prepare`] gives them under `seed`.
+pub(crate) fn label_set_keys(seed: u64, chunk: &Chunk) -> impl Iterator<Item = u64> {
+    let builder = ChunkBuilder::with_seed(seed);
+    let hash = |name: &str, value: &str| {
+        let mut hasher = FoldHasher::with_seed(seed, SharedSeed::global_random());
+        hasher.write(name.as_bytes());
+        hasher.write(value.as_bytes());
+        hasher.finish()
+    };
+    let pairs: Vec<u64> = (0..chunk.pairs() as u32).map(|at| chunk.pair(at)).map(|(n, v)| hash(n, v)).collect();
+    let names: Vec<u64> = chunk.metrics.iter().map(|metric| builder.hash(metric.name.of(&chunk.text))).collect();
+    chunk.series.iter().zip(chunk.iter()).map(move |(entry, series)| {
+        let name = names[entry.metric as usize];
+        series.pairs().iter().fold(name, |key, &pair| fold(key, pairs[pair as usize]))
+    })
+}
