@@ -6,8 +6,10 @@
 //! - `lines`: what the file output writes.
 //! - `expose`: ten targets of a thousand samples rendered as one exposition, for the first time and again.
 //!
-//!     cargo bench --bench stages
-//!     CORPUS=DIR cargo bench --bench stages -- compress     # also bodies made of the *.prom files of a folder
+//! ```text
+//! cargo bench --bench stages
+//! CORPUS=DIR cargo bench --bench stages -- compress     # also bodies made of the *.prom files of a folder
+//! ```
 
 mod common;
 #[path = "../tests/it/support/protobuf.rs"]
@@ -74,10 +76,10 @@ fn bench_format(
     group.throughput(Throughput::Elements(samples[0] as u64));
     let mut rounds = bodies.iter().cycle();
     let mut next = || rounds.next().expect("a cycle");
-    let mut steady = new_table();
-    assert_eq!(read(&mut steady, format, next()).points.len(), samples[0]);
     group.bench_function(BenchmarkId::new("steady", name), |bencher| {
-        bencher.iter(|| read(&mut steady, format, next()));
+        let mut table = new_table();
+        assert_eq!(read(&mut table, format, next()).samples(), samples[0]);
+        bencher.iter(|| read(&mut table, format, next()));
     });
     group.bench_function(BenchmarkId::new("never seen", name), |bencher| {
         bencher.iter(|| read(&mut new_table(), format, next()));

@@ -341,10 +341,23 @@ fn opening(ms: i64) -> Vec<u8> {
     .into_bytes()
 }
 
+/// Appends sixteen digits.
 fn hex(out: &mut Vec<u8>, value: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.extend((0..16).rev().map(|at| DIGITS[(value >> (4 * at)) as usize & 15]));
+    let digits = value.to_be_bytes().map(|byte| HEX[byte as usize]);
+    out.extend_from_slice(digits.as_flattened());
 }
+
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// A text as one segment of a URL's path, or as a value of its query.
 pub(super) fn escape(name: &str) -> String {

@@ -218,6 +218,7 @@ impl Fragments {
     }
 
     /// The texts of numbers that follow one another, of which there is at least one.
+    #[inline]
     fn run(&self, numbers: &[u32]) -> &[u8] {
         let (first, last) = (numbers[0] as usize, numbers[numbers.len() - 1] as usize);
         let start = if first == 0 { 0 } else { self.ends[first - 1] as usize };
