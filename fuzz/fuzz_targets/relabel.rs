@@ -7,7 +7,16 @@ use promferry::model::Labels;
 use promferry::relabel::{Rule, RuleSpec, Rules};
 
 const ACTIONS: [&str; 11] = [
-    "replace", "keep", "drop", "keepequal", "dropequal", "hashmod", "labelmap", "labeldrop", "labelkeep", "lowercase",
+    "replace",
+    "keep",
+    "drop",
+    "keepequal",
+    "dropequal",
+    "hashmod",
+    "labelmap",
+    "labeldrop",
+    "labelkeep",
+    "lowercase",
     "uppercase",
 ];
 

@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use super::FAILED;
 use crate::exposition::json::{self, Beside};
 use crate::exposition::text::Sample;
-use crate::exposition::{BadLine, openmetrics, text};
-use crate::model::{METRIC_NAME, Value};
+use crate::exposition::{BadLine, Settings, openmetrics, protobuf, text};
+use crate::model::{Labels, METRIC_NAME, Value};
 
 /// Bytes of one line of stdin.
 const LINE_LENGTH_MAX: usize = 16 << 20;
@@ -24,20 +24,23 @@ pub(super) struct Arguments {
     /// The format that is read
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     format: Format,
-    /// Print a line a sample: {"name":…,"labels":{…},"value":"…","timestamp_ms":…,"exemplars":[…]}
+    /// Print a line a sample: {"name":…,"labels":{…},"value":"…","timestamp_ms":…,"exemplars":[…]}, or "histogram":{…}
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
-    /// OpenMetrics where a line is "# EOF", else text; to know, up to 64 MiB are held, and what is longer is read as text
+    /// Protobuf by how it starts, OpenMetrics where a line is "# EOF", else text; to know, up to 64 MiB are held, and a
+    /// text that is longer is read as text format 0.0.4
     Auto,
     /// Text format 0.0.4, and 1.0.0 with its names in quotes
     Text,
     /// OpenMetrics 1.0, to the letter of its specification
     #[value(name = "openmetrics")]
     OpenMetrics,
+    /// Delimited protobuf; a histogram that is native and classic gives the samples of both
+    Protobuf,
 }
 
 pub(super) fn main(arguments: Arguments) -> u8 {
@@ -63,7 +66,11 @@ fn read(format: Format, mut input: impl BufRead, report: &mut Report<'_, impl Wr
             let mut held = Vec::new();
             input.by_ref().take(AUTO_BYTES_MAX as u64 + 1).read_to_end(&mut held)?;
             let is_whole = held.len() <= AUTO_BYTES_MAX;
-            let format = if is_whole && has_eof_line(&held) { Format::OpenMetrics } else { Format::Text };
+            let format = match () {
+                () if protobuf::is_likely(&held) => Format::Protobuf,
+                () if is_whole && has_eof_line(&held) => Format::OpenMetrics,
+                () => Format::Text,
+            };
             read_as(format, io::Cursor::new(held).chain(input), report)
         }
         format => read_as(format, input, report),
@@ -77,6 +84,10 @@ fn read_as(format: Format, input: impl BufRead, report: &mut Report<'_, impl Wri
         }
         Format::OpenMetrics => {
             openmetrics::parse_strict(input, LINE_LENGTH_MAX, |line| report.line(line.map(|(sample, _)| sample)))
+        }
+        Format::Protobuf => {
+            let settings = Settings { native_histograms: true, classic_histograms_too: true, ..Settings::default() };
+            protobuf::parse_all(input, &settings, |metric| report.metric(metric.map(|(sample, _)| sample)))
         }
     }
 }
@@ -99,32 +110,39 @@ impl<W: Write> Report<'_, W> {
     fn line(&mut self, line: Result<&Sample<'_>, BadLine>) {
         match line {
             Ok(sample) => {
-                let labels = sample.labels.iter().filter(|(name, _)| *name != METRIC_NAME);
                 let beside = Beside { exemplars: sample.exemplar.as_slice(), created_ms: None };
-                self.sample(&sample.name, labels, Value::Float(sample.value), sample.own_ms, &beside);
+                self.sample(&sample.labels, Value::Float(sample.value), sample.own_ms, &beside);
             }
             Err(BadLine { line, column, found, expected }) => {
-                self.bad += 1;
-                if self.bad <= BAD_LINES_TOLD_MAX {
-                    eprintln!("stdin:{line}:{column}: {found} stands where {expected} was expected");
-                }
+                self.bad(format_args!("stdin:{line}:{column}: {found} stands where {expected} was expected"));
             }
         }
     }
 
-    fn sample<'l>(
-        &mut self,
-        name: &str,
-        labels: impl Iterator<Item = (&'l str, &'l str)>,
-        value: Value<'_>,
-        at_ms: Option<i64>,
-        beside: &Beside<'_>,
-    ) {
+    fn metric(&mut self, metric: Result<&protobuf::Sample<'_>, protobuf::Error>) {
+        match metric {
+            Ok(sample) => {
+                let beside = Beside { exemplars: &sample.exemplars, created_ms: sample.created_ms };
+                self.sample(&sample.labels, sample.value(), sample.own_ms, &beside);
+            }
+            Err(error) => self.bad(format_args!("stdin: {error}")),
+        }
+    }
+
+    fn sample(&mut self, labels: &Labels<'_>, value: Value<'_>, own_ms: Option<i64>, beside: &Beside<'_>) {
         self.samples += 1;
         if self.is_json && self.written.is_ok() {
             let mut line = Vec::new();
-            json::sample(&mut line, name, labels, value, at_ms, beside);
+            let others = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
+            json::sample(&mut line, labels.get_or_empty(METRIC_NAME), others, value, own_ms, beside);
             self.written = self.output.write_all(&line);
+        }
+    }
+
+    fn bad(&mut self, told: std::fmt::Arguments<'_>) {
+        self.bad += 1;
+        if self.bad <= BAD_LINES_TOLD_MAX {
+            eprintln!("{told}");
         }
     }
 

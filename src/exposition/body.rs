@@ -1,5 +1,6 @@
 //! What a table is told about bodies, and what it says of one: limits, counts, and lines that could not be read.
 
+use super::protobuf;
 use super::text::LineError;
 
 /// What a table is told once.
@@ -9,7 +10,8 @@ pub struct Settings {
     pub line_length_max: usize,
     /// The most samples after relabelling, 0 for no limit; more fail the scrape.
     pub sample_limit: u64,
-    /// Bytes that one body may add to what is kept of its target, estimated; more fail the scrape.
+    /// Bytes that one body may add to what is kept of its target, estimated, with the buckets of its native histograms; more
+    /// fail the scrape.
     pub growth_max: usize,
     /// Whether timestamps in the body are taken over.
     pub honor_timestamps: bool,
@@ -54,7 +56,7 @@ pub enum Refusal {
     },
     /// Too much of the body was never seen before.
     #[error(
-        "line {line}: the body has more new series and comments than a scrape may add (growth_limit, {max} bytes of memory)"
+        "line {line}: the body has more new series, comments and native buckets than a scrape may add (growth_limit, {max} bytes of memory)"
     )]
     Growth {
         /// The line, from 1.
@@ -65,6 +67,9 @@ pub enum Refusal {
     /// An OpenMetrics body has no end.
     #[error("the body does not end in \"# EOF\", as OpenMetrics must: it may have been cut short")]
     NoEof,
+    /// The bytes of a protobuf body are wrong.
+    #[error("{0}")]
+    Protobuf(#[from] protobuf::Error),
     /// The labels of a line break a limit.
     #[error("line {line}: {reason}")]
     Labels {
@@ -88,10 +93,10 @@ pub struct Counts {
     pub series_added: u64,
     /// Samples left out because the series has one of that time already (`duplicate_in_scrape`).
     pub duplicates: u64,
-    /// Lines that could not be read, and were skipped.
+    /// Lines, or metrics of a protobuf body, that could not be read, and were skipped.
     pub bad_lines: u64,
     /// The first of them.
-    pub first_bad_lines: Vec<BadLine>,
+    pub first_bad_lines: Vec<Skipped>,
 }
 
 impl Counts {
@@ -102,6 +107,17 @@ impl Counts {
     pub fn has_no_valid_line(&self) -> bool {
         self.bad_lines > 0 && self.samples_scraped == 0
     }
+}
+
+/// What was skipped of a body, for a person to read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Skipped {
+    /// A line.
+    #[error(transparent)]
+    Line(#[from] BadLine),
+    /// A metric of a protobuf body.
+    #[error(transparent)]
+    Metric(#[from] protobuf::Error),
 }
 
 /// A line that was skipped, for a person to read.

@@ -199,7 +199,7 @@ pub(super) fn comment(line: &[u8], after_hash: usize, format: Format) -> Result<
     }
     let rest = scan.rest().trim_end_matches([' ', '\t']);
     if word == b"UNIT" {
-        return Ok(Line::Unit { name, unit: Cow::Borrowed(rest) });
+        return Ok(Line::Unit { name, unit: unescape(rest, true) });
     }
     let expected = match format {
         Format::OpenMetrics => "counter, gauge, histogram, gaugehistogram, summary, info, stateset or unknown",

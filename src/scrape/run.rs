@@ -12,7 +12,7 @@ use super::admit;
 use super::client::{Client, Head, ScrapeError};
 use super::status::{Edges, Watched};
 use crate::config::checked::OnBadLine;
-use crate::exposition::{Counts, Format, Parsed, Refusal, Settings, Table};
+use crate::exposition::{Counts, Parsed, Refusal, Settings, Table};
 use crate::model::{ChunkBuilder, Point, PointsBuilder, STALE_NAN, Scrape, SeriesSet, Value};
 use crate::net::credentials::Credentials;
 use crate::target::Target;
@@ -48,6 +48,7 @@ impl From<Refusal> for Fault {
             Refusal::Growth { .. } => "growth_limit",
             Refusal::Labels { .. } => "labels",
             Refusal::NoEof => "body_cut_short",
+            Refusal::Protobuf(_) => "protobuf",
         };
         Self { kind, error: refusal.to_string() }
     }
@@ -163,10 +164,6 @@ async fn read(
     deadline: Instant,
 ) -> Result<(Head, Counts), Fault> {
     let answer = client.get(deadline).await?;
-    if answer.format() == Format::Protobuf {
-        let error = "the answer is protobuf, which is not read yet; leave PrometheusProto out of scrape_protocols";
-        return Err(Fault { kind: "format", error: error.to_owned() });
-    }
     table.read_as(answer.format());
     let mut refusal = None;
     let fetched = answer.read(|bytes| table.feed(bytes).map_err(|refused| refusal = Some(refused)).is_ok()).await;

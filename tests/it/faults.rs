@@ -224,7 +224,7 @@ async fn a_target_that_sends_more_new_series_than_its_table_may_grow_by() {
         grown > 4 << 20
     });
     let sentence = format!(
-        "line {}: the body has more new series and comments than a scrape may add (growth_limit, 4194304 bytes of memory)",
+        "line {}: the body has more new series, comments and native buckets than a scrape may add (growth_limit, 4194304 bytes of memory)",
         last.unwrap() + 1
     );
     assert_told_once(world, &job, target.address, &sentence).await;

@@ -17,6 +17,7 @@ mod exposition;
 mod fault_proxy;
 mod faults;
 mod file;
+mod fuzzed;
 mod http_client;
 mod kill;
 mod lost_log;

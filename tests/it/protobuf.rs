@@ -1,15 +1,18 @@
 //! Reading delimited protobuf: what real programs serve, what the types mean, and bodies that are wrong in every way.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::Write;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use promferry::exposition::protobuf::{self, BUCKETS_MAX, SPANS_MAX, Sample};
+use promferry::exposition::protobuf::{self, BUCKETS_MAX, EXEMPLARS_MAX, Reading, SPANS_MAX, Sample};
 use promferry::exposition::text::{self, LineExemplar};
-use promferry::exposition::{BadLine, Settings, write};
-use promferry::model::{FamilyRef, Histogram, HistogramSpan, Value};
+use promferry::exposition::{Admission, Admit, BadLine, Counts, Format, Parsed, Settings, Table, write};
+use promferry::model::{Exemplar, FamilyRef, Histogram, HistogramSpan, Labels, METRIC_NAME, Point, STALE_NAN, Value};
 use serde_json::Value as Json;
 
 use crate::support::protobuf::{COUNTER, GAUGE, GAUGE_HISTOGRAM, HISTOGRAM, Message, SUMMARY, UNTYPED, body, family};
@@ -342,6 +345,20 @@ fn a_family_has_its_help_type_and_unit_wherever_they_stand() {
         lines(&two, &settings(true, false)).expect("well-formed"),
         [r#"counter c # "" "" | {__name__="c"} 1.0"#]
     );
+}
+
+/// A target cannot end its series by itself, nor a native histogram by its sum.
+#[test]
+fn a_stale_marker_is_any_nan() {
+    let gauge = body(GAUGE, 2, Message::new().double(1, STALE_NAN));
+    let native = body(HISTOGRAM, 7, Message::new().double(2, STALE_NAN).span(12, 0, 0));
+    let mut count = 0;
+    let each = |read: Result<(&Sample<'_>, FamilyRef<'_>), protobuf::Error>| {
+        assert!(!read.expect("a good metric").0.value().is_stale());
+        count += 1;
+    };
+    protobuf::parse_all([gauge, native].concat().as_slice(), &settings(true, false), each).expect("well-formed");
+    assert_eq!(count, 2);
 }
 
 /// Fields and types that client_model may get one day are passed over.
@@ -722,4 +739,314 @@ fn a_text_is_not_taken_for_protobuf() {
     }
     assert!(protobuf::is_likely(&good()));
     assert!(protobuf::is_likely(&Message::new().text(1, "a").uint(3, GAUGE).delimited()));
+}
+
+// ---- the predicting table ------------------------------------------------------------------------------------------
+
+const AT_MS: i64 = 1_700_000_000_000;
+
+/// Counts the metrics that it is shown.
+#[derive(Default)]
+struct Counting(Arc<AtomicUsize>);
+
+impl Admit for Counting {
+    fn admit<'l>(&'l self, _: &mut Labels<'l>) -> Admission {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Admission::Keep
+    }
+}
+
+fn table(settings: Settings) -> (Table, Arc<AtomicUsize>) {
+    let shown = Arc::default();
+    (Table::new(settings, Box::new(Counting(Arc::clone(&shown))), Labels::new()), shown)
+}
+
+fn scrape(table: &mut Table, format: Format, body: &[u8], piece: usize) -> Result<(Counts, Parsed), String> {
+    table.begin(AT_MS);
+    table.read_as(format);
+    let fed = body.chunks(piece).try_for_each(|bytes| table.feed(bytes));
+    match fed.and_then(|()| table.finish_body()) {
+        Ok(counts) => {
+            table.accept();
+            Ok((counts, table.take()))
+        }
+        Err(refusal) => {
+            table.fail();
+            Err(format!("{refusal}, {} markers", table.take().points.len()))
+        }
+    }
+}
+
+fn scrape_protobuf(table: &mut Table, body: &[u8]) -> (Counts, Parsed) {
+    scrape(table, Format::Protobuf, body, usize::MAX).expect("well-formed")
+}
+
+/// The samples as [`lines`] has them; markers as such.
+fn table_lines(parsed: &Parsed) -> Vec<String> {
+    let line = |point: Point<'_>| {
+        let series = parsed.series.get(point.series);
+        let labels: Labels<'_> = series.labels().chain([(METRIC_NAME, series.name())]).collect();
+        if point.value.is_stale() {
+            let kind = if matches!(point.value, Value::Histogram(_)) { "histogram" } else { "float" };
+            return format!("{labels} stale {kind}");
+        }
+        let reading = match point.value {
+            Value::Float(value) => Reading::Float(value),
+            Value::Histogram(value) => Reading::Histogram(Box::new(value.clone())),
+        };
+        let exemplars = parsed.exemplars.iter().filter(|exemplar| exemplar.series == point.series);
+        let exemplars =
+            exemplars.cloned().map(|Exemplar { labels, value, at_ms, .. }| LineExemplar { labels, value, at_ms });
+        let created = parsed.created.iter().find(|created| created.series == point.series);
+        let sample = Sample {
+            labels,
+            reading,
+            own_ms: point.own_ms,
+            exemplars: exemplars.collect(),
+            created_ms: created.map(|created| created.at_ms),
+        };
+        self::line(&sample, series.family())
+    };
+    parsed.points.iter().map(line).collect()
+}
+
+/// The same without family, for short.
+fn table_samples(parsed: &Parsed) -> Vec<String> {
+    let short = |line: String| line.split_once(" | ").map_or(line.clone(), |(_, sample)| sample.to_owned());
+    table_lines(parsed).into_iter().map(short).collect()
+}
+
+#[test]
+fn the_table_reads_real_bodies_as_the_plain_reader_does() {
+    let Some(files) = corpus_bodies() else {
+        println!("skipped: CORPUS is not set");
+        return;
+    };
+    for path in files {
+        let body = fs::read(&path).expect("a body");
+        for (native, classic_too) in [(true, true), (true, false), (false, false)] {
+            let expected = lines(&body, &settings(native, classic_too)).expect("a real body is read");
+            for piece in [1, 7, 1021, usize::MAX] {
+                let (mut table, shown) = table(settings(native, classic_too));
+                let (counts, first) = scrape(&mut table, Format::Protobuf, &body, piece).expect("well-formed");
+                assert_eq!(table_lines(&first), expected, "{}", path.display());
+                assert_eq!(counts.samples_scraped as usize, expected.len());
+                assert_eq!((counts.bad_lines, counts.body_bytes), (0, body.len() as u64));
+                assert_eq!(shown.swap(0, Ordering::Relaxed), expected.len());
+                for piece in [piece, usize::MAX] {
+                    let (again, second) = scrape(&mut table, Format::Protobuf, &body, piece).expect("well-formed");
+                    assert_eq!(again, Counts { series_added: 0, ..counts.clone() });
+                    assert_eq!(table_lines(&second), expected, "{}", path.display());
+                    assert!(Arc::ptr_eq(&first.series, &second.series), "a steady target shares its series");
+                    assert!(Arc::ptr_eq(&first.created, &second.created), "and its created timestamps");
+                }
+                assert_eq!(shown.load(Ordering::Relaxed), 0, "{}: nothing was new", path.display());
+            }
+        }
+    }
+}
+
+fn gauges(metrics: &[(&[(&str, &str)], f64)]) -> Vec<u8> {
+    let metric = |(labels, value): &(&[(&str, &str)], f64)| {
+        let metric = labels.iter().fold(Message::new(), |metric, (name, value)| metric.label(name, value));
+        metric.message(2, Message::new().double(1, *value))
+    };
+    metrics.iter().map(metric).fold(family("g", GAUGE), |family, metric| family.message(4, metric)).delimited()
+}
+
+#[test]
+fn labels_in_another_order_are_the_same_series() {
+    let (mut table, shown) = table(settings(true, false));
+    let (_, first) = scrape_protobuf(&mut table, &gauges(&[(&[("a", "1"), ("b", "2")], 1.0)]));
+    let swapped = gauges(&[(&[("b", "2"), ("a", "1")], 2.0)]);
+    let (counts, second) = scrape_protobuf(&mut table, &swapped);
+    assert_eq!(
+        (counts.series_added, table_samples(&second)),
+        (0, vec![r#"{__name__="g",a="1",b="2"} 2.0"#.to_owned()])
+    );
+    assert!(Arc::ptr_eq(&first.series, &second.series));
+    assert_eq!(shown.load(Ordering::Relaxed), 2, "another order is another line");
+    // Both at once: one series, twice.
+    let both = gauges(&[(&[("a", "1"), ("b", "2")], 1.0), (&[("b", "2"), ("a", "1")], 2.0)]);
+    let (counts, third) = scrape_protobuf(&mut table, &both);
+    assert_eq!((counts.duplicates, table_samples(&third)), (1, vec![r#"{__name__="g",a="1",b="2"} 1.0"#.to_owned()]));
+    assert_eq!(shown.load(Ordering::Relaxed), 2);
+}
+
+/// The parts of a metric are told apart by more than their place, and so are labels that stand apart.
+#[test]
+fn metrics_and_buckets_that_move_stay_what_they_are() {
+    let bucket = |count, bound| Message::new().uint(1, count).double(2, bound);
+    let histogram = |buckets: &[(u64, f64)]| {
+        let all =
+            buckets.iter().fold(Message::new().uint(1, 9), |all, &(count, bound)| all.message(3, bucket(count, bound)));
+        body(HISTOGRAM, 7, all)
+    };
+    let (mut table, _) = table(settings(true, false));
+    for buckets in [&[(1, 1.0), (2, 2.0)][..], &[(2, 2.0), (1, 1.0)], &[(3, 2.0)], &[(1, 1.0), (2, 2.0), (3, 3.0)]] {
+        let body = histogram(buckets);
+        let (_, parsed) = scrape_protobuf(&mut table, &body);
+        let mut read = table_samples(&parsed);
+        read.retain(|line| !line.contains(" stale "));
+        assert_eq!(read, samples(&body, &settings(true, false)));
+    }
+    let apart = Message::new().label("a", "1").message(2, Message::new().double(1, 3.0)).label("b", "2");
+    let apart = family("g", GAUGE).message(4, apart).delimited();
+    for _ in 0..2 {
+        let (_, parsed) = scrape_protobuf(&mut table, &apart);
+        assert_eq!(table_samples(&parsed)[0], r#"{__name__="g",a="1",b="2"} 3.0"#);
+    }
+}
+
+#[test]
+fn the_marker_of_a_native_histogram_is_a_histogram() {
+    let (mut table, _) = table(settings(true, true));
+    scrape_protobuf(&mut table, &body(HISTOGRAM, 7, native()));
+    let (_, parsed) = scrape_protobuf(&mut table, &[]);
+    let classic = ["m_bucket\",le=\"2.0\"", "m_bucket\",le=\"+Inf\"", "m_sum\"", "m_count\""];
+    let classic = classic.map(|name| format!("{{__name__=\"{name}}} stale float"));
+    let expected: Vec<String> = [r#"{__name__="m"} stale histogram"#.to_owned()].into_iter().chain(classic).collect();
+    assert_eq!(table_samples(&parsed), expected);
+    // It comes again, and the target goes.
+    scrape_protobuf(&mut table, &body(HISTOGRAM, 7, native()));
+    assert_eq!(table_samples(&table.end()), expected);
+}
+
+#[test]
+fn a_target_may_alternate_between_text_and_protobuf() {
+    let (mut table, shown) = table(settings(true, false));
+    let text = "# HELP g Help.\n# TYPE g gauge\ng{a=\"1\"} 1\n";
+    let protobuf = gauges(&[(&[("a", "1")], 2.0)]);
+    let (_, first) = scrape(&mut table, Format::Text, text.as_bytes(), usize::MAX).expect("well-formed");
+    for round in 0..3 {
+        let (counts, parsed) = scrape_protobuf(&mut table, &protobuf);
+        let expected = lines(&protobuf, &settings(true, false)).expect("well-formed");
+        assert_eq!((counts.series_added, table_lines(&parsed)), (0, expected));
+        let (counts, parsed) = scrape(&mut table, Format::Text, text.as_bytes(), 3).expect("well-formed");
+        assert_eq!((counts.series_added, table_samples(&parsed)), (0, vec![r#"{__name__="g",a="1"} 1.0"#.to_owned()]));
+        assert!(Arc::ptr_eq(&first.series, &parsed.series), "round {round}");
+    }
+    assert_eq!(shown.load(Ordering::Relaxed), 2, "a line of each format, once");
+}
+
+/// A series whose metric is left out is not there, and not gone.
+#[test]
+fn a_metric_that_is_left_out_keeps_its_series() {
+    let (mut table, _) = table(settings(true, true));
+    let good = body(HISTOGRAM, 7, native());
+    let bad = body(HISTOGRAM, 7, native().uint(1, 13));
+    scrape_protobuf(&mut table, &good);
+    let (counts, parsed) = scrape_protobuf(&mut table, &bad);
+    assert_eq!((counts.bad_lines, table_samples(&parsed)), (1, Vec::new()));
+    let told = counts.first_bad_lines[0].to_string();
+    assert!(
+        told.ends_with("a native histogram has 12 observations in its buckets and 13 as their count; it is left out"),
+        "{told}"
+    );
+    let (counts, parsed) = scrape_protobuf(&mut table, &good);
+    assert_eq!((counts.series_added, parsed.points.len()), (0, 5));
+}
+
+#[test]
+fn a_body_whose_bytes_are_wrong_fails_the_scrape() {
+    let body = good();
+    for piece in [1, 7, usize::MAX] {
+        let (mut table, _) = table(settings(true, false));
+        scrape_protobuf(&mut table, &body);
+        let cut = scrape(&mut table, Format::Protobuf, &body[..body.len() - 1], piece).expect_err("it is cut");
+        let read = body.len() - 1 - lines_end(&body);
+        let at = lines_end(&body);
+        assert_eq!(cut, format!("byte {at}: the body ends within a message, of which {read} bytes came, 1 markers"));
+        let wrong = [&body[..], &[1, 7]].concat();
+        let refused = scrape(&mut table, Format::Protobuf, &wrong, piece).expect_err("no field has wire type 7");
+        assert!(refused.starts_with(&format!("byte {}: 7 is no field of protobuf", body.len() + 1)), "{refused}");
+        assert_eq!(
+            table_lines(&scrape_protobuf(&mut table, &body).1),
+            lines(&body, &settings(true, false)).expect("good")
+        );
+    }
+}
+
+/// Where the second message of [`good`] starts.
+fn lines_end(good: &[u8]) -> usize {
+    usize::from(good[0]) + 1
+}
+
+#[test]
+fn limits_hold_for_protobuf_too() {
+    let body = gauges(&[(&[("a", "1")], 1.0), (&[("a", "2")], 1.0), (&[("a", "3")], 1.0)]);
+    let refused = |settings| {
+        let (mut table, _) = table(settings);
+        scrape(&mut table, Format::Protobuf, &body, usize::MAX).map(|_| ())
+    };
+    let limited = |sample_limit| Settings { sample_limit, ..Settings::default() };
+    assert_eq!(refused(limited(3)), Ok(()));
+    assert_eq!(refused(limited(2)), Err("more than 2 samples after relabelling (sample_limit), 0 markers".to_owned()));
+    let growth = Settings { growth_max: 1000, ..Settings::default() };
+    assert!(refused(growth).expect_err("too much is new").contains("growth_limit, 1000 bytes of memory"));
+}
+
+/// A bucket of an integer histogram may be a byte, and is eight when it is read: a body of them is no more than others.
+#[test]
+fn the_buckets_of_a_body_count_as_growth_each_time() {
+    let buckets = vec![0; 10_000];
+    let histogram = Message::new().span(12, 0, 10_000).packed_sints(13, &buckets);
+    let of = |count: usize| {
+        let metric = |family: Message, at: usize| {
+            family.message(4, Message::new().label("at", &at.to_string()).message(7, histogram.clone()))
+        };
+        (0..count).fold(family("h", HISTOGRAM), metric).delimited()
+    };
+    let growth = Settings { growth_max: 1 << 20, ..settings(true, false) };
+    let (mut table, _) = table(growth);
+    for _ in 0..2 {
+        scrape_protobuf(&mut table, &of(10));
+        let error = scrape(&mut table, Format::Protobuf, &of(20), usize::MAX).expect_err("too many buckets");
+        assert!(error.contains("more new series, comments and native buckets"), "{error}");
+    }
+}
+
+#[test]
+fn a_native_histogram_has_a_limited_number_of_exemplars() {
+    let exemplar = Message::new().double(2, 1.0).time_ms(3, 1000);
+    let many = (0..EXEMPLARS_MAX + 1).fold(Message::new().span(12, 0, 0), |all, _| all.message(16, exemplar.clone()));
+    let read = samples(&body(HISTOGRAM, 7, many), &settings(true, false));
+    assert_eq!(read[0].matches(" * ").count(), EXEMPLARS_MAX);
+}
+
+// ---- promferry parse -----------------------------------------------------------------------------------------------
+
+/// Exit code, stdout, stderr.
+fn parse(input: &[u8], arguments: &[&str]) -> (i32, String, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_promferry"));
+    command.arg("parse").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program");
+    child.stdin.take().expect("a pipe").write_all(input).expect("it is read");
+    let ended = child.wait_with_output().expect("its end");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (ended.status.code().expect("a code"), text(ended.stdout), text(ended.stderr))
+}
+
+#[test]
+fn parse_prints_protobuf_as_json() {
+    let exemplar = Message::new().label("trace_id", "x").double(2, 0.5).time_ms(3, 1500);
+    let counter = Message::new().double(1, 5.0).message(2, exemplar).time_ms(3, 1000);
+    let input = [body(COUNTER, 3, counter), body(HISTOGRAM, 7, native())].concat();
+    let expected = r#"{"name":"m","labels":{},"value":"5","created_ms":1000,"exemplars":[{"labels":{"trace_id":"x"},"value":"0.5","timestamp_ms":1500}]}
+{"name":"m","labels":{},"histogram":{"schema":3,"count":"12","sum":"-4.5","zero_threshold":"0.001","zero_count":"2","positive_spans":[{"offset":1,"length":2},{"offset":3,"length":1}],"positive_counts":["2","5","2"],"negative_spans":[{"offset":-2,"length":1}],"negative_counts":["1"]},"created_ms":5000}
+{"name":"m_bucket","labels":{"le":"2.0"},"value":"12","created_ms":5000}
+{"name":"m_bucket","labels":{"le":"+Inf"},"value":"12","created_ms":5000}
+{"name":"m_sum","labels":{},"value":"-4.5","created_ms":5000}
+{"name":"m_count","labels":{},"value":"12","created_ms":5000}
+"#;
+    for format in ["protobuf", "auto"] {
+        assert_eq!(parse(&input, &["--json", "--format", format]), (0, expected.to_owned(), String::new()));
+    }
+    assert_eq!(parse(&input, &[]).1, "6 samples, all lines read\n");
+    let cut = parse(&input[..input.len() - 1], &["--format", "protobuf"]);
+    assert_eq!((cut.0, cut.1.as_str()), (1, ""));
+    assert!(cut.2.starts_with("stdin: byte "), "{}", cut.2);
+    let nameless = Message::new().message(4, Message::new()).delimited();
+    let told = "stdin: byte 1: a family has no name; it is left out\n0 samples; lines that cannot be read: 1\n";
+    assert_eq!(parse(&nameless, &["--format", "protobuf"]), (1, String::new(), told.to_owned()));
 }

@@ -115,6 +115,8 @@ pub struct Summary<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Metric<'a> {
     message: Message<'a>,
+    /// All of its labels as they are encoded, if they stand together.
+    label_bytes: Option<&'a [u8]>,
     /// Its own timestamp in milliseconds since 1970. Zero is none, as in Prometheus.
     pub own_ms: Option<i64>,
     pub content: Content<'a>,
@@ -132,8 +134,16 @@ impl<'a> Metric<'a> {
             _ => 5,
         };
         let (mut rest, mut content, mut own_ms) = (message, None, None);
+        let (mut start, mut end, mut is_apart) = (message.at(), message.at(), false);
         while let Some(field) = rest.next()? {
             match field.number {
+                1 => {
+                    (start, is_apart) = match (start == end, end == field.at) {
+                        (true, _) => (field.at, is_apart),
+                        (false, is_next) => (start, is_apart || !is_next),
+                    };
+                    end = field.at + field.raw.len() as u64;
+                }
                 6 => own_ms = Some(field.int64()?).filter(|&ms| ms != 0),
                 number if number == wanted => content = Some(field.message()?),
                 _ => {}
@@ -156,12 +166,34 @@ impl<'a> Metric<'a> {
             MetricType::Histogram | MetricType::GaugeHistogram => Content::Histogram(Histogram::read(content)?),
             _ => Content::Single(Single::read(content)?),
         };
-        Ok(Self { message, own_ms, content })
+        let label_bytes = if is_apart { None } else { message.between(start, end) };
+        Ok(Self { message, label_bytes, own_ms, content })
+    }
+
+    /// Bytes of the body before it.
+    pub fn at(&self) -> u64 {
+        self.message.at()
     }
 
     /// Adds its labels to `labels`, where no label of that name may be yet.
     pub fn labels(&self, labels: &mut Labels<'a>) -> Result<(), Error> {
         read_labels(self.message, labels)
+    }
+
+    /// Gives its labels as they are encoded, piece by piece, and returns how many bytes they are. What is the same in them
+    /// is the same label set in the same order.
+    #[inline]
+    pub fn each_label(&self, mut each: impl FnMut(&[u8])) -> Result<usize, Error> {
+        if let Some(bytes) = self.label_bytes {
+            each(bytes);
+            return Ok(bytes.len());
+        }
+        let (mut rest, mut len) = (self.message, 0);
+        while let Some(field) = rest.next_of(1)? {
+            each(field.raw);
+            len += field.raw.len();
+        }
+        Ok(len)
     }
 
     /// Since when it counts, in milliseconds since 1970.
@@ -186,15 +218,6 @@ impl<'a> Metric<'a> {
             }
         }
     }
-}
-
-#[expect(dead_code, reason = "the table's")]
-/// The bytes of a metric's labels, piece by piece: what is the same in them is the same label set in the same order.
-pub fn each_label(mut message: Message<'_>, mut each: impl FnMut(&[u8])) -> Result<(), Error> {
-    while let Some(field) = message.next_of(1)? {
-        each(field.raw);
-    }
-    Ok(())
 }
 
 impl<'a> Single<'a> {
@@ -263,8 +286,7 @@ impl Part {
         }
     }
 
-    #[expect(dead_code, reason = "the table's")]
-    /// A number that no other part of the metric has, together with that of its label.
+    /// A number of its kind, and the bits of its label's: together they are no other part's.
     pub fn number(self) -> (u8, u64) {
         match self {
             Self::Single => (0, 0),

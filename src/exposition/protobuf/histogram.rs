@@ -18,6 +18,9 @@ pub const SPANS_MAX: usize = 4096;
 /// Buckets of one side of a histogram, at most: of one with schema 8, a quarter of all that a float can fall into.
 pub const BUCKETS_MAX: usize = 65_536;
 
+/// Exemplars of one native histogram, at most; those behind them are not read. client_golang has ten.
+pub const EXEMPLARS_MAX: usize = 100;
+
 /// The schema of custom buckets.
 const CUSTOM_BUCKETS: i32 = -53;
 
@@ -124,10 +127,12 @@ impl<'a> Histogram<'a> {
         })
     }
 
-    /// Gives each exemplar of the native histogram: its own, else those of the classic buckets; only those with a time.
+    /// Gives the exemplars of the native histogram: its own, else those of the classic buckets; only those with a time.
     pub fn each_exemplar(&self, mut each: impl FnMut(LineExemplar<'a>)) -> Result<(), Error> {
-        let mut rest = self.message;
-        while let Some(field) = rest.next_of(if self.has_exemplars { 16 } else { 3 })? {
+        let (mut rest, mut count) = (self.message, 0);
+        while count < EXEMPLARS_MAX
+            && let Some(field) = rest.next_of(if self.has_exemplars { 16 } else { 3 })?
+        {
             let mut message = field.message()?;
             if !self.has_exemplars {
                 match message.next_of(3)? {
@@ -137,6 +142,7 @@ impl<'a> Histogram<'a> {
             }
             if let Some(exemplar) = read_exemplar(message)?.filter(|exemplar| exemplar.at_ms.is_some()) {
                 each(exemplar);
+                count += 1;
             }
         }
         Ok(())
@@ -154,7 +160,8 @@ impl<'a> Histogram<'a> {
                     limit(&field, side.counts.len(), BUCKETS_MAX, "buckets")?;
                     // A NaN is not below zero, as in Prometheus.
                     side.has_negative |= count < 0.0;
-                    Ok(side.counts.push(count))
+                    side.counts.push(count);
+                    Ok(())
                 })?;
             } else if field.number == counts {
                 field.each_sint64(|delta| {
@@ -164,7 +171,8 @@ impl<'a> Histogram<'a> {
                     side.has_negative |= count.is_none();
                     last = count.unwrap_or(0);
                     side.sum += last as u128;
-                    Ok(side.counts.push(last as f64))
+                    side.counts.push(last as f64);
+                    Ok(())
                 })?;
             }
         }

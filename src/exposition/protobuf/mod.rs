@@ -23,11 +23,11 @@ use super::text::LineExemplar;
 use super::write;
 use crate::model::{Family, FamilyRef, Histogram, Labels, METRIC_NAME, MetricType, Value};
 
-use family::{Content, FamilyView, Metric, Part, read_exemplar};
-use stream::Messages;
-use wire::Message;
+pub(super) use family::{Content, FamilyView, Metric, Part, read_exemplar};
+pub(super) use stream::Messages;
+pub(super) use wire::Message;
 
-pub use histogram::{BUCKETS_MAX, SPANS_MAX};
+pub use histogram::{BUCKETS_MAX, EXEMPLARS_MAX, SPANS_MAX};
 pub use wire::{Error, Problem};
 
 /// The most bytes of one message, which is a family with all of its metrics: some 200,000 series.
@@ -149,10 +149,8 @@ fn read_metric(
     each: &mut impl FnMut(Result<(&Sample<'_>, FamilyRef<'_>), Error>),
 ) -> Result<(), Error> {
     let metric = Metric::read(message, family.kind)?;
-    let mut labels = Labels::new();
-    metric.labels(&mut labels)?;
     let sample = |part: Part, reading| -> Result<_, Error> {
-        let labels = labels_of(part, &family, labels.clone()).ok_or_else(|| taken(message, part))?;
+        let labels = labels_of(&metric, part, &family, Labels::new())?;
         let created_ms = metric.created_ms().filter(|_| part.is_counted());
         Ok(Sample { labels, reading, own_ms: metric.own_ms, exemplars: Vec::new(), created_ms })
     };
@@ -184,11 +182,18 @@ pub(super) fn representations(content: &Content<'_>, settings: &Settings) -> (bo
     }
 }
 
-/// The labels of a part, made of those of its metric; `None` where the metric has the part's label itself.
-pub(super) fn labels_of<'a>(part: Part, family: &Family<'a>, mut labels: Labels<'a>) -> Option<Labels<'a>> {
+/// The labels of a part of a metric, added to none; an error where the metric has the part's label itself.
+pub(super) fn labels_of<'a>(
+    metric: &Metric<'a>,
+    part: Part,
+    family: &Family<'a>,
+    mut labels: Labels<'a>,
+) -> Result<Labels<'a>, Error> {
+    metric.labels(&mut labels)?;
     if let Some((name, value)) = part.label() {
         if labels.get(name).is_some() {
-            return None;
+            let reason = format!("a metric has a label \"{name}\", which its type needs; it is left out");
+            return Err(Error::metric(metric.at(), reason));
         }
         let mut text = Vec::new();
         write::openmetrics_float(&mut text, value);
@@ -199,11 +204,5 @@ pub(super) fn labels_of<'a>(part: Part, family: &Family<'a>, mut labels: Labels<
         suffix => Cow::Owned([family.name, suffix].concat()),
     };
     labels.set(METRIC_NAME, name);
-    Some(labels)
-}
-
-/// The error of a metric that has a label which its parts need.
-pub(super) fn taken(message: Message<'_>, part: Part) -> Error {
-    let name = part.label().map_or("", |(name, _)| name);
-    Error::metric(message.at(), format!("a metric has a label \"{name}\", which its type needs; it is left out"))
+    Ok(labels)
 }

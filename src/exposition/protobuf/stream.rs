@@ -5,6 +5,9 @@
 
 use super::wire::{Error, Message, Problem, VARINT_BYTES_MAX, varint};
 
+/// Bytes that are kept from body to body for a message that is held back.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// The place in a body, and the message whose end has not come yet.
 #[derive(Debug)]
 pub struct Messages {
@@ -23,14 +26,13 @@ impl Messages {
         Self { message_bytes_max, partial: Vec::new(), is_given: false, at: 0 }
     }
 
-    #[expect(dead_code, reason = "the table's")]
-    /// Starts at the beginning of a body.
+    /// Starts at the beginning of a body, and gives back memory that only a long message needed.
     pub fn restart(&mut self) {
         (self.is_given, self.at) = (false, 0);
         self.partial.clear();
+        self.partial.shrink_to(KEPT_BYTES);
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the table's"))]
     /// Bytes of memory that it has.
     pub fn bytes(&self) -> usize {
         self.partial.capacity()

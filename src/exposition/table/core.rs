@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use super::super::body::{BadLine, Counts, Refusal, Settings};
+use super::super::body::{BadLine, Counts, Refusal, Settings, Skipped};
 use super::super::context::is_part_of;
 use super::super::format::Format;
 use super::super::text::LineError;
@@ -273,16 +273,20 @@ impl Core {
     }
 
     /// Since when a series counts.
-    #[expect(dead_code, reason = "for protobuf, the only format that says so apart from samples")]
     pub(super) fn add_created(&mut self, series: u32, at_ms: i64) {
         self.created.push(Created { series, at_ms });
     }
 
     /// A line cannot be read.
     pub(super) fn add_bad_line(&mut self, line: &[u8], error: LineError) {
+        self.skip(|number| BadLine::new(number, line, error).into());
+    }
+
+    /// A line, or what is one in this format, is skipped.
+    pub(super) fn skip(&mut self, told: impl FnOnce(u64) -> Skipped) {
         self.counts.bad_lines += 1;
         if self.counts.first_bad_lines.len() < Counts::BAD_LINES_KEPT {
-            self.counts.first_bad_lines.push(BadLine::new(self.line, line, error));
+            self.counts.first_bad_lines.push(told(self.line));
         }
     }
 
@@ -319,12 +323,20 @@ impl Core {
         }
     }
 
+    /// Counts bytes that a scrape keeps beside its values: what is new, and buckets of native histograms.
+    pub(super) fn weigh(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.growth = self.growth.saturating_add(bytes);
+        match self.settings.growth_max {
+            max if self.growth > max => Err(Refusal::Growth { line: self.line, max }),
+            _ => Ok(()),
+        }
+    }
+
     /// Counts what is going to be remembered.
     fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.growth += NEW_LINE_BYTES + bytes;
+        self.weigh(NEW_LINE_BYTES + bytes)?;
         let max = self.settings.growth_max;
-        let has_room = self.growth <= max
-            && self.interner.series_len() < NUMBERS_MAX
+        let has_room = self.interner.series_len() < NUMBERS_MAX
             && self.contexts.comments() < NUMBERS_MAX
             && self.contexts.text_bytes() + bytes <= u32::MAX as usize;
         if has_room { Ok(()) } else { Err(Refusal::Growth { line: self.line, max }) }
