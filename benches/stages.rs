@@ -193,7 +193,7 @@ fn classic_histogram(round: u64) -> (Message, usize) {
 }
 
 fn native_histogram(round: u64) -> (Message, usize) {
-    let deltas: Vec<i64> = (0..30).map(|n| if n % 2 == 0 { n + round as i64 } else { -n }).collect();
+    let deltas: Vec<i64> = (0..30).map(|n| if n % 2 == 0 { n + 1 + round as i64 } else { -n }).collect();
     let value = Message::new()
         .uint(1, count(round, 13))
         .double(2, level(round, 99))
