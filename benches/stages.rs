@@ -193,9 +193,11 @@ fn classic_histogram(round: u64) -> (Message, usize) {
 }
 
 fn native_histogram(round: u64) -> (Message, usize) {
-    let deltas: Vec<i64> = (0..30).map(|n| if n % 2 == 0 { n + 1 + round as i64 } else { -n }).collect();
+    let counts: Vec<u64> = (0..30).map(|n| (n * 7 + round) % 40).collect();
+    let before = std::iter::once(&0).chain(&counts);
+    let deltas: Vec<i64> = counts.iter().zip(before).map(|(count, before)| *count as i64 - *before as i64).collect();
     let value = Message::new()
-        .uint(1, count(round, 13))
+        .uint(1, round + counts.iter().sum::<u64>())
         .double(2, level(round, 99))
         .sint(5, 3)
         .double(6, 1e-128)
