@@ -42,16 +42,6 @@ pub(super) fn number(bytes: &[u8]) -> Option<(f64, usize)> {
     }
 }
 
-/// A number that is all that is left of its line, and what is behind the line break.
-#[inline(always)]
-pub(super) fn number_line(bytes: &[u8]) -> Option<(f64, &[u8])> {
-    let (value, used) = number(bytes)?;
-    match bytes.get(used..)? {
-        [b'\n', rest @ ..] => Some((value, rest)),
-        _ => None,
-    }
-}
-
 #[inline(never)]
 fn any_number(bytes: &[u8]) -> Option<(f64, usize)> {
     let (value, used) = fast_float2::parse_partial::<f64, _>(bytes).ok()?;
@@ -98,8 +88,7 @@ const FLOAT_POWERS: [f64; 23] = [
 /// Whole numbers below this are floats without rounding.
 const EXACT_MAX: u64 = 1 << 53;
 
-/// Goes on with a number of which some digits have been read, so many of them behind the point: more of those, an exponent
-/// of two digits as Go writes it.
+/// Goes on with a number of which some digits have been read, so many of them behind the point: more of those, an exponent.
 #[inline(never)]
 fn longer_number(bytes: &[u8], mut digits: u64, mut fraction: usize, mut used: usize) -> Option<(f64, usize)> {
     if fraction == 8 {
@@ -109,10 +98,18 @@ fn longer_number(bytes: &[u8], mut digits: u64, mut fraction: usize, mut used: u
         used += count;
     }
     let mut power = -(fraction as i32);
-    if let [b'e' | b'E', sign @ (b'+' | b'-'), tens @ b'0'..=b'9', ones @ b'0'..=b'9', ..] = bytes.get(used..)? {
-        let exponent = i32::from(tens - b'0') * 10 + i32::from(ones - b'0');
-        power += if *sign == b'-' { -exponent } else { exponent };
-        used += 4;
+    if let [b'e' | b'E', exponent @ ..] = bytes.get(used..)? {
+        let (is_negative, signs) = match exponent.first()? {
+            b'-' => (true, 1),
+            b'+' => (false, 1),
+            _ => (false, 0),
+        };
+        let (exponent, count) = leading_digits(&exponent[signs..])?;
+        if !(1..=3).contains(&count) {
+            return None;
+        }
+        power += if is_negative { -(exponent as i32) } else { exponent as i32 };
+        used += 1 + signs + count;
     }
     if digits >= EXACT_MAX || !matches!(bytes.get(used)?, b'\n' | b' ') {
         return None;

@@ -17,7 +17,7 @@ pub(crate) use chunk_builder::label_set_keys;
 pub use histogram::{Histogram, Span as HistogramSpan};
 pub use labels::{Labels, METRIC_NAME};
 pub use scrape::{
-    Created, Exemplar, Origin, Point, Points, PointsBuilder, STALE_NAN, STALE_NAN_BITS, Scrape, Value, is_stale,
-    wall_ms,
+    Created, Exemplar, Origin, Point, Points, PointsBuilder, STALE_NAN, STALE_NAN_BITS, Scrape, Value, Values,
+    is_stale, wall_ms,
 };
 pub use series::{Family, FamilyRef, MetricType, SeriesSet};

@@ -198,55 +198,68 @@ impl Points {
 #[derive(Debug, Default)]
 pub struct PointsBuilder {
     series: Vec<u32>,
-    floats: Vec<f64>,
-    own_ms: Vec<i64>,
+    values: Values,
     histograms: Vec<(u32, Histogram)>,
+}
+
+/// Values whose series are named later.
+#[derive(Debug, Default)]
+pub struct Values {
+    floats: Vec<f64>,
+    /// Shorter than `floats` where the last ones have no time of their own.
+    own_ms: Vec<i64>,
+}
+
+impl Values {
+    /// Adds a float of the scrape's time.
+    #[inline(always)]
+    pub fn push(&mut self, value: f64) {
+        self.floats.push(value);
+    }
+
+    /// Adds a float with perhaps a time of its own.
+    #[inline]
+    pub fn push_timed(&mut self, value: f64, own_ms: Option<i64>) {
+        if let Some(own_ms) = own_ms {
+            // The column starts to exist with the first time that is not the scrape's.
+            self.own_ms.resize(self.floats.len(), NO_TIME);
+            self.own_ms.push(own_ms);
+        }
+        self.floats.push(value);
+    }
 }
 
 impl PointsBuilder {
     /// Makes room for so many points.
     pub fn reserve(&mut self, points: usize) {
-        self.floats.reserve_exact(points);
+        self.values.floats.reserve_exact(points);
     }
 
     /// Adds a float, of the scrape's time, whose series is named later.
-    #[inline(always)]
     pub fn push_value(&mut self, value: f64) {
-        if !self.own_ms.is_empty() {
-            self.push_time(None);
-        }
-        self.floats.push(value);
+        self.values.push(value);
     }
 
     /// The values so far, for adding many whose series are named later: to be [put back](Self::put_values).
     #[inline]
-    pub fn take_values(&mut self) -> Vec<f64> {
-        std::mem::take(&mut self.floats)
+    pub fn take_values(&mut self) -> Values {
+        std::mem::take(&mut self.values)
     }
 
-    /// Puts the values back; what was added to them is of the scrape's time.
+    /// Puts the values back.
     #[inline]
-    pub fn put_values(&mut self, values: Vec<f64>) {
-        self.floats = values;
-        if !self.own_ms.is_empty() {
-            self.own_ms.resize(self.floats.len(), NO_TIME);
-        }
+    pub fn put_values(&mut self, values: Values) {
+        self.values = values;
     }
 
     /// Adds a float with perhaps a time of its own, whose series is named later.
-    #[inline]
     pub fn push_timed_value(&mut self, value: f64, own_ms: Option<i64>) {
-        if own_ms.is_some() {
-            self.push_time(own_ms);
-            self.floats.push(value);
-        } else {
-            self.push_value(value);
-        }
+        self.values.push_timed(value, own_ms);
     }
 
     /// Adds a native histogram whose series is named later.
     pub fn push_histogram_value(&mut self, value: Histogram, own_ms: Option<i64>) {
-        self.histograms.push((self.floats.len() as u32, value));
+        self.histograms.push((self.values.floats.len() as u32, value));
         self.push_timed_value(0.0, own_ms);
     }
 
@@ -254,7 +267,7 @@ impl PointsBuilder {
     #[inline]
     pub fn push_series(&mut self, series: u32) {
         if self.series.len() == self.series.capacity() {
-            self.series.reserve(self.floats.capacity().saturating_sub(self.series.len()));
+            self.series.reserve(self.values.floats.capacity().saturating_sub(self.series.len()));
         }
         self.series.push(series);
     }
@@ -262,14 +275,14 @@ impl PointsBuilder {
     /// Names the series of points that were pushed as bare values, in their order.
     pub fn name(&mut self, series: impl Iterator<Item = u32>) {
         if self.series.capacity() == 0 {
-            self.series.reserve(self.floats.capacity());
+            self.series.reserve(self.values.floats.capacity());
         }
         self.series.extend(series);
     }
 
     /// The points as they will be kept, all of which were pushed as bare values and are of these series.
     pub fn finish_as(&mut self, series: &Arc<[u32]>) -> Points {
-        debug_assert_eq!(series.len(), self.floats.len(), "a series for each value");
+        debug_assert_eq!(series.len(), self.values.floats.len(), "a series for each value");
         self.make(Arc::clone(series), true)
     }
 
@@ -287,19 +300,19 @@ impl PointsBuilder {
 
     /// How many points were added.
     pub fn len(&self) -> usize {
-        self.floats.len()
+        self.values.floats.len()
     }
 
     /// Whether none was added.
     pub fn is_empty(&self) -> bool {
-        self.floats.is_empty()
+        self.values.floats.is_empty()
     }
 
     /// Forgets all points.
     pub fn clear(&mut self) {
         self.series.clear();
-        self.floats.clear();
-        self.own_ms.clear();
+        self.values.floats.clear();
+        self.values.own_ms.clear();
         self.histograms.clear();
     }
 
@@ -308,7 +321,7 @@ impl PointsBuilder {
         self.series
             .iter()
             .enumerate()
-            .map(|(at, &series)| (series, self.own_ms.get(at).copied().filter(|&ms| ms != NO_TIME)))
+            .map(|(at, &series)| (series, self.values.own_ms.get(at).copied().filter(|&ms| ms != NO_TIME)))
     }
 
     /// Puts the points into the order that `order` lists, leaving out positions that it does not name.
@@ -317,11 +330,11 @@ impl PointsBuilder {
         self.reserve(order.len());
         let mut histograms: Vec<_> = from.histograms.drain(..).map(|(at, value)| (at, Some(value))).collect();
         for &at in order {
-            let own_ms = from.own_ms.get(at as usize).copied().filter(|&ms| ms != NO_TIME);
+            let own_ms = from.values.own_ms.get(at as usize).copied().filter(|&ms| ms != NO_TIME);
             let held = histograms.binary_search_by_key(&at, |(position, _)| *position).ok();
             match held.and_then(|held| histograms[held].1.take()) {
                 Some(histogram) => self.push_histogram(from.series[at as usize], histogram, own_ms),
-                None => self.push_float(from.series[at as usize], from.floats[at as usize], own_ms),
+                None => self.push_float(from.series[at as usize], from.values.floats[at as usize], own_ms),
             }
         }
     }
@@ -333,26 +346,20 @@ impl PointsBuilder {
     }
 
     fn make(&mut self, series: Arc<[u32]>, is_column_shared: bool) -> Points {
-        let made = std::mem::take(self);
+        let mut made = std::mem::take(self);
+        if !made.values.own_ms.is_empty() {
+            made.values.own_ms.resize(made.values.floats.len(), NO_TIME);
+        }
         let mut points = Points {
             series,
             is_column_shared,
-            floats: made.floats.into(),
-            own_ms: made.own_ms.into(),
+            floats: made.values.floats.into(),
+            own_ms: made.values.own_ms.into(),
             histograms: made.histograms.into(),
             charge: Charge::default(),
         };
         points.charge = Charge::new(Kind::Samples, size_of::<Scrape>() + points.bytes());
         points
-    }
-
-    #[cold]
-    fn push_time(&mut self, own_ms: Option<i64>) {
-        // The column starts to exist with the first time that is not the scrape's.
-        if self.own_ms.is_empty() {
-            self.own_ms.resize(self.floats.len(), NO_TIME);
-        }
-        self.own_ms.push(own_ms.unwrap_or(NO_TIME));
     }
 }
 

@@ -11,68 +11,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::lines::What;
-use crate::model::{Exemplar, Histogram, Points, PointsBuilder, STALE_NAN};
+use super::slots::{Aliases, NEVER, STEP, TIMED, Tally, WAS_LIVE};
+use crate::model::{Exemplar, Histogram, Points, PointsBuilder, STALE_NAN, Values};
 
 /// No series.
 const NONE: u32 = u32::MAX;
-/// No scrape: nothing is live.
-const NEVER: u32 = u32::MAX;
-/// Stamps are multiples of this, and two bits: whether the sample does not count for staleness, ...
-const STEP: u32 = 4;
-const TIMED: u32 = 1;
-/// ... and whether the slot was live when it was stamped.
-const WAS_LIVE: u32 = 2;
-
 /// A sample's value.
 #[derive(Debug)]
 pub(super) enum Observed {
     Float(f64),
     Histogram(Box<Histogram>),
-}
-
-/// What is counted of one scrape.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Tally {
-    /// Series that the last good scrape did not have.
-    pub(super) added: u64,
-    /// Series that were live before and are there again.
-    carried: u64,
-    /// Series that are live after it.
-    live: u64,
-    /// Whether some series has more than one sample.
-    pub(super) repeats: bool,
-}
-
-impl Tally {
-    /// Counts a slot that this scrape has not seen yet; gives its new stamp.
-    #[inline(always)]
-    fn see(&mut self, stamp: u32, (now, live, last_good): (u32, u32, u32), is_timed: bool) -> u32 {
-        let was_live = stamp & !WAS_LIVE == live;
-        self.carried += u64::from(was_live);
-        self.live += u64::from(!is_timed);
-        self.added += u64::from(stamp < last_good);
-        now | (u32::from(is_timed) * TIMED) | (u32::from(was_live) * WAS_LIVE)
-    }
-}
-
-/// Slots that have had several series.
-#[derive(Default)]
-struct Aliases {
-    slots: HashMap<u32, u32>,
-    /// The series that a slot's last sample was given to.
-    series: HashMap<u32, u32>,
-}
-
-impl Aliases {
-    #[inline]
-    fn slot_of(&self, series: u32) -> u32 {
-        if self.slots.is_empty() { series } else { self.slots.get(&series).copied().unwrap_or(series) }
-    }
-
-    #[inline]
-    fn series_of(&self, slot: u32) -> u32 {
-        if self.series.is_empty() { slot } else { self.series.get(&slot).copied().unwrap_or(slot) }
-    }
 }
 
 pub(super) struct Samples {
@@ -215,19 +163,25 @@ impl Samples {
 
     /// The values so far, to be added to and [put back](Self::put_values).
     #[inline]
-    pub(super) fn take_values(&mut self) -> Vec<f64> {
+    pub(super) fn take_values(&mut self) -> Values {
         self.points.take_values()
     }
 
     /// The values so far, some of them predicted ones that came: whose they are says [`name`](Self::name).
     #[inline]
-    pub(super) fn put_values(&mut self, values: Vec<f64>) {
+    pub(super) fn put_values(&mut self, values: Values) {
         self.points.put_values(values);
+    }
+
+    /// The time of a sample, if those in the body count.
+    #[inline]
+    pub(super) fn honored(&self, own_ms: Option<i64>) -> Option<i64> {
+        if self.honor_timestamps { own_ms } else { None }
     }
 
     /// Adds a float that was predicted, with perhaps a time of its own; whose it is says [`name`](Self::name).
     pub(super) fn add_timed_value(&mut self, value: f64, own_ms: Option<i64>) {
-        self.points.push_timed_value(value, if self.honor_timestamps { own_ms } else { None });
+        self.points.push_timed_value(value, self.honored(own_ms));
     }
 
     /// Whether a float with perhaps this time of its own is of this kind.
@@ -268,20 +222,20 @@ impl Samples {
 
     /// Adds a native histogram that was predicted, in a scrape that is even.
     pub(super) fn add_even_histogram(&mut self, value: Histogram, own_ms: Option<i64>) {
-        self.points.push_histogram_value(value, if self.honor_timestamps { own_ms } else { None });
+        self.points.push_histogram_value(value, self.honored(own_ms));
     }
 
     /// Adds a sample of the body in a scrape that is not even.
     #[inline]
     pub(super) fn add(&mut self, series: u32, value: f64, own_ms: Option<i64>) {
         let series = self.stamp(series, self.is_timed(own_ms), false);
-        self.points.push_float(series, value, if self.honor_timestamps { own_ms } else { None });
+        self.points.push_float(series, value, self.honored(own_ms));
     }
 
     /// The same, of a native histogram.
     pub(super) fn add_histogram(&mut self, series: u32, value: Histogram, own_ms: Option<i64>) {
         let series = self.stamp(series, self.is_timed(own_ms), true);
-        self.points.push_histogram(series, value, if self.honor_timestamps { own_ms } else { None });
+        self.points.push_histogram(series, value, self.honored(own_ms));
     }
 
     /// Notes that a sample came; gives the series that it is counted under.

@@ -203,18 +203,25 @@ fn read_run(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
     let mut ahead = order;
     let mut values = samples.take_values();
     while let Some((line, behind)) = ahead.split_first() {
-        let Some((head, tail)) = rest.split_at_checked(line.len as usize) else { break };
-        if keys.hash(seed, head) != line.hash {
-            let Some(len) = nothing(rest, len_max) else { break };
+        // Some programs write a comment that means nothing before each sample.
+        if let Some(len) = nothing(rest, len_max) {
             rest = &rest[len..];
             skipped += 1;
             continue;
         }
+        let Some((head, tail)) = rest.split_at_checked(line.len as usize) else { break };
+        if keys.hash(seed, head) != line.hash {
+            break;
+        }
+        let Some((value, used)) = value::number(tail) else { break };
+        let after = match tail.get(used..) {
+            Some([b'\n', after @ ..]) => Some(after),
+            _ => None,
+        };
         // Nearly all of a steady target ends here or a few lines below: a number and the line break.
-        let number = value::number_line(tail);
         if line.what.is_plain()
-            && let Some((value, after)) = number
-            && rest.len() - after.len() <= len_max
+            && let Some(after) = after
+            && line.len as usize + used < len_max
         {
             values.push(value);
             (rest, ahead) = (after, behind);
@@ -224,13 +231,13 @@ fn read_run(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
         let count = block.map_or(1, |block| block.lines as usize);
         let Some(sample) = ahead.get(count - 1) else { break };
         if sample.what.is_plain()
-            && let Some((value, after)) = number
-            && sample.len as usize + (tail.len() - after.len()) <= len_max
+            && let Some(after) = after
+            && sample.len as usize + used < len_max
         {
             values.push(value);
             rest = after;
         } else {
-            let Some((value, own_ms, used)) = value_and_time(is_openmetrics, tail) else { break };
+            let Some((own_ms, used)) = time(is_openmetrics, tail, value, used) else { break };
             let is_dropped = sample.what == What::DROPPED;
             if sample.len as usize + used > len_max || !(is_dropped || samples.is_float(sample.what, own_ms)) {
                 break;
@@ -238,9 +245,7 @@ fn read_run(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
             if is_dropped {
                 dropped += 1;
             } else {
-                samples.put_values(values);
-                samples.add_timed_value(value, own_ms);
-                values = samples.take_values();
+                values.push_timed(value, samples.honored(own_ms));
             }
             rest = &tail[used..];
         }
@@ -260,21 +265,23 @@ fn read_run(core: &mut Core, is_openmetrics: bool, bytes: &[u8]) -> usize {
     bytes.len() - rest.len()
 }
 
-/// The value of a predicted line, its time, and how many bytes both are, line break included.
+/// The time behind a value, and how many bytes both are, line break included.
 #[inline(never)]
-fn value_and_time(is_openmetrics: bool, tail: &[u8]) -> Option<(f64, Option<i64>, usize)> {
-    let (value, used) = value::number(tail)?;
+fn time(is_openmetrics: bool, tail: &[u8], value: f64, used: usize) -> Option<(Option<i64>, usize)> {
     match tail.get(used) {
-        Some(b'\n') => Some((value, None, used + 1)),
+        Some(b'\n') => Some((None, used + 1)),
         // It may be an exemplar.
         _ if is_openmetrics => None,
-        _ => value::after_value(tail, value, used),
+        _ => value::after_value(tail, value, used).map(|(_, own_ms, used)| (own_ms, used)),
     }
 }
 
 /// How long a line is, line break included, that can be seen at once to be blank or a comment that means nothing.
+#[inline(always)]
 fn nothing(bytes: &[u8], line_length_max: usize) -> Option<usize> {
     match bytes {
+        // What most lines begin with is above both.
+        [first, ..] if *first > b'#' => None,
         [b'\n', ..] => Some(1),
         [b'#', b' ', b'H' | b'T' | b'U' | b'E' | b' ' | b'\t', ..] => None,
         [b'#', b' ', ..] => memchr::memchr(b'\n', bytes).filter(|len| *len <= line_length_max).map(|len| len + 1),

@@ -110,7 +110,7 @@ async fn receipt(output: &SplunkHec) -> Receipt {
     let request = Request {
         path_and_query: encoded.path_and_query.clone(),
         headers: encoded.headers.clone(),
-        body: encoded.body.clone().into(),
+        body: encoded.body.clone(),
     };
     let answer = output.send(0, request).await.unwrap();
     match output.classify(&encoded, Attempt::default(), &answer).verdict {
