@@ -1,6 +1,6 @@
 //! The predicting table from outside: what real and made-up bodies read as, whatever came before and in whatever pieces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use promferry::exposition::{Admission, Admit, Counts, Format, Parsed, Refusal, Settings, Table, openmetrics};
 use promferry::model::{Labels, METRIC_NAME, Value};
+
+use super::support::protobuf::{COUNTER, Message};
 
 /// Keeps every line, but what a test's rule says.
 struct Rule(fn(&mut Labels<'_>) -> Admission);
@@ -907,4 +909,68 @@ fn own_series_stay_apart_and_win_over_the_bodys() {
         ["a{} stale", "up{instance=i,job=j} stale", "scrape_samples_scraped{instance=i,job=j} stale"]
     );
     assert!(table.end().points.is_empty());
+}
+
+#[test]
+fn the_markers_of_a_failed_scrape_are_of_what_was_delivered() {
+    let mut table = table();
+    scrape(&mut table, "# TYPE a gauge\na 1\n");
+    table.begin(AT_MS);
+    table.feed(b"# TYPE a counter\na 2\n").expect("within limits");
+    table.fail();
+    assert_eq!(lines(&table.take()), ["gauge a {__name__=\"a\"} stale"]);
+}
+
+#[test]
+fn a_series_with_one_sample_of_the_scrapes_time_ends_whatever_stands_before_it() {
+    let mut table = table();
+    scrape(&mut table, "a 1 1699999999000\na 2\nb 1\n");
+    assert_eq!(values(&scrape(&mut table, "b 1\n").1), ["b{} 1", "a{} stale"]);
+}
+
+#[test]
+fn exemplars_and_created_timestamps_are_of_series_that_have_samples() {
+    // The family again, with another help: the label set is there already, and gets no second series.
+    let family = |help, value: f64, exemplar| {
+        let exemplar = Message::new().label("t", "1").double(2, exemplar);
+        let counter = Message::new().double(1, value).message(2, exemplar).time_ms(3, 1_600_000_000_000);
+        let metric = |own: u64| Message::new().message(3, counter.clone()).uint(6, own);
+        let family = Message::new().text(1, "a").text(2, help).uint(3, COUNTER);
+        family.message(4, metric(AT_MS as u64 - value as u64)).delimited()
+    };
+    let body = [family("one", 1.0, 1.5), family("two", 2.0, 2.5)].concat();
+    let mut table = table();
+    for round in 0..3 {
+        table.begin(AT_MS);
+        table.read_as(Format::Protobuf);
+        table.feed(&body).expect("within limits");
+        table.finish_body().expect("within limits");
+        table.accept();
+        let parsed = table.take();
+        let of: BTreeSet<u32> = parsed.points.iter().map(|point| point.series).collect();
+        let exemplars: Vec<u32> = parsed.exemplars.iter().map(|exemplar| exemplar.series).collect();
+        let created: Vec<u32> = parsed.created.iter().map(|created| created.series).collect();
+        assert_eq!((of.len(), exemplars.len(), created.len()), (1, 2, 1), "round {round}");
+        assert!(exemplars.iter().chain(&created).all(|series| of.contains(series)), "round {round}");
+    }
+}
+
+#[test]
+fn the_targets_own_series_keep_their_metadata_when_garbage_is_left_out() {
+    let mut table = table();
+    let body = |round: u32| {
+        let mut body = "# HELP up Of the body.\n# TYPE up counter\nup{instance=\"i\",job=\"j\"} 5\n".to_owned();
+        (0..500).for_each(|nth| writeln!(body, "a{{n=\"{round}.{nth}\"}} 1").expect("strings take all"));
+        body
+    };
+    for round in 0..12 {
+        table.begin(AT_MS);
+        table.feed(body(round).as_bytes()).expect("within limits");
+        table.finish_body().expect("within limits");
+        table.accept();
+        table.report("up", "Own.", 1.0);
+        let read = lines(&table.take());
+        let up: Vec<&String> = read.iter().filter(|line| line.contains("\"up\"")).collect();
+        assert_eq!(up, [r#"gauge up {__name__="up",instance="i",job="j"} 1.0 # Own."#], "round {round}");
+    }
 }

@@ -37,4 +37,5 @@ mod splunk_hec;
 mod structure;
 mod successor;
 mod support;
+mod table_model;
 mod tls;

@@ -11,6 +11,7 @@
 //! piece of its body gives each a hash of its own. A reader that is in a hurry may look at [`Core::lines`] itself, as
 //! [`super::text_body`] does.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::super::body::{BadLine, Counts, Refusal, Settings, Skipped};
@@ -195,10 +196,7 @@ impl Core {
             self.lines.came_instead(Line::new(key, as_it_is(what)));
         }
         match what.series() {
-            Some(series) => {
-                self.place(series, value, own_ms);
-                Ok(Placed::Series(series))
-            }
+            Some(series) => Ok(Placed::Series(self.place(series, value, own_ms))),
             None => {
                 self.dropped += 1;
                 Ok(Placed::Dropped)
@@ -229,7 +227,7 @@ impl Core {
         };
         // A shorter life than the caller's: that of the admission's texts.
         let mut labels = labels;
-        let placed = match self.admit.admit(&mut labels) {
+        let mut placed = match self.admit.admit(&mut labels) {
             Admission::Keep => {
                 let final_name = labels.metric_name();
                 let is_renamed = !std::ptr::eq(final_name, name) && final_name != name;
@@ -246,7 +244,7 @@ impl Core {
         let what = match placed {
             Placed::Series(series) => {
                 let is_histogram = matches!(value, Observed::Histogram(_));
-                self.place(series, value, own_ms);
+                placed = Placed::Series(self.place(series, value, own_ms));
                 What::sample(series, is_histogram, self.samples.is_timed(own_ms))
             }
             Placed::Dropped => {
@@ -313,14 +311,16 @@ impl Core {
         self.context
     }
 
+    /// Adds a sample; gives the series that it is counted under: where a body has a label set twice, that of the first.
     #[inline]
-    pub(super) fn place(&mut self, series: u32, value: Observed, own_ms: Option<i64>) {
+    pub(super) fn place(&mut self, series: u32, value: Observed, own_ms: Option<i64>) -> u32 {
         match (value, self.samples.is_even()) {
             (Observed::Float(value), true) => self.samples.add_timed_value(value, own_ms),
-            (Observed::Float(value), false) => self.samples.add(series, value, own_ms),
+            (Observed::Float(value), false) => return self.samples.add(series, value, own_ms),
             (Observed::Histogram(value), true) => self.samples.add_even_histogram(*value, own_ms),
-            (Observed::Histogram(value), false) => self.samples.add_histogram(series, *value, own_ms),
+            (Observed::Histogram(value), false) => return self.samples.add_histogram(series, *value, own_ms),
         }
+        series
     }
 
     /// Counts bytes that a scrape keeps beside its values: what is new, and buckets of native histograms.
@@ -383,6 +383,14 @@ impl Core {
         self.samples.fail();
         self.lines.restart();
         self.created.clear();
+    }
+
+    /// Leaves out when series began to count that gave way to the target's own, and what is said of one again.
+    pub(super) fn settle_created(&mut self) {
+        if !self.samples.is_plain() {
+            let mut told = HashSet::new();
+            self.created.retain(|held| !self.samples.is_replaced(held.series) && told.insert(held.series));
+        }
     }
 
     /// When series began to count: the same as the last time if nothing of it has changed.

@@ -214,6 +214,7 @@ impl Table {
             // It came to no end.
             self.fail();
         }
+        self.core.settle_created();
         let (points, exemplars) = self.core.samples.finish(self.core.lines.last().map(|line| line.what));
         let parsed =
             Parsed { points, series: self.core.interner.flush(), exemplars, created: self.core.take_created() };

@@ -33,6 +33,8 @@ pub(super) struct Samples {
     aliases: Aliases,
     /// Slots whose last sample was a native histogram.
     histograms: HashSet<u32>,
+    /// Slots that this scrape gave to another series or made histograms, or no more, and what they were.
+    turned: Vec<(u32, (u32, bool))>,
     tally: Tally,
     honor_timestamps: bool,
     track_timestamps: bool,
@@ -70,6 +72,7 @@ impl Samples {
             stamps: Vec::new(),
             aliases: Aliases::default(),
             histograms: HashSet::new(),
+            turned: Vec::new(),
             tally: Tally::default(),
             honor_timestamps,
             track_timestamps,
@@ -213,7 +216,7 @@ impl Samples {
             if *stamp < self.now {
                 *stamp = tally.see(*stamp, (self.now, self.live, self.last_good), what.is_timed());
             } else {
-                tally.repeats = true;
+                *stamp = tally.see_again(*stamp, what.is_timed());
             }
             self.points.push_series(series);
         }
@@ -225,38 +228,49 @@ impl Samples {
         self.points.push_histogram_value(value, self.honored(own_ms));
     }
 
-    /// Adds a sample of the body in a scrape that is not even.
+    /// Adds a sample of the body in a scrape that is not even; gives the series that it is counted under.
     #[inline]
-    pub(super) fn add(&mut self, series: u32, value: f64, own_ms: Option<i64>) {
+    pub(super) fn add(&mut self, series: u32, value: f64, own_ms: Option<i64>) -> u32 {
         let series = self.stamp(series, self.is_timed(own_ms), false);
         self.points.push_float(series, value, self.honored(own_ms));
+        series
     }
 
     /// The same, of a native histogram.
-    pub(super) fn add_histogram(&mut self, series: u32, value: Histogram, own_ms: Option<i64>) {
+    pub(super) fn add_histogram(&mut self, series: u32, value: Histogram, own_ms: Option<i64>) -> u32 {
         let series = self.stamp(series, self.is_timed(own_ms), true);
         self.points.push_histogram(series, value, self.honored(own_ms));
+        series
     }
 
     /// Notes that a sample came; gives the series that it is counted under.
     #[inline]
     fn stamp(&mut self, series: u32, is_timed: bool, is_histogram: bool) -> u32 {
         let slot = self.aliases.slot_of(series);
-        if self.stamps[slot as usize] >= self.now {
+        let stamp = &mut self.stamps[slot as usize];
+        if *stamp >= self.now {
             // Which of them stay is decided when all are known.
-            self.tally.repeats = true;
+            *stamp = self.tally.see_again(*stamp, is_timed);
             return self.aliases.series_of(slot);
         }
-        if self.aliases.series_of(slot) != series {
-            self.aliases.series.insert(slot, series);
-        }
-        if is_histogram {
-            self.histograms.insert(slot);
-        } else if !self.histograms.is_empty() {
-            self.histograms.remove(&slot);
+        let was = (self.aliases.series_of(slot), !self.histograms.is_empty() && self.histograms.contains(&slot));
+        if was != (series, is_histogram) {
+            self.turned.push((slot, was));
+            self.turn(slot, (series, is_histogram));
         }
         self.see(slot, is_timed);
         series
+    }
+
+    /// From now on a slot's samples are given to this series, and are native histograms or not.
+    fn turn(&mut self, slot: u32, (series, is_histogram): (u32, bool)) {
+        if self.aliases.series_of(slot) != series {
+            self.aliases.series.insert(slot, series);
+        }
+        match is_histogram {
+            true => self.histograms.insert(slot),
+            false => self.histograms.remove(&slot),
+        };
     }
 
     /// Stamps a slot that this scrape has not seen yet.
@@ -293,6 +307,7 @@ impl Samples {
             self.mark_live();
         }
         (self.live, self.live_count, self.last_good) = (self.now, self.tally.live, self.now);
+        self.turned = Vec::new();
         // A slot that was held is live without a line that says so.
         self.is_plain = !self.tally.repeats && self.held.is_empty();
     }
@@ -337,6 +352,10 @@ impl Samples {
             self.points.clear();
             self.is_even = false;
             return;
+        }
+        // Markers are of what was handed on.
+        for (slot, was) in std::mem::take(&mut self.turned) {
+            self.turn(slot, was);
         }
         for stamp in self.stamps.iter_mut().filter(|stamp| **stamp >= self.now) {
             // Younger than before the last good scrape, and not live: known.
@@ -401,6 +420,10 @@ impl Samples {
             self.replaced.push(self.aliases.series_of(slot));
             self.is_plain = false;
         }
+        if self.aliases.series_of(slot) != series {
+            // It is the one that stays when garbage is left out.
+            self.aliases.series.insert(slot, series);
+        }
         self.reported.push(series);
         match self.is_even {
             true => self.points.push_value(value),
@@ -429,6 +452,16 @@ impl Samples {
         self.column = is_plain.then(|| Arc::clone(points.series()));
         self.reported.clear();
         (points, std::mem::take(&mut self.exemplars).into_iter().map(|(_, exemplar)| exemplar).collect())
+    }
+
+    /// Whether each of the body's series has one sample, and none of them gives way.
+    pub(super) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// Whether a series of the body gives way to one of the target's own.
+    pub(super) fn is_replaced(&self, series: u32) -> bool {
+        self.replaced.contains(&series)
     }
 
     /// Leaves out the body's samples of series that the target's own replace.

@@ -33,6 +33,14 @@ impl Tally {
         self.added += u64::from(stamp < last_good);
         now | (u32::from(is_timed) * TIMED) | (u32::from(was_live) * WAS_LIVE)
     }
+
+    /// Counts another sample of a slot; gives its new stamp. One sample that counts for staleness is enough.
+    pub(super) fn see_again(&mut self, stamp: u32, is_timed: bool) -> u32 {
+        self.repeats = true;
+        let counts_now = !is_timed && stamp & TIMED != 0;
+        self.live += u64::from(counts_now);
+        if counts_now { stamp & !TIMED } else { stamp }
+    }
 }
 
 /// Slots that have had several series.
