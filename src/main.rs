@@ -1,9 +1,10 @@
 //! Arguments in, exit code out.
 
-mod startup_pages;
+mod system;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    promferry::cli::main(startup_pages::give_back)
+    system::raise_open_files();
+    promferry::cli::main(system::give_back_start_pages)
 }

@@ -26,7 +26,7 @@ const FIELD_BYTES_MAX: usize = 4096;
 /// How log lines look: `--log-format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// [`Human`](Self::Human) when stderr is a terminal, [`Json`](Self::Json) otherwise.
+    /// Human when stderr is a terminal, JSON otherwise.
     #[default]
     Auto,
     /// `TIME LEVEL message name=value …`, a line an event.

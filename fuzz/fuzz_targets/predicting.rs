@@ -10,7 +10,9 @@ use promferry_fuzz::{Relabel, bodies, forget_families, of_table, plain, scrape, 
 fuzz_target!(|data: &[u8]| {
     let bodies = bodies(data);
     let mut table = table(settings(), Relabel);
-    let mut live = HashSet::new();
+    // Series that were live, and those that have samples with a time of their own and without: whether they are is the
+    // table's matter.
+    let (mut live, mut unsure) = (HashSet::new(), HashSet::new());
     // All of them, then back, so that each comes after itself and after its neighbours.
     let alone: Vec<_> = bodies.iter().map(|&body| plain(body, &settings(), &Relabel)).collect();
     let all = bodies.iter().zip(&alone);
@@ -18,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
         let Some((counts, parsed)) = scrape(&mut table, body) else {
             assert_eq!(*alone, None, "the table refuses what can be read");
             live.clear();
+            unsure.clear();
             continue;
         };
         let Some(alone) = alone else { panic!("the table reads what has to be refused") };
@@ -29,19 +32,21 @@ fuzz_target!(|data: &[u8]| {
             let series = parsed.series.get(number);
             (series.name().to_owned(), series.labels().map(|(n, v)| (n.to_owned(), v.to_owned())).collect::<Vec<_>>())
         };
-        let (mut here, mut timed, mut marked) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let mut here = HashSet::new();
+        let (mut timed, mut untimed, mut marked) = (HashSet::new(), HashSet::new(), HashSet::new());
         for point in parsed.points.iter() {
             if point.value.is_stale() {
                 assert!(marked.insert(series(point.series)), "two markers of one series");
             } else {
                 here.insert(series(point.series));
-                if point.own_ms.is_some() {
-                    timed.insert(series(point.series));
-                }
+                let times = if point.own_ms.is_some() { &mut timed } else { &mut untimed };
+                times.insert(series(point.series));
             }
         }
         assert!(marked.is_disjoint(&here), "a series is there and stale");
+        marked.retain(|series| !unsure.contains(series));
         assert!(marked.is_subset(&live), "a marker of a series that was not live");
+        unsure = timed.intersection(&untimed).cloned().collect();
         if counts.bad_lines == 0 {
             let gone: HashSet<_> = live.difference(&here).cloned().collect();
             assert_eq!(marked, gone, "markers are for the series that are gone");

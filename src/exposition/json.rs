@@ -8,7 +8,7 @@
 
 use super::text::LineExemplar;
 use super::write;
-use crate::model::{Histogram, HistogramSpan, SeriesRef, Value};
+use crate::model::{Chunk, Histogram, HistogramSpan, SeriesRef, Value};
 
 /// Appends a line with its line break. `labels` are without the name.
 pub fn line<'l>(
@@ -66,10 +66,11 @@ fn value_and_time(out: &mut Vec<u8>, value: Value<'_>, at_ms: Option<i64>) {
 }
 
 /// Writes one line after another. What a line has in common with the one before, up to the first label that differs, is
-/// copied from there.
+/// copied from there; a label is escaped once for as long as the lines are about series of one chunk.
 #[derive(Default)]
 pub struct Lines<'s> {
     before: Option<SeriesRef<'s>>,
+    labels: Fragments,
     /// Where the last line starts.
     start: usize,
     /// For each of its labels where it ends, from the line's start; the name is the first.
@@ -98,19 +99,50 @@ impl<'s> Lines<'s> {
                 0
             }
         };
-        for (at, (name, value)) in series.labels().enumerate().skip(shared) {
-            if at > 0 {
-                out.push(b',');
-            }
-            string(out, name);
-            out.push(b':');
-            string(out, value);
+        if self.before.is_none_or(|before| !std::ptr::eq(before.chunk(), series.chunk())) {
+            self.labels.forget(series.chunk());
+        }
+        for (at, &pair) in pairs.iter().enumerate().skip(shared) {
+            let label = self.labels.of(series.chunk(), pair);
+            // The first one goes without its comma.
+            out.extend_from_slice(if at == 0 { label.get(1..).unwrap_or_default() } else { label });
             self.ends.push(out.len() - start);
         }
         out.push(b'}');
         value_and_time(out, value, Some(at_ms));
         out.extend_from_slice(b"}\n");
         (self.before, self.start) = (Some(series), start);
+    }
+}
+
+/// The labels of one chunk as `,"name":"value"`, each made when it is first asked for.
+#[derive(Default)]
+struct Fragments {
+    text: Vec<u8>,
+    /// Start and end in `text`, by the label's number; equal where it was not made yet.
+    places: Vec<(u32, u32)>,
+}
+
+impl Fragments {
+    /// Another chunk's labels are asked for from now on.
+    fn forget(&mut self, chunk: &Chunk) {
+        self.text.clear();
+        self.places.clear();
+        self.places.resize(chunk.pairs(), (0, 0));
+    }
+
+    fn of(&mut self, chunk: &Chunk, pair: u32) -> &[u8] {
+        let place = &mut self.places[pair as usize];
+        if place.0 == place.1 {
+            let (name, value) = chunk.pair(pair);
+            place.0 = self.text.len() as u32;
+            self.text.push(b',');
+            string(&mut self.text, name);
+            self.text.push(b':');
+            string(&mut self.text, value);
+            place.1 = self.text.len() as u32;
+        }
+        &self.text[place.0 as usize..place.1 as usize]
     }
 }
 

@@ -39,7 +39,14 @@ pub fn float(out: &mut Vec<u8>, value: f64) {
     } else if value.is_infinite() {
         out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
     } else {
-        finite(out, value);
+        let mut buffer = zmij::Buffer::new();
+        let printed = buffer.format_finite(value).as_bytes();
+        // Not a whole number, and between Go's borders to the exponent form: both print it the same.
+        if (1e-4..1e6).contains(&value.abs()) && memchr::memchr(b'e', printed).is_none() {
+            out.extend_from_slice(printed);
+        } else {
+            finite(out, printed);
+        }
     }
 }
 
@@ -52,10 +59,8 @@ pub fn openmetrics_float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// Go's `strconv.FormatFloat(value, 'g', -1, 64)`: an exponent, of at least two digits, below 1e-04 and from 1e+06 on.
-fn finite(out: &mut Vec<u8>, value: f64) {
-    let mut buffer = zmij::Buffer::new();
-    let printed = buffer.format_finite(value).as_bytes();
+/// Rewrites the shortest digits as Go's `strconv.FormatFloat(value, 'g', -1, 64)` has them: an exponent, of at least two digits, below 1e-04 and from 1e+06 on.
+fn finite(out: &mut Vec<u8>, printed: &[u8]) {
     let (mantissa, exponent) = match memchr::memchr(b'e', printed) {
         Some(at) => (&printed[..at], parse_exponent(&printed[at + 1..])),
         None => (printed, 0),

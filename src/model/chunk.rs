@@ -148,6 +148,11 @@ pub struct SeriesRef<'a> {
 }
 
 impl<'a> SeriesRef<'a> {
+    /// The chunk that it is of.
+    pub fn chunk(&self) -> &'a Chunk {
+        self.chunk
+    }
+
     /// The metric's name.
     pub fn name(&self) -> &'a str {
         self.metric().name.of(&self.chunk.text)

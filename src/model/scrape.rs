@@ -164,13 +164,18 @@ impl Points {
     }
 
     /// The point at `at`, which must be below [`len`](Self::len).
+    #[inline]
     pub fn get(&self, at: usize) -> Point<'_> {
-        let value = match self.histograms.binary_search_by_key(&(at as u32), |(position, _)| *position) {
-            Ok(found) => Value::Histogram(&self.histograms[found].1),
-            Err(_) => Value::Float(self.floats[at]),
-        };
+        let value = if self.histograms.is_empty() { Value::Float(self.floats[at]) } else { self.value(at) };
         let own_ms = self.own_ms.get(at).copied().filter(|&ms| ms != NO_TIME);
         Point { series: self.series[at], own_ms, value }
+    }
+
+    fn value(&self, at: usize) -> Value<'_> {
+        match self.histograms.binary_search_by_key(&(at as u32), |(position, _)| *position) {
+            Ok(found) => Value::Histogram(&self.histograms[found].1),
+            Err(_) => Value::Float(self.floats[at]),
+        }
     }
 
     /// All of them, in order.

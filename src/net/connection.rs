@@ -20,9 +20,10 @@ use super::connect::{Deadline, Endpoint, PeerInfo, Seen, Stream, connect};
 use super::error::{Cause, Circumstances, NetError, Stage};
 use super::tls::ClientTls;
 
-/// Bytes of an answer's header, and of what is read at once. The least that hyper takes, because each idle connection
-/// keeps such a buffer: 32 KiB cost about 18 KiB more memory a target.
+/// Bytes of an answer's header.
 pub const HEADER_BYTES_MAX: usize = 8 << 10;
+/// Bytes that are read at once, where as much is there: two TLS records.
+const READ_BYTES_MAX: usize = 32 << 10;
 /// Fields in an answer's header.
 const HEADER_FIELDS_MAX: usize = 100;
 
@@ -187,7 +188,7 @@ impl IdleConnection {
     pub async fn wake(self) -> Result<HttpConnection, NetError> {
         let Self { stream, seen, address, tls, peer } = self;
         let made = http1::Builder::new()
-            .max_buf_size(HEADER_BYTES_MAX)
+            .max_buf_size(READ_BYTES_MAX)
             .max_header_size(HEADER_BYTES_MAX)
             .max_headers(HEADER_FIELDS_MAX)
             .handshake(TokioIo::new(stream))

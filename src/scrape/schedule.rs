@@ -108,6 +108,21 @@ mod tests {
     }
 
     #[test]
+    fn ten_thousand_targets_do_not_start_in_a_burst() {
+        let mut seconds = [0; 15];
+        for target in 0..10_000u64 {
+            let identity = format!("https://10.0.{}.{}:9100/metrics", target / 250, target % 250);
+            let mut hasher = FixedState::with_seed(7).build_hasher();
+            hasher.write(identity.as_bytes());
+            let wait =
+                Schedule::new(hasher.finish(), "vm", Duration::from_secs(15), Duration::ZERO).next(1_234_567).wait;
+            seconds[wait.as_secs() as usize % 15] += 1;
+        }
+        let mean = 10_000.0 / 15.0;
+        assert!(seconds.iter().all(|&count| f64::from(count) < 1.5 * mean), "{seconds:?}");
+    }
+
+    #[test]
     fn a_timer_that_wakes_early_does_not_scrape_twice_and_a_late_one_skips() {
         let mut schedule = schedule(10);
         let first = schedule.next(0).planned_ms;

@@ -899,6 +899,28 @@ fn metrics_and_buckets_that_move_stay_what_they_are() {
 }
 
 #[test]
+fn a_family_that_changes_what_it_says_of_itself_is_read_anew() {
+    let of = |kind, help: &str, unit: &str| {
+        let metric = Message::new().label("a", "1").message(7, native());
+        Message::new().text(1, "m").text(2, help).uint(3, kind).message(4, metric).text(5, unit).delimited()
+    };
+    let (mut table, _) = table(settings(true, true));
+    for (kind, help, unit) in [
+        (HISTOGRAM, "Help.", ""),
+        (GAUGE_HISTOGRAM, "Help.", ""),
+        (GAUGE_HISTOGRAM, "Help", ".s"),
+        (GAUGE_HISTOGRAM, "Help.s", ""),
+        (HISTOGRAM, "Help.", ""),
+    ] {
+        let body = of(kind, help, unit);
+        let expected = lines(&body, &settings(true, true)).expect("well-formed");
+        for _ in 0..2 {
+            assert_eq!(table_lines(&scrape_protobuf(&mut table, &body).1), expected);
+        }
+    }
+}
+
+#[test]
 fn the_marker_of_a_native_histogram_is_a_histogram() {
     let (mut table, _) = table(settings(true, true));
     scrape_protobuf(&mut table, &body(HISTOGRAM, 7, native()));

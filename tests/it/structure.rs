@@ -9,7 +9,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("random", &[]),
     ("memory", &[]),
-    ("startup_pages", &[]),
+    ("system", &[]),
     ("relabel", &["model"]),
     ("exposition", &["model"]),
     ("config", &["model", "relabel", "net"]),

@@ -133,7 +133,7 @@ struct Index {
 /// How far ahead of the prediction a line is looked for before it is taken to have moved.
 const LOOK_AHEAD: usize = 8;
 /// After how many scrapes that came exactly as predicted a target counts as steady.
-const STEADY_SCRAPES: u32 = 8;
+const STEADY_SCRAPES: u32 = 2;
 /// Lines that may be in no order before they are forgotten, beyond as many as are in it.
 const GARBAGE_MIN: usize = 1024;
 

@@ -77,7 +77,7 @@ impl Encoder {
     /// Makes the request of a batch.
     pub fn encode(&self, dialect: Dialect, cache: &mut Cache, batch: &Batch) -> Encoded {
         let expected_bytes = batch.samples() as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
-        let mut documents = Documents::new(self, dialect, expected_bytes);
+        let mut documents = Documents::new(self, dialect, batch.samples() as usize, expected_bytes);
         for slice in &batch.slices {
             let mut labels = Pairs::new();
             let plan = cache.plans.of(&slice.scrape, |plan, series| {
@@ -169,13 +169,13 @@ struct Document<'a> {
 }
 
 impl<'e> Documents<'e> {
-    fn new(encoder: &'e Encoder, dialect: Dialect, expected_bytes: usize) -> Self {
+    fn new(encoder: &'e Encoder, dialect: Dialect, samples: usize, expected_bytes: usize) -> Self {
         Self {
             encoder,
             dialect,
             body: Vec::with_capacity(expected_bytes),
             items: Vec::new(),
-            points: Vec::new(),
+            points: Vec::with_capacity(samples),
             start: 0,
             skipped: Skipped::default(),
             refused: 0,
@@ -186,9 +186,13 @@ impl<'e> Documents<'e> {
 
     fn add(&mut self, slice: &Slice, plan: &Plan, to: &Destinations, groups: &mut Groups) {
         let scrape = &slice.scrape;
-        groups.list(slice, &plan.outline, &mut self.skipped, |_, _| self.refused += 1);
+        let has_own_times = groups.list(slice, &plan.outline, &mut self.skipped, |_, _| self.refused += 1);
         groups.each(scrape, |group, time_ms, at| {
-            let document = document(plan.outline.group(group), scrape, time_ms, at);
+            let group = plan.outline.group(group);
+            let document = match has_own_times {
+                true => timed(group, scrape, time_ms, at),
+                false => Document { group, time_ms, index_ms: time_ms, mark: 0 },
+            };
             self.prepare(&document, to);
             self.document(plan, &document, &scrape.points, at);
         });
@@ -223,8 +227,8 @@ impl<'e> Documents<'e> {
             // `1` would make a dynamic mapping take the field for a whole number, and cut off what follows.
             number_with_point(body, value);
             body.push(b',');
-            self.points.push(self.start + at);
         }
+        self.points.extend(at.iter().map(|at| self.start + at));
         body.pop();
         body.extend_from_slice(shape.close());
         self.items.push(Item { end: body.len(), samples: at.len() as u32, mark: document.mark });
@@ -280,8 +284,8 @@ impl<'e> Documents<'e> {
     }
 }
 
-/// A document of points that share group and time.
-fn document<'a>(group: &'a Group, scrape: &Scrape, time_ms: i64, at: &[u32]) -> Document<'a> {
+/// A document of points that share group and time, in a scrape with points that have times of their own.
+fn timed<'a>(group: &'a Group, scrape: &Scrape, time_ms: i64, at: &[u32]) -> Document<'a> {
     let apart = time_ms.checked_sub(scrape.at_ms);
     let is_near = apart.is_some_and(|apart| apart.unsigned_abs() <= OWN_TIME_REACH_MS as u64);
     let is_own = at.iter().all(|&at| scrape.points.get(at as usize).own_ms.is_some());
@@ -337,10 +341,23 @@ fn opening(ms: i64) -> Vec<u8> {
     .into_bytes()
 }
 
+/// Appends sixteen digits.
 fn hex(out: &mut Vec<u8>, value: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.extend((0..16).rev().map(|at| DIGITS[(value >> (4 * at)) as usize & 15]));
+    let digits = value.to_be_bytes().map(|byte| HEX[byte as usize]);
+    out.extend_from_slice(digits.as_flattened());
 }
+
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// A text as one segment of a URL's path, or as a value of its query.
 pub(super) fn escape(name: &str) -> String {

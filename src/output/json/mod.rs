@@ -14,6 +14,7 @@ mod plans;
 use crate::model::Value;
 use crate::pipeline::{Reasons, reason};
 
+pub use crate::exposition::json::string;
 pub use groups::Groups;
 pub use outline::{Group, Outline, Slot, Tag};
 pub use plans::Plans;
@@ -78,12 +79,6 @@ fn whole(value: f64) -> Option<i64> {
     let whole = value as i64;
     let is_whole = whole as f64 == value && whole.unsigned_abs() <= 1 << 53 && (whole != 0 || value.is_sign_positive());
     is_whole.then_some(whole)
-}
-
-/// Appends a JSON string, quotes included.
-pub fn string(out: &mut Vec<u8>, text: &str) {
-    // Writing into a `Vec` does not fail, and neither does a string.
-    let _ = serde_json::to_writer(out, text);
 }
 
 #[cfg(test)]

@@ -111,9 +111,10 @@ impl<G> Outline<G> {
         self.fragments.get(fragment)
     }
 
-    /// `"name":"value",` of each label of a group.
+    /// `"name":"value",` of all labels of a group, in few pieces: the labels that a target's series share stand together.
     pub fn labels(&self, group: &Group<G>) -> impl Iterator<Item = &[u8]> {
-        self.group_pairs(group).iter().map(|&pair| self.fragments.get(pair))
+        let runs = self.group_pairs(group).chunk_by(|left, right| left + 1 == *right);
+        runs.map(|run| self.fragments.run(run))
     }
 
     /// The number of the text that `write` appends.
@@ -213,9 +214,15 @@ struct Fragments {
 impl Fragments {
     /// The text of a number that [`intern`](Self::intern) gave.
     fn get(&self, at: u32) -> &[u8] {
-        let at = at as usize;
-        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
-        &self.text[start..self.ends[at] as usize]
+        self.run(&[at])
+    }
+
+    /// The texts of numbers that follow one another, of which there is at least one.
+    #[inline]
+    fn run(&self, numbers: &[u32]) -> &[u8] {
+        let (first, last) = (numbers[0] as usize, numbers[numbers.len() - 1] as usize);
+        let start = if first == 0 { 0 } else { self.ends[first - 1] as usize };
+        &self.text[start..self.ends[last] as usize]
     }
 
     /// The number of the text that `write` appends.

@@ -37,7 +37,7 @@ impl Encoder {
     pub(super) fn encode(&self, cache: &mut Cache, slices: &[Slice]) -> Encoded {
         let samples: u64 = slices.iter().map(Slice::samples).sum();
         let expected_bytes = samples as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
-        let mut events = Events::new(&self.layout, expected_bytes);
+        let mut events = Events::new(&self.layout, samples as usize, expected_bytes);
         for slice in slices {
             let mut dimensions = Dimensions::new();
             let plan = cache.plans.of(&slice.scrape, |plan, series| {
@@ -78,12 +78,12 @@ struct Events<'e> {
 }
 
 impl<'e> Events<'e> {
-    fn new(layout: &'e Layout, expected_bytes: usize) -> Self {
+    fn new(layout: &'e Layout, samples: usize, expected_bytes: usize) -> Self {
         Self {
             layout,
             body: Vec::with_capacity(expected_bytes),
             items: Vec::new(),
-            points: Vec::new(),
+            points: Vec::with_capacity(samples),
             start: 0,
             skipped: Skipped::default(),
             rejected: Vec::new(),
@@ -123,8 +123,8 @@ impl<'e> Events<'e> {
             body.extend_from_slice(plan.key(point.series));
             number(body, value);
             body.push(b',');
-            self.points.push(self.start + at);
         }
+        self.points.extend(at.iter().map(|at| self.start + at));
         body.pop();
         body.extend_from_slice(b"}}\n");
         self.items.push(Item { end: body.len(), samples: at.len() as u32, mark: group.own.index });

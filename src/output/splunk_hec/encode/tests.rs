@@ -181,7 +181,7 @@ fn names_that_splunk_takes_for_no_metric_are_rejected() {
     let [rejected] = encoded.rejected.as_slice() else { panic!("{:?}", encoded.rejected) };
     assert_eq!((rejected.reason, rejected.samples), ("metric_name", 5));
     assert!(
-        rejected.why.starts_with("Splunk takes no metric named \"größe\": names have letters, "),
+        rejected.why.starts_with("Splunk takes no metric named \"_private\": names have letters, "),
         "{}",
         rejected.why
     );

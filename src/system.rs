@@ -1,14 +1,28 @@
-//! Gives back the pages of the executable that only its start needed.
-//!
-//! Reading a configuration, compiling regular expressions and the first handshakes touch nearly all of the code once; from
-//! then on a third of it is in use (of 7.5 MiB of code 2.2 were referenced in a minute of scraping ten targets). Nothing but
-//! memory pressure would ever unmap the rest, and an operator who looks at a sidecar's resident memory sees all of it. So
-//! it is unmapped once; what is needed again is mapped again from the page cache, at a minor fault.
-//!
-//! This is the only unsafe code of the package, and a part of the binary alone: the library forbids it.
+//! What is asked of the system by its C interface: the only unsafe code of the package, and a part of the binary alone. The
+//! library forbids it.
 
+/// Lets the process open as many files as it may: each target and each listener's client takes one, and many systems start
+/// with a soft limit of 1024 for the sake of programs that use `select`, which this is none of.
+pub fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls are given a valid structure for their whole duration, and the second reads it only. Where one fails
+    // the limit stays what it was.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
+/// Gives back the pages of the executable that only its start needed.
+///
+/// Reading a configuration, compiling regular expressions and the first handshakes touch nearly all of the code once; from
+/// then on a third of it is in use (of 7.5 MiB of code 2.2 were referenced in a minute of scraping ten targets). Nothing but
+/// memory pressure would ever unmap the rest, and an operator who looks at a sidecar's resident memory sees all of it. So it is
+/// unmapped once; what is needed again is mapped again from the page cache, at a minor fault.
 #[cfg(target_os = "linux")]
-pub fn give_back() {
+pub fn give_back_start_pages() {
     let (Ok(path), Ok(maps)) = (std::fs::read_link("/proc/self/exe"), std::fs::read_to_string("/proc/self/maps"))
     else {
         return;
@@ -25,7 +39,7 @@ pub fn give_back() {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn give_back() {}
+pub fn give_back_start_pages() {}
 
 /// The range of a line of `/proc/self/maps` (`start-end perms offset dev inode path`, proc(5)) where it maps code of the file
 /// at `path`, or the constants before it. What is behind the code was relocated: it differs from the file.
@@ -61,8 +75,17 @@ mod tests {
     }
 
     #[test]
+    fn as_many_files_may_be_opened_as_the_hard_limit_says() {
+        raise_open_files();
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        assert_eq!(words[3], words[4], "{line}");
+    }
+
+    #[test]
     fn the_process_goes_on_without_the_pages() {
-        give_back();
+        give_back_start_pages();
         assert_eq!("12".parse::<u8>().map(|n| n + 1).ok(), Some(13));
     }
 }
