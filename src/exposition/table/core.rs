@@ -40,11 +40,12 @@ pub(super) enum Placed {
 }
 
 /// Which family a sample belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Owner {
     /// The one that the comments describe, which is of this type.
     Family(MetricType),
     /// None but an untyped one of its own name.
+    #[default]
     Nobody,
 }
 
@@ -223,10 +224,6 @@ impl Core {
     ) -> Result<Placed, Refusal> {
         self.grow(bytes)?;
         self.differ();
-        let family = match owner {
-            Owner::Family(_) => self.contexts.family(self.context),
-            Owner::Nobody => Family { name, ..Family::default() },
-        };
         // A shorter life than the caller's: that of the admission's texts.
         let mut labels = labels;
         let placed = match self.admit.admit(&mut labels) {
@@ -234,7 +231,10 @@ impl Core {
                 let final_name = labels.metric_name();
                 let is_renamed = !std::ptr::eq(final_name, name) && final_name != name;
                 let context = (owner != Owner::Nobody && !is_renamed).then_some(self.context);
-                let family = if is_renamed { renamed(family, name, final_name) } else { family };
+                let family = || match family_of(&self.contexts, self.context, (name, owner)) {
+                    family if is_renamed => renamed(family, name, final_name),
+                    family => family,
+                };
                 let (series, slot) = self.interner.intern(&labels, family, context);
                 self.samples.know(slot, series);
                 Placed::Series(series)
@@ -257,6 +257,33 @@ impl Core {
         self.lines.add(Line::new(key, what));
         self.check_sample_limit()?;
         Ok(placed)
+    }
+
+    /// The labels that the admission adds to every series, if it does no more.
+    pub(super) fn only_adds(&self) -> Option<&Labels<'static>> {
+        self.admit.only_adds()
+    }
+
+    /// A sample came that is not known, and whose labels are those of the series that was made last, but for values that were
+    /// [changed](Interner::change_last). The admission is not asked: it [only adds](Self::only_adds).
+    pub(super) fn add_alike(
+        &mut self,
+        key: Key,
+        (name, owner): (&str, Owner),
+        value: f64,
+        own_ms: Option<i64>,
+        bytes: usize,
+    ) -> Result<Placed, Refusal> {
+        self.grow(bytes)?;
+        self.differ();
+        let context = (owner != Owner::Nobody).then_some(self.context);
+        let family = || family_of(&self.contexts, self.context, (name, owner));
+        let (series, slot) = self.interner.intern_alike(name, family, context);
+        self.samples.know(slot, series);
+        self.place(series, Observed::Float(value), own_ms);
+        self.lines.add(Line::new(key, What::sample(series, false, self.samples.is_timed(own_ms))));
+        self.check_sample_limit()?;
+        Ok(Placed::Series(series))
     }
 
     /// The sample with this key could not be read: its series, if it is known, does not end.
@@ -453,6 +480,14 @@ impl Core {
             *report = numbers[samples.series_of(samples.slot_of(*report)) as usize];
         }
         self.samples.compact(&numbers);
+    }
+}
+
+/// The family that a sample belongs to under a context.
+fn family_of<'a>(contexts: &'a Contexts, context: u32, (name, owner): (&'a str, Owner)) -> Family<'a> {
+    match owner {
+        Owner::Family(_) => contexts.family(context),
+        Owner::Nobody => Family { name, ..Family::default() },
     }
 }
 
