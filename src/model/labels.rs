@@ -125,7 +125,7 @@ impl<'a> Labels<'a> {
 
 /// Whether two texts are the same: a comparison for short ones, without a call.
 #[inline(always)]
-pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;
     }

@@ -11,7 +11,7 @@ use super::super::text;
 use super::core::{Core, Owner, Placed};
 use super::lines::Key;
 use super::plain;
-use crate::model::part_label;
+use crate::model::{part_label, same};
 
 /// A label of the line before.
 #[derive(Clone, Copy)]
@@ -69,11 +69,12 @@ impl Alike {
         let (mut at, mut before) = (0, 0);
         for &label in &self.labels {
             let fixed = self.text.get(before..label.start as usize)?;
-            let rest = text.get(at..)?.strip_prefix(fixed)?;
+            let rest = text.get(at..)?;
+            let rest = rest.split_at_checked(fixed.len()).filter(|(begin, _)| same(begin, fixed))?.1;
             at += fixed.len();
             before = label.end as usize;
             let held = self.text.get(label.start as usize..before)?;
-            let is_same = rest.get(held.len()) == Some(&b'"') && rest.starts_with(held);
+            let is_same = rest.get(held.len()) == Some(&b'"') && same(&rest[..held.len()], held);
             let len = if is_same { held.len() } else { plain::value_len(rest)? };
             if !is_same && !rest[..len].is_ascii() {
                 std::str::from_utf8(&rest[..len]).ok()?;
@@ -81,7 +82,8 @@ impl Alike {
             self.found.push(Label { start: at as u32, end: (at + len) as u32, is_new: !is_same, ..label });
             at += len;
         }
-        (text.get(at..) == self.text.get(before..)).then_some(name_len)
+        let (rest, held) = (text.get(at..)?, self.text.get(before..)?);
+        same(rest, held).then_some(name_len)
     }
 
     /// Adds the sample of the line that was just read, which is the one that the next may be like.

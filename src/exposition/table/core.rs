@@ -280,7 +280,8 @@ impl Core {
         let family = || family_of(&self.contexts, self.context, (name, owner));
         let (series, slot) = self.interner.intern_alike(name, family, context);
         self.samples.know(slot, series);
-        self.place(series, Observed::Float(value), own_ms);
+        // Not even any more.
+        self.samples.add(series, value, own_ms);
         self.lines.add(Line::new(key, What::sample(series, false, self.samples.is_timed(own_ms))));
         self.check_sample_limit()?;
         Ok(Placed::Series(series))
@@ -370,6 +371,7 @@ impl Core {
     }
 
     /// The scrape is not as the one before.
+    #[inline]
     fn differ(&mut self) {
         if self.lines.is_even() {
             self.samples.catch_up(self.lines.came_so_far().iter().map(|line| line.what));

@@ -72,7 +72,14 @@ fn special(bytes: &[u8]) -> Option<usize> {
         }
         at += 8;
     }
-    memchr::memchr2(b'"', b'\\', &bytes[at..]).map(|found| at + found)
+    let rest = &bytes[at..];
+    // So is the last value, with little behind it.
+    let found = if rest.len() < 16 {
+        rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))
+    } else {
+        memchr::memchr2(b'"', b'\\', rest)
+    };
+    found.map(|found| at + found)
 }
 
 /// Whether a bound or quantile is written as Prometheus keeps it: digits, a point, digits that do not end in a useless zero.

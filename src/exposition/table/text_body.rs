@@ -175,6 +175,7 @@ fn key(core: &Core, seed: u64, bytes: &[u8]) -> Key {
     Key { hash: core.keys.hash(seed, bytes), len: bytes.len() as u32 }
 }
 
+#[inline(always)]
 fn add_exemplar(core: &mut Core, placed: Placed, exemplar: Option<LineExemplar<'_>>) {
     if let (Placed::Series(series), Some(exemplar)) = (placed, exemplar) {
         core.add_exemplar(series, exemplar.labels.into_owned(), exemplar.value, exemplar.at_ms);
