@@ -156,9 +156,13 @@ fn begin(bytes: &[u8]) -> u64 {
     if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         return u64::from(u32::from_be_bytes(*first)) << 32 | u64::from(u32::from_be_bytes(*last)) << (8 * (8 - len));
     }
-    // What is read twice is read into its own place.
-    let at = |place: usize| u64::from(bytes[place]) << (56 - 8 * place);
-    if len == 0 { 0 } else { at(0) | at(len / 2) | at(len - 1) }
+    let at = |byte: u8, place: usize| u64::from(byte) << (56 - 8 * place);
+    match *bytes {
+        [a] => at(a, 0),
+        [a, b] => at(a, 0) | at(b, 1),
+        [a, b, c] => at(a, 0) | at(b, 1) | at(c, 2),
+        _ => 0,
+    }
 }
 
 fn owned<'b>(text: Cow<'_, str>) -> Cow<'b, str> {
