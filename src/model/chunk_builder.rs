@@ -84,6 +84,11 @@ impl ChunkBuilder {
         self.series.len()
     }
 
+    /// How many distinct labels it has so far.
+    pub(crate) fn distinct_labels(&self) -> usize {
+        self.pairs.len()
+    }
+
     /// Whether it has none yet.
     pub fn is_empty(&self) -> bool {
         self.series.is_empty()

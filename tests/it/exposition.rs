@@ -976,6 +976,25 @@ fn limits_fail_a_scrape_in_words() {
 }
 
 #[test]
+fn labels_that_are_all_new_count_as_growth() {
+    let growth_max = 3 << 20;
+    let body = |distinct: usize| -> String {
+        let line = |line: usize| {
+            let labels = (0..50).map(|label| format!("l{label}=\"{}\",", (line * 50 + label) % distinct));
+            format!("a{{n=\"{line}\",{}}} 1\n", labels.collect::<String>())
+        };
+        (0..1000).map(line).collect()
+    };
+    let read = |body: String| {
+        let mut table = table_with(Settings { growth_max, ..Settings::default() }, |_| Admission::Keep);
+        table.begin(AT_MS);
+        table.feed(body.as_bytes())
+    };
+    assert_eq!(read(body(50)), Ok(()));
+    assert!(matches!(read(body(50_000)), Err(Refusal::Growth { .. })), "each label is kept");
+}
+
+#[test]
 fn text_without_a_sample_is_told_from_an_empty_body() {
     assert!(!scrape(&mut table(), "").0.has_no_valid_line());
     assert!(!scrape(&mut table(), "# nothing yet\n").0.has_no_valid_line());

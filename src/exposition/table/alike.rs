@@ -107,7 +107,7 @@ impl Alike {
         for label in self.found.iter().filter(|label| label.is_new) {
             let value = &text[label.start as usize..label.end as usize];
             let normal = if label.is_part { normal_number(value) } else { None };
-            core.interner.change_last(label.place as usize, normal.as_deref().map_or(value, str::as_bytes));
+            core.change_last(label.place as usize, normal.as_deref().map_or(value, str::as_bytes))?;
         }
         let placed = core.add_alike(key, (&self.name, self.owner), value, own_ms, bytes)?;
         std::mem::swap(&mut self.labels, &mut self.found);

@@ -70,6 +70,11 @@ impl Interner {
         self.set.len() + self.pending.len()
     }
 
+    /// How many distinct labels the series have that were made since the last [`flush`](Self::flush).
+    pub(super) fn new_labels(&self) -> usize {
+        self.pending.distinct_labels()
+    }
+
     /// Bytes of memory that it has, besides the chunks, which the scrapes share.
     pub(super) fn bytes(&self) -> usize {
         self.index.as_ref().map_or(0, HashTable::allocation_size)
