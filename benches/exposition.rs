@@ -123,18 +123,24 @@ fn rate(mut scrape: impl FnMut(usize) -> usize) -> f64 {
     best
 }
 
-struct KeepAll;
+/// As a scrape without relabelling does.
+struct AddTwo(Labels<'static>);
 
-impl Admit for KeepAll {
+impl Admit for AddTwo {
     fn admit<'l>(&'l self, labels: &mut Labels<'l>) -> Admission {
         labels.set("instance", "10.0.16.4:9100");
         labels.set("job", "bench");
         Admission::Keep
     }
+
+    fn only_adds(&self) -> Option<&Labels<'static>> {
+        Some(&self.0)
+    }
 }
 
 fn new_table() -> Table {
-    Table::new(Settings::default(), Box::new(KeepAll), Labels::new())
+    let added = [("instance", "10.0.16.4:9100"), ("job", "bench")].into_iter().collect();
+    Table::new(Settings::default(), Box::new(AddTwo(added)), Labels::new())
 }
 
 /// Gives how many samples the body has: not the stale markers.

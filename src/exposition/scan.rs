@@ -17,6 +17,34 @@ pub(super) fn blanks(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
 }
 
+/// Which bytes may be in a bare name, as bits: a label's, a metric's.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let at = byte as u8;
+        if at.is_ascii_alphanumeric() || at == b'_' {
+            classes[byte] = LABEL | METRIC;
+        } else if at == b':' {
+            classes[byte] = METRIC;
+        }
+        byte += 1;
+    }
+    classes
+};
+
+const LABEL: u8 = 1;
+const METRIC: u8 = 2;
+
+/// How long the bare name is that `bytes` start with; `:` only in a metric's.
+#[inline]
+pub(super) fn name_len(bytes: &[u8], is_metric: bool) -> Option<usize> {
+    let class = if is_metric { METRIC } else { LABEL };
+    let other = bytes.iter().position(|byte| CLASSES[usize::from(*byte)] & class == 0);
+    let len = other.unwrap_or(bytes.len());
+    (len > 0 && !bytes[0].is_ascii_digit()).then_some(len)
+}
+
 /// A line as text, or the first byte that is none.
 pub(super) fn utf8(line: &[u8]) -> Result<&str, LineError> {
     std::str::from_utf8(line).map_err(|error| LineError { at: error.valid_up_to(), expected: "text in UTF-8" })
@@ -81,15 +109,10 @@ impl<'a> Scanner<'a> {
 
     /// A bare name; `:` only in a metric's.
     pub(super) fn name(&mut self, is_metric: bool) -> Option<&'a str> {
-        let rest = self.rest().as_bytes();
-        if rest.first().is_some_and(u8::is_ascii_digit) {
-            return None;
-        }
-        let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_' || (is_metric && **byte == b':');
-        let len = rest.iter().take_while(is_part).count();
-        let name = &self.text[self.at..self.at + len];
+        let rest = self.rest();
+        let len = name_len(rest.as_bytes(), is_metric)?;
         self.at += len;
-        (len > 0).then_some(name)
+        Some(&rest[..len])
     }
 
     /// A metric's name as metadata has it: bare, or in quotes.

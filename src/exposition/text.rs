@@ -225,16 +225,17 @@ pub(super) fn normalise(labels: &mut Labels<'_>, kind: MetricType) {
         MetricType::Summary => "quantile",
         _ => return,
     };
-    let Some(held) = labels.get(name) else { return };
-    let Some((value, used)) = number(held.as_bytes()) else { return };
-    if used != held.len() {
-        return;
+    if let Some(normal) = labels.get(name).and_then(normal_number) {
+        labels.set(name, normal);
     }
+}
+
+/// A number as Prometheus keeps it, if `held` is one and written otherwise.
+pub(super) fn normal_number(held: &str) -> Option<String> {
+    let (value, used) = number(held.as_bytes())?;
     let mut text = Vec::new();
     write::openmetrics_float(&mut text, value);
-    if text != held.as_bytes() {
-        labels.set(name, String::from_utf8(text).unwrap_or_default());
-    }
+    (used == held.len() && text != held.as_bytes()).then(|| String::from_utf8(text).unwrap_or_default())
 }
 
 /// Reads an exposition line by line and gives each sample with its family, or the line that is no sample, to `each`.

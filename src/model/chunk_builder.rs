@@ -84,6 +84,11 @@ impl ChunkBuilder {
         self.series.len()
     }
 
+    /// How many distinct labels it has so far.
+    pub(crate) fn distinct_labels(&self) -> usize {
+        self.pairs.len()
+    }
+
     /// Whether it has none yet.
     pub fn is_empty(&self) -> bool {
         self.series.is_empty()
@@ -179,12 +184,7 @@ impl ChunkBuilder {
     pub(crate) fn prepare<'l>(&mut self, name: &str, labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {
         std::mem::swap(&mut self.before, &mut self.prepared);
         self.prepared.clear();
-        let mut key = match self.metrics.get(self.last_metric as usize) {
-            Some(metric) if same(metric.name.bytes(&self.text), name.as_bytes()) => {
-                self.metric_keys[self.last_metric as usize]
-            }
-            _ => self.hash(name),
-        };
+        let mut key = self.name_key(name);
         for (at, (name, value)) in labels.enumerate() {
             let pair = self.pair(at, name, value);
             self.prepared.push(pair);
@@ -193,13 +193,51 @@ impl ChunkBuilder {
         key
     }
 
-    /// Adds the series that was [prepared](Self::prepare) last; gives its index in this chunk. `is_same_family` says that the
-    /// family is known to be that of the series before.
-    pub(crate) fn push_as(&mut self, family: Family<'_>, is_same_family: bool, name: &str) -> u32 {
-        let last = self.metrics.get(self.last_metric as usize);
-        let is_last = is_same_family && last.is_some_and(|last| same(last.name.bytes(&self.text), name.as_bytes()));
-        let metric = if is_last { self.last_metric } else { self.metric(family, name) };
+    /// The labels that were [prepared](Self::prepare) last.
+    pub(crate) fn prepared(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        let pairs = self.prepared.iter().map(|&pair| self.pairs[pair as usize]);
+        pairs.map(|(name, value)| (name.of(&self.text), value.of(&self.text)))
+    }
+
+    /// Gives the label in this place of those [prepared](Self::prepare) last another value, which is UTF-8.
+    pub(crate) fn change(&mut self, place: usize, value: &[u8]) {
+        let Some(&pair) = self.prepared.get(place) else { return };
+        let (name, _) = self.pairs[pair as usize];
+        let key = self.pair_key(name.bytes(&self.text), value);
+        let is_it = |&at: &u32| {
+            let (held, text) = self.pairs[at as usize];
+            held == name && same(text.bytes(&self.text), value)
+        };
+        self.prepared[place] = match self.pair_index.find(key, is_it) {
+            Some(&at) => at,
+            None => {
+                let value = std::str::from_utf8(value).unwrap_or_default();
+                let hashes = PairHashes { key, fixed: pair_hash(name.of(&self.text), value) };
+                self.add_pair(name, value, hashes)
+            }
+        };
+    }
+
+    /// What [`prepare`](Self::prepare) would give for the labels prepared last under this name.
+    pub(crate) fn prepared_hash(&self, name: &str) -> u64 {
+        let pairs = self.prepared.iter();
+        pairs.fold(self.name_key(name), |key, &pair| fold(key, self.pair_hashes[pair as usize].key))
+    }
+
+    /// Adds the series that was [prepared](Self::prepare) last; gives its index in this chunk.
+    pub(crate) fn push_as(&mut self, family: Family<'_>, name: &str) -> u32 {
+        let metric = self.metric(family, name);
         self.push_prepared(metric)
+    }
+
+    /// The same under the family of the series before, if that had the same name.
+    pub(crate) fn push_as_last(&mut self, name: &str) -> bool {
+        let last = self.metrics.get(self.last_metric as usize);
+        let is_last = last.is_some_and(|last| same(last.name.bytes(&self.text), name.as_bytes()));
+        if is_last {
+            self.push_prepared(self.last_metric);
+        }
+        is_last
     }
 
     /// Whether the series at `at` has this name and the labels that were [prepared](Self::prepare) last.
@@ -240,11 +278,14 @@ impl ChunkBuilder {
 
     fn push_prepared(&mut self, metric: u32) -> u32 {
         let family = self.metrics[metric as usize].family;
-        let part = part_label(self.families[family as usize].kind);
-        let is_part =
-            |pair: u32| part.is_some_and(|part| same(self.pairs[pair as usize].0.bytes(&self.text), part.as_bytes()));
-        let hashes = self.prepared.iter().filter(|pair| !is_part(**pair));
-        let group = hashes.fold(0, |group, &pair| fold(group, self.pair_hashes[pair as usize].fixed));
+        let fold_pair = |group, &pair: &u32| fold(group, self.pair_hashes[pair as usize].fixed);
+        let group = match part_label(self.families[family as usize].kind) {
+            None => self.prepared.iter().fold(0, fold_pair),
+            Some(part) => {
+                let is_part = |pair: u32| same(self.pairs[pair as usize].0.bytes(&self.text), part.as_bytes());
+                self.prepared.iter().filter(|pair| !is_part(**pair)).fold(0, fold_pair)
+            }
+        };
         let group = [(group >> 32) as u32, group as u32];
         self.series.push(SeriesEntry { metric, labels: self.labels.len() as u32, group });
         self.labels.extend_from_slice(&self.prepared);
@@ -319,10 +360,7 @@ impl ChunkBuilder {
     }
 
     fn find_pair(&mut self, held_name: Option<Slice>, name: &str, value: &str) -> u32 {
-        let mut hasher = FoldHasher::with_seed(self.seed, SharedSeed::global_random());
-        hasher.write(name.as_bytes());
-        hasher.write(value.as_bytes());
-        let key = hasher.finish();
+        let key = self.pair_key(name.as_bytes(), value.as_bytes());
         let is_it = |&at: &u32| {
             let (held, text) = self.pairs[at as usize];
             same(text.bytes(&self.text), value.as_bytes()) && same(held.bytes(&self.text), name.as_bytes())
@@ -331,12 +369,36 @@ impl ChunkBuilder {
             return at;
         }
         let held_name = held_name.unwrap_or_else(|| self.label_name(name));
-        let pair = (held_name, self.add_text(value));
+        self.add_pair(held_name, value, PairHashes { key, fixed: pair_hash(name, value) })
+    }
+
+    fn add_pair(&mut self, name: Slice, value: &str, hashes: PairHashes) -> u32 {
+        let pair = (name, self.add_text(value));
         let at = self.pairs.len() as u32;
         self.pairs.push(pair);
-        self.pair_hashes.push(PairHashes { key, fixed: pair_hash(name, value) });
+        self.pair_hashes.push(hashes);
+        let key = hashes.key;
         self.pair_index.insert_unique(key, at, |&held| self.pair_hashes[held as usize].key);
         at
+    }
+
+    /// The hash of a metric's name, mostly that of the series before.
+    #[inline]
+    fn name_key(&self, name: &str) -> u64 {
+        match self.metrics.get(self.last_metric as usize) {
+            Some(metric) if same(metric.name.bytes(&self.text), name.as_bytes()) => {
+                self.metric_keys[self.last_metric as usize]
+            }
+            _ => self.hash(name),
+        }
+    }
+
+    #[inline]
+    fn pair_key(&self, name: &[u8], value: &[u8]) -> u64 {
+        let mut hasher = FoldHasher::with_seed(self.seed, SharedSeed::global_random());
+        hasher.write(name);
+        hasher.write(value);
+        hasher.finish()
     }
 
     fn label_name(&mut self, name: &str) -> Slice {

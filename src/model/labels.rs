@@ -4,6 +4,7 @@
 //! into a [`Chunk`](super::Chunk). Relabelling works on either.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 
 /// The label that holds a series' metric name.
@@ -105,26 +106,62 @@ impl<'a> Labels<'a> {
     }
 
     fn position(&self, name: &str) -> Result<usize, usize> {
-        // Exposition lines bring their labels nearly sorted: look at the end first.
-        match self.0.last() {
-            None => Err(0),
-            Some((last, _)) if last.as_ref() < name => Err(self.0.len()),
-            _ => self.0.binary_search_by(|(held, _)| held.as_ref().cmp(name)),
+        // More than nearly any series has.
+        const FEW: usize = 16;
+        if self.0.len() > FEW {
+            return self.0.binary_search_by(|(held, _)| held.as_ref().cmp(name));
         }
+        // Exposition lines bring their labels nearly sorted: look at the end first.
+        for (at, (held, _)) in self.0.iter().enumerate().rev() {
+            match order(held.as_bytes(), name.as_bytes()) {
+                Ordering::Less => return Err(at + 1),
+                Ordering::Equal => return Ok(at),
+                Ordering::Greater => {}
+            }
+        }
+        Err(0)
     }
 }
 
 /// Whether two texts are the same: a comparison for short ones, without a call.
 #[inline(always)]
-pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;
     }
-    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-    match (one.first_chunk(), one.last_chunk(), other.first_chunk(), other.last_chunk()) {
-        (Some(a), Some(b), Some(c), Some(d)) if one.len() <= 16 => word(a) == word(c) && word(b) == word(d),
-        (None, ..) => one.iter().eq(other),
+    match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
+        (Some(a), Some(b)) if one.len() <= 16 => (begin(one), a) == (begin(other), b),
+        (None, _) => begin(one) == begin(other),
         _ => one == other,
+    }
+}
+
+/// How two texts compare: mostly their first bytes say so.
+#[inline(always)]
+fn order(one: &[u8], other: &[u8]) -> Ordering {
+    match begin(one).cmp(&begin(other)) {
+        Ordering::Equal if one.len().max(other.len()) <= 8 => one.len().cmp(&other.len()),
+        Ordering::Equal => one.cmp(other),
+        decided => decided,
+    }
+}
+
+/// The first eight bytes as a number that compares as they do. What is shorter has zeroes behind it.
+#[inline(always)]
+fn begin(bytes: &[u8]) -> u64 {
+    if let Some(first) = bytes.first_chunk() {
+        return u64::from_be_bytes(*first);
+    }
+    let len = bytes.len();
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return u64::from(u32::from_be_bytes(*first)) << 32 | u64::from(u32::from_be_bytes(*last)) << (8 * (8 - len));
+    }
+    let at = |byte: u8, place: usize| u64::from(byte) << (56 - 8 * place);
+    match *bytes {
+        [a] => at(a, 0),
+        [a, b] => at(a, 0) | at(b, 1),
+        [a, b, c] => at(a, 0) | at(b, 1) | at(c, 2),
+        _ => 0,
     }
 }
 
@@ -163,6 +200,36 @@ impl fmt::Debug for Labels<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_compare_as_they_do_elsewhere() {
+        let texts = [
+            "",
+            "\0",
+            "a",
+            "a\0",
+            "ab",
+            "abc",
+            "abcd",
+            "abcde",
+            "abcdefg",
+            "abcdefgh",
+            "abcdefgi",
+            "abcdefgh\0",
+            "abcdefghijklmnop",
+            "abcdefghijklmnoq",
+            "abcdefghijklmnopq",
+            "b",
+            "é",
+            "aé",
+        ];
+        for one in texts {
+            for other in texts {
+                let (one, other) = (one.as_bytes(), other.as_bytes());
+                assert_eq!((order(one, other), same(one, other)), (one.cmp(other), one == other), "{one:?} {other:?}");
+            }
+        }
+    }
 
     #[test]
     fn stay_sorted_and_hold_no_empty_value() {

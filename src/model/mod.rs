@@ -15,6 +15,7 @@ pub use chunk::{Chunk, SeriesRef};
 pub use chunk_builder::ChunkBuilder;
 pub(crate) use chunk_builder::label_set_keys;
 pub use histogram::{Histogram, Span as HistogramSpan};
+pub(crate) use labels::same;
 pub use labels::{Labels, METRIC_NAME};
 pub use scrape::{
     Created, Exemplar, Origin, Point, Points, PointsBuilder, STALE_NAN, STALE_NAN_BITS, Scrape, Value, Values,

@@ -13,11 +13,18 @@ use crate::target::Target;
 /// The admission of one target's series.
 pub(super) struct Rules {
     target: Arc<Target>,
+    /// What is added to the labels of a line that has none of these, if that is all that happens to it.
+    only_adds: Option<Labels<'static>>,
 }
 
 impl Rules {
     pub(super) fn new(target: Arc<Target>) -> Self {
-        Self { target }
+        let ScrapeConfig { metric_relabel, limits, negotiation, .. } = &*target.config;
+        let has_limits = limits.labels > 0 || limits.label_name_bytes > 0 || limits.label_value_bytes > 0;
+        let looks_at_lines =
+            !metric_relabel.is_empty() || has_limits || negotiation.validation == NameValidation::Legacy;
+        let only_adds = (!looks_at_lines).then(|| own_labels(&target)).filter(|added| added.get(METRIC_NAME).is_none());
+        Self { target, only_adds }
     }
 
     fn config(&self) -> &ScrapeConfig {
@@ -53,6 +60,10 @@ impl Admit for Rules {
         }
         add_external(labels, &config.external_labels);
         Admission::Keep
+    }
+
+    fn only_adds(&self) -> Option<&Labels<'static>> {
+        self.only_adds.as_ref()
     }
 }
 

@@ -22,13 +22,44 @@ impl Admit for Rule {
     }
 }
 
+/// Keeps every line, with these labels added, and says so.
+struct Adding(Labels<'static>);
+
+impl Admit for Adding {
+    fn admit<'l>(&'l self, labels: &mut Labels<'l>) -> Admission {
+        for (name, value) in self.0.iter() {
+            if let Some(theirs) = labels.remove(name) {
+                labels.set(format!("exported_{name}"), theirs);
+            }
+            labels.set(name, value);
+        }
+        Admission::Keep
+    }
+
+    fn only_adds(&self) -> Option<&Labels<'static>> {
+        Some(&self.0)
+    }
+}
+
+/// The same, and says nothing.
+struct Silent(Adding);
+
+impl Admit for Silent {
+    fn admit<'l>(&'l self, labels: &mut Labels<'l>) -> Admission {
+        self.0.admit(labels)
+    }
+}
+
 fn table() -> Table {
-    table_with(Settings::default(), |_| Admission::Keep)
+    Table::new(Settings::default(), Box::new(Adding(Labels::new())), own_labels())
+}
+
+fn own_labels() -> Labels<'static> {
+    [("instance", "i"), ("job", "j")].into_iter().collect()
 }
 
 fn table_with(settings: Settings, rule: fn(&mut Labels<'_>) -> Admission) -> Table {
-    let own = [("instance", "i"), ("job", "j")].into_iter().collect();
-    Table::new(settings, Box::new(Rule(rule)), own)
+    Table::new(settings, Box::new(Rule(rule)), own_labels())
 }
 
 /// One good scrape, in pieces of `piece` bytes.
@@ -446,6 +477,72 @@ fn only_new_lines_are_shown_to_admission() {
     assert_eq!(scrape_shows(&b), 0);
     assert_eq!(scrape_shows(&format!("{a}{b}{c}")), 0, "what was away for a while is still known");
     assert_eq!(scrape_shows(&format!("{a}{b}").replace("Help.", "Other.")), 4, "comments are a part of the key");
+}
+
+#[test]
+fn a_new_line_reads_the_same_beside_a_new_line_that_is_alike() {
+    let mut bodies: Vec<Vec<u8>> =
+        corpus_bodies().into_iter().flatten().filter_map(|file| fs::read(file).ok()).collect();
+    let choice = [
+        "# TYPE h histogram",
+        "# TYPE s summary",
+        "# TYPE g gauge",
+        "# TYPE c counter",
+        "h_bucket{le=\"1\"} 1",
+        "h_bucket{le=\"1.0\"} 1",
+        "h_bucket{le=\"+Inf\"} 1",
+        "h_bucket{a=\"1\",le=\"5\"} 1",
+        "h_bucket{le=\"x\"} 1",
+        "h_bucket{le=\"é\"} 1",
+        "h_sum 1",
+        "h_count{a=\"1\"} 2",
+        "s{quantile=\"1\"} 3",
+        "s{quantile=\"1e-3\"} 3",
+        "g{le=\"1\"} 4",
+        "g{le=\"2\",quantile=\"1\"} 4",
+        "g{z=\"1\",a=\"2\"} 5",
+        "g{z=\"2\",a=\"2\"} 5",
+        "g{z=\"2\",a=\"\"} 5",
+        "g{z=\"\\\\\",a=\"3\"} 5",
+        "g{job=\"j\",z=\"1\"} 6",
+        "g{job=\"bench\",z=\"2\"} 6",
+        "g{exported_job=\"k\"} 6",
+        "g 1 7",
+        "g2 1",
+        "c_total 7",
+        "c{a=\"#\"} 7",
+        "c{a=\"} \"} 7",
+        "c{a=\"}\",b=\"=\"} x",
+        "c{a=\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",b=\"1\"} 7",
+        "c{a=\"b\"}  7",
+        "c{ a=\"b\"} 7",
+        "{\"c\",a=\"b\"} 7",
+    ];
+    let mut random = Random(17);
+    bodies.extend((0..2000).map(|_| {
+        let lines = (0..12).map(|_| choice[random.below(choice.len())]);
+        let mut body = lines.flat_map(|line| [line, "\n"]).collect::<String>().into_bytes();
+        if random.below(20) == 0 {
+            let at = random.below(body.len());
+            body[at] = 0xff;
+        }
+        body
+    }));
+    let adding = || Adding([("instance", "i:1"), ("job", "bench")].into_iter().collect());
+    for body in bodies {
+        let read = |admit: Box<dyn Admit + Send>| {
+            let mut table = Table::new(Settings::default(), admit, Labels::new());
+            let (counts, parsed) = scrape_in(&mut table, &body, 4096);
+            let hashes: Vec<_> = parsed
+                .points
+                .iter()
+                .map(|point| parsed.series.get(point.series))
+                .map(|series| (series.hash(), series.group()))
+                .collect();
+            (counts, self::lines(&parsed), hashes)
+        };
+        assert_eq!(read(Box::new(adding())), read(Box::new(Silent(adding()))), "{}", String::from_utf8_lossy(&body));
+    }
 }
 
 #[test]
@@ -878,6 +975,25 @@ fn limits_fail_a_scrape_in_words() {
     table.begin(AT_MS);
     let refusal = table.feed(b"\na 1\n").expect_err("refused");
     assert_eq!(refusal.to_string(), r#"line 2: {__name__="a"} has too many"#);
+}
+
+#[test]
+fn labels_that_are_all_new_count_as_growth() {
+    let growth_max = 3 << 20;
+    let body = |distinct: usize| -> String {
+        let line = |line: usize| {
+            let labels = (0..50).map(|label| format!("l{label}=\"{}\",", (line * 50 + label) % distinct));
+            format!("a{{n=\"{line}\",{}}} 1\n", labels.collect::<String>())
+        };
+        (0..1000).map(line).collect()
+    };
+    let read = |body: String| {
+        let mut table = table_with(Settings { growth_max, ..Settings::default() }, |_| Admission::Keep);
+        table.begin(AT_MS);
+        table.feed(body.as_bytes())
+    };
+    assert_eq!(read(body(50)), Ok(()));
+    assert!(matches!(read(body(50_000)), Err(Refusal::Growth { .. })), "each label is kept");
 }
 
 #[test]

@@ -70,6 +70,11 @@ impl Interner {
         self.set.len() + self.pending.len()
     }
 
+    /// How many distinct labels the series have that were made since the last [`flush`](Self::flush).
+    pub(super) fn new_labels(&self) -> usize {
+        self.pending.distinct_labels()
+    }
+
     /// Bytes of memory that it has, besides the chunks, which the scrapes share.
     pub(super) fn bytes(&self) -> usize {
         self.index.as_ref().map_or(0, HashTable::allocation_size)
@@ -84,11 +89,46 @@ impl Interner {
 
     /// The series and slot of a label set. A known one that comes under another family's metadata gets a new series.
     /// `context` is a number that families with the same one have in common, if there is one.
-    pub(super) fn intern(&mut self, labels: &Labels<'_>, family: Family<'_>, context: Option<u32>) -> (u32, u32) {
-        let mut index = self.index.take().unwrap_or_else(|| self.make_index());
+    pub(super) fn intern<'f>(
+        &mut self,
+        labels: &Labels<'_>,
+        family: impl FnOnce() -> Family<'f>,
+        context: Option<u32>,
+    ) -> (u32, u32) {
         let name = labels.metric_name();
-        let others = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
-        let hash = self.pending.prepare(name, others.clone());
+        let hash = self.pending.prepare(name, labels.iter().filter(|(name, _)| *name != METRIC_NAME));
+        self.intern_prepared(name, hash, family, context)
+    }
+
+    /// Gives the label in this place of those of the last call another value, which is UTF-8, for the next one.
+    pub(super) fn change_last(&mut self, place: usize, value: &[u8]) {
+        self.pending.change(place, value);
+    }
+
+    /// The same of a label set that is the one of the last call but for the name and [changed](Self::change_last) values.
+    pub(super) fn intern_alike<'f>(
+        &mut self,
+        name: &str,
+        family: impl FnOnce() -> Family<'f>,
+        context: Option<u32>,
+    ) -> (u32, u32) {
+        let hash = self.pending.prepared_hash(name);
+        self.intern_prepared(name, hash, family, context)
+    }
+
+    /// The labels of the last call, sorted, without the name.
+    pub(super) fn last_labels(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.pending.prepared()
+    }
+
+    fn intern_prepared<'f>(
+        &mut self,
+        name: &str,
+        hash: u64,
+        family: impl FnOnce() -> Family<'f>,
+        context: Option<u32>,
+    ) -> (u32, u32) {
+        let mut index = self.index.take().unwrap_or_else(|| self.make_index());
         let (set, pending) = (&self.set, &mut self.pending);
         let is_it = |entry: &Entry| {
             entry.hash() == hash
@@ -96,7 +136,7 @@ impl Interner {
                     Some(at) => pending.is_prepared(at, name),
                     None => {
                         let held = set.get(entry.slot);
-                        held.name() == name && held.labels().eq(others.clone())
+                        held.name() == name && held.labels().eq(pending.prepared())
                     }
                 }
         };
@@ -104,17 +144,21 @@ impl Interner {
         let found = index.find(hash, is_it).map(|entry| entry.slot);
         if found.is_none() {
             index.insert_unique(hash, Entry::new(hash, made), Entry::hash);
-            let is_same_family = context.is_some() && self.last_context == context && !pending.is_empty();
-            pending.push_as(family, is_same_family, name);
+            let is_same_family = context.is_some() && self.last_context == context;
+            if !(is_same_family && pending.push_as_last(name)) {
+                pending.push_as(family(), name);
+            }
             self.last_context = context;
+            self.index = Some(index);
+            return (made, made);
         }
         self.index = Some(index);
-        let Some(slot) = found else { return (made, made) };
+        let (Some(slot), family) = (found, family()) else { return (made, made) };
         let latest = self.latest.get(&slot).copied().unwrap_or(slot);
         if self.family_of(latest) == family {
             return (latest, slot);
         }
-        self.pending.push_as(family, false, name);
+        self.pending.push_as(family, name);
         self.last_context = None;
         self.latest.insert(slot, made);
         self.slots.insert(made, slot);

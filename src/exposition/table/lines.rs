@@ -283,15 +283,20 @@ impl Lines {
     }
 
     /// The scrape is not as the one before.
+    #[inline]
     pub(super) fn differ(&mut self) {
         if !self.differs {
-            self.differs = true;
-            self.now.clear();
-            self.now.extend_from_slice(&self.order[..self.cursor]);
-            // A block that came in part only, because a piece of the body ended in it, stands for what came of it.
-            let comments = self.now.iter_mut().rev().take_while(|line| line.what.is_comment());
-            comments.for_each(|line| *line = plain(&self.blocks, line));
+            self.begin_anew();
         }
+    }
+
+    fn begin_anew(&mut self) {
+        self.differs = true;
+        self.now.clear();
+        self.now.extend_from_slice(&self.order[..self.cursor]);
+        // A block that came in part only, because a piece of the body ended in it, stands for what came of it.
+        let comments = self.now.iter_mut().rev().take_while(|line| line.what.is_comment());
+        comments.for_each(|line| *line = plain(&self.blocks, line));
     }
 
     /// The scrape was good: its order is the next one's prediction.

@@ -26,6 +26,7 @@
 //!
 //! Left out: any decision about what makes a scrape fail but for the limits here and the missing end of an OpenMetrics body.
 
+mod alike;
 mod contexts;
 mod core;
 mod intern;
@@ -66,6 +67,12 @@ pub trait Admit {
     /// Called once for each new line, with the labels as the target wrote them, the metric's name among them as
     /// [`METRIC_NAME`]; changes them to the final ones. Must give the same answer for the same labels.
     fn admit<'l>(&'l self, labels: &mut Labels<'l>) -> Admission;
+
+    /// The labels that [`admit`](Self::admit) adds, if it keeps every line that has none of these and adds them, and does no
+    /// more. It is not asked about each line then. `None` promises nothing.
+    fn only_adds(&self) -> Option<&Labels<'static>> {
+        None
+    }
 }
 
 /// A scrape as it leaves the table.
@@ -199,7 +206,7 @@ impl Table {
             let mut labels = self.own_labels.clone();
             labels.set(METRIC_NAME, name.to_owned());
             let family = Family { name, help, kind: MetricType::Gauge, unit: "" };
-            let (series, slot) = self.core.interner.intern(&labels, family, None);
+            let (series, slot) = self.core.interner.intern(&labels, || family, None);
             self.core.samples.know(slot, series);
             self.reports.truncate(at);
             self.reports.push(Report { name: name.to_owned(), series });

@@ -3,44 +3,27 @@
 //! Not a grammar of its own: whatever is not exactly of this shape is left to that of the format, which reads every line that
 //! is read here as the same. What is written otherwise costs more, and means no less.
 
+use super::super::scan::name_len;
 use crate::model::{Labels, METRIC_NAME};
 
-const LABEL: u8 = 1;
-const METRIC: u8 = 2;
-
-/// Which bytes may be in a bare name, as bits: a label's, a metric's.
-static CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let at = byte as u8;
-        if at.is_ascii_alphanumeric() || at == b'_' {
-            classes[byte] = LABEL | METRIC;
-        } else if at == b':' {
-            classes[byte] = METRIC;
-        }
-        byte += 1;
-    }
-    classes
-};
-
-/// Reads what is before a sample's value, the blank there included, into `labels`, which are empty; gives the metric's name.
+/// Reads what is before a sample's value, the blank there included, into `labels`, which are empty; gives the metric's name,
+/// which may be the `likely` one that was read before.
 /// `None` says nothing about the line but that it is not written plainly, and leaves some labels behind.
-pub(super) fn series<'l>(line: &'l [u8], labels: &mut Labels<'l>) -> Option<&'l str> {
+pub(super) fn series<'l>(line: &'l [u8], likely: &str, labels: &mut Labels<'l>) -> Option<&'l str> {
     let line = std::str::from_utf8(line).ok()?;
-    let name = name(line, METRIC)?;
+    let name = match line.as_bytes().get(likely.len())? {
+        b' ' | b'{' if !likely.is_empty() && line.starts_with(likely) => &line[..likely.len()],
+        _ => &line[..name_len(line.as_bytes(), true)?],
+    };
     labels.push(METRIC_NAME, name);
     let mut rest = &line[name.len()..];
     let mut before = METRIC_NAME;
     if let Some(list) = rest.strip_prefix('{') {
         rest = list;
         for count in 1..=LABELS_MAX {
-            let label = self::name(rest, LABEL)?;
+            let label = &rest[..name_len(rest.as_bytes(), false)?];
             let value = rest[label.len()..].strip_prefix("=\"")?;
-            let end = memchr::memchr2(b'"', b'\\', value.as_bytes())?;
-            if end == 0 || value.as_bytes()[end] != b'"' {
-                return None;
-            }
+            let end = value_len(value.as_bytes())?;
             if label > before {
                 labels.push(label, &value[..end]);
                 before = label;
@@ -66,16 +49,37 @@ pub(super) fn series<'l>(line: &'l [u8], labels: &mut Labels<'l>) -> Option<&'l 
 /// Labels that are read here; the grammar knows how many a line may have.
 const LABELS_MAX: usize = 64;
 
-/// The bare name that `text` starts with.
-fn name(text: &str, class: u8) -> Option<&str> {
-    let mut len = 0;
-    for byte in text.as_bytes() {
-        if CLASSES[usize::from(*byte)] & class == 0 {
-            break;
+/// How long the value is that `bytes` start with, up to its quote, if nothing in it is escaped. None is empty.
+#[inline(always)]
+pub(super) fn value_len(bytes: &[u8]) -> Option<usize> {
+    special(bytes).filter(|&len| len > 0 && bytes[len] == b'"')
+}
+
+/// Where the first quote or backslash is.
+#[inline(always)]
+fn special(bytes: &[u8]) -> Option<usize> {
+    // Most values are short: eight bytes are looked at as a number, before anything is called.
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const QUOTE: u64 = b'"' as u64;
+    const BACKSLASH: u64 = b'\\' as u64;
+    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let mut at = 0;
+    for word in bytes.as_chunks().0.iter().take(2) {
+        let word = u64::from_le_bytes(*word);
+        let found = is_zero(word ^ (ONES * QUOTE)) | is_zero(word ^ (ONES * BACKSLASH));
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
         }
-        len += 1;
+        at += 8;
     }
-    (!text.as_bytes().first()?.is_ascii_digit() && len > 0).then(|| &text[..len])
+    let rest = &bytes[at..];
+    // So is the last value, with little behind it.
+    let found = if rest.len() < 16 {
+        rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))
+    } else {
+        memchr::memchr2(b'"', b'\\', rest)
+    };
+    found.map(|found| at + found)
 }
 
 /// Whether a bound or quantile is written as Prometheus keeps it: digits, a point, digits that do not end in a useless zero.
@@ -134,7 +138,7 @@ mod tests {
             "a{b=\"c\",d} ",
         ] {
             let mut labels = Labels::new();
-            let Some(name) = series(line.as_bytes(), &mut labels) else { continue };
+            let Some(name) = series(line.as_bytes(), "a", &mut labels) else { continue };
             read += 1;
             let whole = format!("{line}1");
             let Ok(text::Line::Sample(sample)) = text::parse_line(whole.as_bytes()) else { panic!("{line:?}") };

@@ -211,15 +211,22 @@ impl Samples {
     fn name_simple(&mut self, lines: impl Iterator<Item = What>) {
         // On its own, not behind `self`: this goes over all samples of a target that changes a little.
         let mut tally = self.tally;
+        let mut carried = 0;
         for (what, series) in lines.filter_map(|what| Some((what, what.series()?))) {
             let stamp = &mut self.stamps[series as usize];
-            if *stamp < self.now {
+            if *stamp & !WAS_LIVE == self.live && !what.is_timed() {
+                // Nearly all are: live before, and now.
+                *stamp = self.now | WAS_LIVE;
+                carried += 1;
+            } else if *stamp < self.now {
                 *stamp = tally.see(*stamp, (self.now, self.live, self.last_good), what.is_timed());
             } else {
                 *stamp = tally.see_again(*stamp, what.is_timed());
             }
             self.points.push_series(series);
         }
+        tally.carried += carried;
+        tally.live += carried;
         self.tally = tally;
     }
 

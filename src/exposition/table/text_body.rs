@@ -8,6 +8,7 @@ use super::super::format::Format;
 use super::super::openmetrics::line as openmetrics;
 use super::super::text::{self, LineError, LineExemplar, Sample};
 use super::super::value;
+use super::alike::Alike;
 use super::contexts::Effect;
 use super::core::{Core, Owner, Placed};
 use super::lines::{Key, Line, What};
@@ -21,23 +22,24 @@ pub(super) struct TextBody {
     is_openmetrics: bool,
     /// Whether `# EOF` came.
     has_ended: bool,
+    alike: Alike,
 }
 
 impl TextBody {
     /// A body in this format, which has lines.
     pub(super) fn new(format: Format) -> Self {
-        Self { is_openmetrics: format == Format::OpenMetrics, has_ended: false }
+        Self { is_openmetrics: format == Format::OpenMetrics, has_ended: false, alike: Alike::default() }
     }
 
     /// Reads all whole lines in `bytes`; gives how many bytes they were.
     pub(super) fn read(&mut self, core: &mut Core, bytes: &[u8]) -> Result<usize, Refusal> {
         let mut at = 0;
         loop {
-            if !self.has_ended {
+            if !self.has_ended && !core.lines.predicted().is_empty() {
                 at += read_predicted(core, self.is_openmetrics, &bytes[at..]);
             }
             let Some(end) = memchr::memchr(b'\n', &bytes[at..]) else { break };
-            self.read_line(core, &bytes[at..=at + end])?;
+            self.read_line(core, &bytes[at..], end + 1)?;
             at += end + 1;
         }
         core.check_sample_limit()?;
@@ -45,13 +47,15 @@ impl TextBody {
     }
 
     /// Says whether the body may end here.
-    pub(super) fn finish(&self) -> Result<(), Refusal> {
+    pub(super) fn finish(&mut self) -> Result<(), Refusal> {
+        self.alike = Alike::default();
         if self.is_openmetrics && !self.has_ended { Err(Refusal::NoEof) } else { Ok(()) }
     }
 
-    /// Reads one line, line break included, that did not come as predicted.
-    fn read_line(&mut self, core: &mut Core, line: &[u8]) -> Result<(), Refusal> {
+    /// Reads one line, the first `len` bytes, line break included, that did not come as predicted.
+    fn read_line(&mut self, core: &mut Core, bytes: &[u8], len: usize) -> Result<(), Refusal> {
         core.line += 1;
+        let line = &bytes[..len];
         let bare = text::strip_cr(text::strip_newline(line));
         if bare.len() > core.settings.line_length_max {
             return Err(Refusal::LineTooLong { line: core.line, max: core.settings.line_length_max });
@@ -64,7 +68,7 @@ impl TextBody {
                 Ok(())
             }
             text::Kind::Metadata => self.read_comment(core, line, bare),
-            text::Kind::Sample => self.read_sample(core, line, bare),
+            text::Kind::Sample => self.read_sample(core, bytes, line, bare),
         }
     }
 
@@ -97,11 +101,12 @@ impl TextBody {
         core.add_comment(key, effect, line.len())
     }
 
-    fn read_sample(&self, core: &mut Core, whole: &[u8], line: &[u8]) -> Result<(), Refusal> {
+    /// `bytes` begin with the `whole` line, and what is behind it makes its number fast to read.
+    fn read_sample(&mut self, core: &mut Core, bytes: &[u8], whole: &[u8], line: &[u8]) -> Result<(), Refusal> {
         let start = if self.is_openmetrics { openmetrics::value_start(line) } else { text::value_start(line) };
         let key = key(core, core.seed(), &line[..start]);
         if core.lines.find(key).is_some() {
-            match read_tail(self.is_openmetrics, &whole[start..]) {
+            match read_tail(self.is_openmetrics, &bytes[start..], whole.len() - start) {
                 Some((value, own_ms, exemplar)) => {
                     if let Ok(placed) = core.sample(key, Observed::Float(value), own_ms) {
                         add_exemplar(core, placed, exemplar);
@@ -117,15 +122,28 @@ impl TextBody {
             }
             return Ok(());
         }
+        let head = &line[..start];
+        if let Some(name_len) = self.alike.read(core, head)
+            && let Some((value, own_ms, exemplar)) =
+                read_tail(self.is_openmetrics, &bytes[start..], whole.len() - start)
+        {
+            let placed = self.alike.add(core, key, (head, name_len), (value, own_ms, line.len()))?;
+            add_exemplar(core, placed, exemplar);
+            return Ok(());
+        }
         let mut labels: Labels<'_> = core.take_spare();
-        if let Some(name) = plain::series(&line[..start], &mut labels)
-            && let Some((value, own_ms, exemplar)) = read_tail(self.is_openmetrics, &whole[start..])
+        if let Some(name) = plain::series(head, self.alike.name(), &mut labels)
+            && let Some((value, own_ms, exemplar)) =
+                read_tail(self.is_openmetrics, &bytes[start..], whole.len() - start)
         {
             let sample = Sample { name: name.into(), labels, value, own_ms, exemplar };
-            return add_sample(core, key, sample, line.len());
+            let owner = add_sample(core, key, sample, line.len())?;
+            self.alike.set(core, (head, name.len()), owner);
+            return Ok(());
         }
+        self.alike.forget();
         match self.parse(whole) {
-            Ok(text::Line::Sample(sample)) => add_sample(core, key, sample, line.len()),
+            Ok(text::Line::Sample(sample)) => add_sample(core, key, sample, line.len()).map(|_| ()),
             Ok(_) => Ok(()),
             Err(error) => {
                 core.add_bad_line(whole, error);
@@ -139,7 +157,8 @@ impl TextBody {
     }
 }
 
-fn add_sample(core: &mut Core, key: Key, sample: Sample<'_>, bytes: usize) -> Result<(), Refusal> {
+/// Gives whose the sample is.
+fn add_sample(core: &mut Core, key: Key, sample: Sample<'_>, bytes: usize) -> Result<Owner, Refusal> {
     let Sample { name, mut labels, value, own_ms, exemplar } = sample;
     let owner = core.owner(&name);
     if let Owner::Family(kind) = owner
@@ -150,13 +169,14 @@ fn add_sample(core: &mut Core, key: Key, sample: Sample<'_>, bytes: usize) -> Re
     }
     let placed = core.add_sample(key, (&name, owner), labels, Observed::Float(value), own_ms, bytes)?;
     add_exemplar(core, placed, exemplar);
-    Ok(())
+    Ok(owner)
 }
 
 fn key(core: &Core, seed: u64, bytes: &[u8]) -> Key {
     Key { hash: core.keys.hash(seed, bytes), len: bytes.len() as u32 }
 }
 
+#[inline(always)]
 fn add_exemplar(core: &mut Core, placed: Placed, exemplar: Option<LineExemplar<'_>>) {
     if let (Placed::Series(series), Some(exemplar)) = (placed, exemplar) {
         core.add_exemplar(series, exemplar.labels.into_owned(), exemplar.value, exemplar.at_ms);
@@ -164,12 +184,15 @@ fn add_exemplar(core: &mut Core, placed: Placed, exemplar: Option<LineExemplar<'
 }
 
 /// Reads what stands on a sample's line from the value on, line break included: value, time, exemplar.
-fn read_tail(is_openmetrics: bool, tail: &[u8]) -> Option<(f64, Option<i64>, Option<LineExemplar<'_>>)> {
+///
+/// The line ends after `len` bytes; those behind it are not looked at but make a short number faster to read.
+fn read_tail(is_openmetrics: bool, tail: &[u8], len: usize) -> Option<(f64, Option<i64>, Option<LineExemplar<'_>>)> {
     if let Some((value, used)) = value::number(tail)
         && tail.get(used) == Some(&b'\n')
     {
         return Some((value, None, None));
     }
+    let tail = &tail[..len];
     if !is_openmetrics {
         return value::value_line(tail).map(|(value, own_ms, _)| (value, own_ms, None));
     }
@@ -328,7 +351,7 @@ fn read_predicted_sample(core: &mut Core, is_openmetrics: bool, line: Line, head
         return None;
     }
     let end = memchr::memchr(b'\n', tail)? + 1;
-    let (value, own_ms, exemplar) = read_tail(is_openmetrics, &tail[..end])?;
+    let (value, own_ms, exemplar) = read_tail(is_openmetrics, tail, end)?;
     if head.len() + end > core.settings.line_length_max + 1 {
         return None;
     }
