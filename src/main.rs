@@ -6,5 +6,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     system::raise_open_files();
-    promferry::cli::main(system::give_back_start_pages)
+    promferry::cli::main(system::give_back)
 }

@@ -15,6 +15,20 @@ pub fn raise_open_files() {
     }
 }
 
+/// Gives back what only the start of the process or of its targets needed: memory that the allocator keeps though it is free,
+/// and pages of the executable.
+///
+/// A target's first scrapes take twice the memory that it needs once it is steady (with 1000 targets of 1000 series 28 of 179 MB
+/// were free and still resident).
+pub fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it takes the allocator's locks and has no requirement.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    give_back_start_pages();
+}
+
 /// Gives back the pages of the executable that only its start needed.
 ///
 /// Reading a configuration, compiling regular expressions and the first handshakes touch nearly all of the code once; from
@@ -22,7 +36,7 @@ pub fn raise_open_files() {
 /// memory pressure would ever unmap the rest, and an operator who looks at a sidecar's resident memory sees all of it. So it is
 /// unmapped once; what is needed again is mapped again from the page cache, at a minor fault.
 #[cfg(target_os = "linux")]
-pub fn give_back_start_pages() {
+fn give_back_start_pages() {
     let (Ok(path), Ok(maps)) = (std::fs::read_link("/proc/self/exe"), std::fs::read_to_string("/proc/self/maps"))
     else {
         return;
@@ -39,7 +53,7 @@ pub fn give_back_start_pages() {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn give_back_start_pages() {}
+fn give_back_start_pages() {}
 
 /// The range of a line of `/proc/self/maps` (`start-end perms offset dev inode path`, proc(5)) where it maps code of the file
 /// at `path`, or the constants before it. What is behind the code was relocated: it differs from the file.
@@ -85,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_process_goes_on_without_the_pages() {
-        give_back_start_pages();
+        give_back();
         assert_eq!("12".parse::<u8>().map(|n| n + 1).ok(), Some(13));
     }
 }

@@ -16,8 +16,9 @@ pub(super) struct Arguments {
     source: source::Arguments,
 }
 
-/// From a start or a reload until nearly all targets were scraped, or are known to fail.
-const SETTLING_TIME: Duration = Duration::from_secs(10);
+/// When after a start or a reload there may be something to give back: most targets were scraped once; those with the usual
+/// intervals are steady; and all but those with unusual ones.
+const SETTLING_TIMES: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(300)];
 
 pub(super) fn main(arguments: Arguments, started: fn()) -> u8 {
     let config = match arguments.source.load() {
@@ -43,14 +44,16 @@ async fn run(config: Config, source: &source::Arguments, started: fn()) -> u8 {
     let (admin, exposed) = listeners(&app);
     let memory_limit = app.memory_limit();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin, exposed, memory_limit, "promferry is running");
-    let mut settled_at = Some(Instant::now() + SETTLING_TIME);
+    let mut began = Instant::now();
+    let mut settling = SETTLING_TIMES.iter();
+    let mut settled = settling.next();
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {}
-            () = until(settled_at) => {
-                settled_at = None;
+            () = until(settled.map(|&time| began + time)) => {
+                settled = settling.next();
                 started();
                 continue;
             }
@@ -61,7 +64,9 @@ async fn run(config: Config, source: &source::Arguments, started: fn()) -> u8 {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
-        settled_at = Some(Instant::now() + SETTLING_TIME);
+        began = Instant::now();
+        settling = SETTLING_TIMES.iter();
+        settled = settling.next();
     }
     tracing::info!("draining");
     let drained = app.shutdown();
