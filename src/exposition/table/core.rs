@@ -420,6 +420,10 @@ impl Core {
         }
         self.samples.accept();
         self.lines.accept();
+    }
+
+    /// Gives back what a target does not need that has just become steady. After its scrape was taken.
+    pub(super) fn settle_if_due(&mut self) {
         if self.lines.has_settled() {
             self.lines.settle();
             self.interner.settle();

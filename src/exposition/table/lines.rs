@@ -132,7 +132,7 @@ struct Index {
 
 /// How far ahead of the prediction a line is looked for before it is taken to have moved.
 const LOOK_AHEAD: usize = 8;
-/// After how many scrapes that came exactly as predicted a target counts as steady.
+/// After how many scrapes that came exactly as predicted a target counts as steady, once it was not.
 const STEADY_SCRAPES: u32 = 2;
 /// Lines that may be in no order before they are forgotten, beyond as many as are in it.
 const GARBAGE_MIN: usize = 1024;
@@ -302,8 +302,10 @@ impl Lines {
     /// The scrape was good: its order is the next one's prediction.
     pub(super) fn accept(&mut self) {
         if self.differs {
+            // After its first scrape a target is taken for steady at once: thousands of them start within one interval, and what
+            // they all had at the same time would leave the heap full of holes.
+            self.steady = if self.order.is_empty() { STEADY_SCRAPES } else { 0 };
             std::mem::swap(&mut self.order, &mut self.now);
-            self.steady = 0;
             if self.blocks.len() > 2 * self.order.len() + GARBAGE_MIN {
                 self.renumber_blocks();
             }

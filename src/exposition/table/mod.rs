@@ -225,6 +225,7 @@ impl Table {
         let (points, exemplars) = self.core.samples.finish(self.core.lines.last().map(|line| line.what));
         let parsed =
             Parsed { points, series: self.core.interner.flush(), exemplars, created: self.core.take_created() };
+        self.core.settle_if_due();
         self.settled_bytes = self.core.bytes() + self.partial.capacity() + self.protobuf.bytes();
         self.charge.resize(self.settled_bytes);
         parsed
