@@ -248,19 +248,32 @@ pub fn parse_all(
     mut each: impl FnMut(Result<(&Sample<'_>, FamilyRef<'_>), BadLine>),
 ) -> io::Result<()> {
     let mut metadata = Metadata::default();
-    each_line(input, line_length_max, |number, line| match parse_line(line) {
-        Ok(Line::Blank | Line::Comment | Line::Unit { .. } | Line::Eof) => {}
+    each_line(input, line_length_max, |number, line| {
+        let read = parse_line(line).map_err(|error| BadLine::new(number, line, error));
+        tell(&mut metadata, read, &mut each);
+    })
+    .map(|_| ())
+}
+
+/// Takes a line's comment into the metadata in force, or gives its sample, or what is wrong with it, to `each`.
+pub(super) fn tell(
+    metadata: &mut Metadata,
+    read: Result<Line<'_>, BadLine>,
+    each: &mut impl FnMut(Result<(&Sample<'_>, FamilyRef<'_>), BadLine>),
+) {
+    match read {
+        Ok(Line::Blank | Line::Comment | Line::Eof) => {}
         Ok(Line::Help { name, text }) => metadata.set_help(&name, &text),
         Ok(Line::Type { name, kind }) => metadata.set_kind(&name, kind),
+        Ok(Line::Unit { name, unit }) => metadata.set_unit(&name, &unit),
         Ok(Line::Sample(mut sample)) => {
             let name = sample.name.clone();
             let family = metadata.family_of(&name);
             normalise(&mut sample.labels, family.kind);
             each(Ok((&sample, family)));
         }
-        Err(error) => each(Err(BadLine::new(number, line, error))),
-    })
-    .map(|_| ())
+        Err(error) => each(Err(error)),
+    }
 }
 
 /// Gives each line with its line break and its number from 1; then how many there were. A line of more than

@@ -10,7 +10,7 @@ use std::io::{self, BufRead};
 
 use super::BadLine;
 use super::context::Metadata;
-use super::text::{Kind, Line, LineError, Sample, each_line, normalise, strip_cr, strip_newline};
+use super::text::{Kind, Line, LineError, Sample, each_line, strip_cr, strip_newline, tell};
 use crate::model::FamilyRef;
 
 pub use line::parse_line;
@@ -35,20 +35,9 @@ pub fn parse_all(
             }
             return;
         }
-        match parse_line(line) {
-            Ok(Line::Blank | Line::Comment) => {}
-            Ok(Line::Eof) => has_ended = true,
-            Ok(Line::Help { name, text }) => metadata.set_help(&name, &text),
-            Ok(Line::Type { name, kind }) => metadata.set_kind(&name, kind),
-            Ok(Line::Unit { name, unit }) => metadata.set_unit(&name, &unit),
-            Ok(Line::Sample(mut sample)) => {
-                let name = sample.name.clone();
-                let family = metadata.family_of(&name);
-                normalise(&mut sample.labels, family.kind);
-                each(Ok((&sample, family)));
-            }
-            Err(error) => each(Err(BadLine::new(number, line, error))),
-        }
+        let read = parse_line(line);
+        has_ended = matches!(read, Ok(Line::Eof));
+        tell(&mut metadata, read.map_err(|error| BadLine::new(number, line, error)), &mut each);
     })?;
     if !has_ended {
         each(Err(no_eof(lines)));
@@ -57,7 +46,7 @@ pub fn parse_all(
 }
 
 /// What is wrong with a line behind `# EOF`.
-const BEHIND_EOF: LineError = LineError { at: 0, expected: "nothing behind \"# EOF\"" };
+pub(super) const BEHIND_EOF: LineError = LineError { at: 0, expected: "nothing behind \"# EOF\"" };
 
 /// What is wrong with a text of so many lines that does not end with `# EOF`: the line that is missing.
 fn no_eof(lines: u64) -> BadLine {

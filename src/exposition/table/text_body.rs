@@ -5,7 +5,7 @@
 
 use super::super::body::Refusal;
 use super::super::format::Format;
-use super::super::openmetrics::line as openmetrics;
+use super::super::openmetrics::{BEHIND_EOF, line as openmetrics};
 use super::super::text::{self, LineError, LineExemplar, Sample};
 use super::super::value;
 use super::alike::Alike;
@@ -64,7 +64,7 @@ impl TextBody {
             // Not remembered: some programs write the time into their comments.
             text::Kind::Nothing => Ok(()),
             _ if self.has_ended => {
-                core.add_bad_line(line, LineError { at: 0, expected: "nothing behind \"# EOF\"" });
+                core.add_bad_line(line, BEHIND_EOF);
                 Ok(())
             }
             text::Kind::Metadata => self.read_comment(core, line, bare),
@@ -77,28 +77,26 @@ impl TextBody {
         if core.comment(key) {
             return Ok(());
         }
-        let effect = match self.parse(whole) {
-            Ok(text::Line::Help { name, text }) => (Some(name), Some(text), None),
-            Ok(text::Line::Type { name, kind }) => (Some(name), None, Some(kind)),
+        match self.parse(whole) {
+            Ok(text::Line::Help { name, text }) => {
+                core.add_comment(key, Effect::Help { name: &name, text: &text }, line.len())
+            }
+            Ok(text::Line::Type { name, kind }) => {
+                core.add_comment(key, Effect::Type { name: &name, kind }, line.len())
+            }
             Ok(text::Line::Unit { name, unit }) => {
-                return core.add_comment(key, Effect::Unit { name: &name, unit: &unit }, line.len());
+                core.add_comment(key, Effect::Unit { name: &name, unit: &unit }, line.len())
             }
             Ok(text::Line::Eof) => {
                 self.has_ended = true;
-                return Ok(());
+                Ok(())
             }
-            Ok(_) => return Ok(()),
+            Ok(_) => Ok(()),
             Err(error) => {
                 core.add_bad_line(whole, error);
-                return Ok(());
+                Ok(())
             }
-        };
-        let effect = match &effect {
-            (Some(name), Some(text), _) => Effect::Help { name, text },
-            (Some(name), _, Some(kind)) => Effect::Type { name, kind: *kind },
-            _ => return Ok(()),
-        };
-        core.add_comment(key, effect, line.len())
+        }
     }
 
     /// `bytes` begin with the `whole` line, and what is behind it makes its number fast to read.
