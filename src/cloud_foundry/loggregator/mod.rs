@@ -12,10 +12,17 @@
 
 mod ingress;
 mod messages;
+mod row;
+mod settings;
+mod state;
 mod table;
 mod view;
 
 pub use ingress::Ingress;
 pub use messages::{Counter, Envelope, Gauge, GaugeEntry, GaugeValue, Message, Nothing, Tag, Timer, Value, value};
-pub use table::{Collected, Counts, Limits, Settings, SourceCounts};
+pub use settings::{Counts, Limits, Settings, SourceCounts};
+pub use table::Collected;
 pub use view::View;
+
+#[cfg(test)]
+mod tests;
