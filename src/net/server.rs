@@ -77,8 +77,7 @@ pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
 }
 
 /// What is said to plain HTTP on a port for TLS: as Go's `net/http` has it, without any header.
-const PLAIN_HTTP_ANSWER: &[u8] =
-    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// Time between two signs of life that a client over HTTP/2 is asked for, and in which it must give one.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
