@@ -1,5 +1,6 @@
 //! What scrapes, outputs and servers share of the network: addresses, TLS, credentials, connections, servers.
 
+pub mod accept;
 pub mod authorization;
 pub mod body;
 pub mod certificate;
