@@ -111,6 +111,12 @@ impl<T: Value> Watched<T> {
         }
     }
 
+    /// The certificate that is in use, and why the newest files are not.
+    pub(super) fn state(&mut self) -> (Option<Certificate>, Option<CredentialError>) {
+        let current = self.current().ok();
+        (current.and_then(|value| value.certificate().cloned()), self.fault.clone())
+    }
+
     fn check(&mut self) {
         let stamps: Vec<Option<Stamp>> = self.files.iter().map(|(_, path)| Stamp::of(path)).collect();
         if self.digest.is_some() && stamps == self.stamps && !stamps.iter().flatten().any(Stamp::is_fresh) {
