@@ -2,13 +2,15 @@
 //!
 //! [`text`] and [`openmetrics`] are the grammars of one line of a text format, strict and readable; [`protobuf`] reads the
 //! messages of the binary one. [`Table`] reads whole bodies of one target: it remembers the lines of the last scrape and so
-//! meets the grammar only where a body has changed. [`write`] is pure functions the other way round. Nothing here does input
+//! meets the grammar only where a body has changed. [`write`] is pure functions the other way round, [`merge`] puts scrapes of several
+//! targets together with them. Nothing here does input
 //! or output, knows a clock, or logs.
 
 mod body;
 mod context;
 mod format;
 pub mod json;
+pub mod merge;
 pub mod openmetrics;
 pub mod protobuf;
 mod scan;

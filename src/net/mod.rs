@@ -1,11 +1,13 @@
 //! What scrapes, outputs and servers share of the network: addresses, TLS, credentials, connections, servers.
 
+pub mod accept;
 pub mod authorization;
 pub mod body;
 pub mod certificate;
 pub mod connect;
 pub mod connection;
 pub mod credentials;
+pub mod dns;
 pub mod error;
 pub mod host;
 pub mod http;

@@ -1,12 +1,15 @@
-//! A small HTTP/1.1 server: the aggregate endpoint, the admin port, the demo's targets.
+//! A small HTTP server: the aggregate endpoint, the admin port, metrics-agent's exporter, the demo's targets.
+//!
+//! It speaks HTTP/1.1, and HTTP/2 where [`Limits::http2_streams_max`] allows it and the client asks for it (ALPN). Who speaks
+//! plain HTTP on a port for TLS is told so, in the words of Go's `net/http`.
 //!
 //! Promises
 //! - Whoever reaches the port can hold at most a slot, and that for a limited time: connections, handshakes, requests and
 //!   stalled answers all have limits.
-//! - A handler that panics costs its connection and nothing else.
+//! - A handler that panics costs its connection (of HTTP/2, its request) and nothing else.
 //! - Certificates are looked at for each connection, so a rotated one is shown at once.
 //!
-//! Left out: request bodies (none is ever read), HTTP/2, upgrades.
+//! Left out: request bodies (none is ever read), HTTP/2 without TLS, upgrades.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,12 +26,15 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::credentials::ListenerCredentials;
 
@@ -70,6 +76,15 @@ pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
     response
 }
 
+/// What is said to plain HTTP on a port for TLS: as Go's `net/http` has it, without any header.
+const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+/// Time between two signs of life that a client over HTTP/2 is asked for, and in which it must give one.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Bytes of one answer over HTTP/2 that wait for the client.
+const HTTP2_SEND_BYTES_MAX: usize = 64 << 10;
+
 /// What a client may hold, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -78,12 +93,15 @@ pub struct Limits {
     /// From accepting to the end of the TLS handshake.
     pub handshake_timeout: Duration,
     /// From the end of the handshake, or of the answer before, to the end of a request's header: both an idle connection
-    /// and a slow request end with it.
+    /// and a slow request end with it. Over HTTP/2, from the handler's last answer to the next request.
     pub request_timeout: Duration,
-    /// How long an answer may make no progress.
+    /// How long an answer may make no progress; over HTTP/2 also how long answers may last on a connection with no new request
+    /// within `request_timeout`.
     pub write_timeout: Duration,
     /// Bytes of a request's header.
     pub header_bytes_max: usize,
+    /// Requests at a time on one HTTP/2 connection; 0 where HTTP/2 is not spoken.
+    pub http2_streams_max: u32,
 }
 
 impl Default for Limits {
@@ -94,6 +112,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             header_bytes_max: 16 << 10,
+            http2_streams_max: 0,
         }
     }
 }
@@ -183,30 +202,65 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn connection(stream: TcpStream, peer: SocketAddr, shared: &Shared) -> Result<(), String> {
     let _ = stream.set_nodelay(true);
-    let stream = Stalling::new(stream, shared.limits.write_timeout);
-    let Some(tls) = &shared.tls else { return serve(stream, peer, shared).await };
-    let config = tls.current().map_err(|error| error.to_string())?.config.clone();
-    let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
+    let limits = &shared.limits;
+    let Some(tls) = &shared.tls else {
+        return serve(Stalling::new(stream, limits.write_timeout), peer, shared).await;
+    };
+    let tls = tls.current().map_err(|error| error.to_string())?;
+    let config = if limits.http2_streams_max > 0 { &tls.config_http2 } else { &tls.config };
+    let handshake = handshake(stream, config.clone(), limits);
     let mut stopped = shared.stopped.clone();
     let stream = tokio::select! {
-        stream = tokio::time::timeout(shared.limits.handshake_timeout, handshake) => stream,
+        stream = tokio::time::timeout(limits.handshake_timeout, handshake) => stream,
         // No answer was begun: nothing is waited for.
         _ = stopped.wait_for(|is_stopped| *is_stopped) => return Ok(()),
     };
     let stream = stream.map_err(|_| "the handshake took too long")?.map_err(|error| error.to_string())?;
-    serve(stream, peer, shared).await
+    let stream = stream.ok_or("it spoke plain HTTP on a port for TLS")?;
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => serve_http2(stream, peer, shared).await,
+        _ => serve(stream, peer, shared).await,
+    }
+}
+
+/// A connection over TLS, or none where plain HTTP came and was answered.
+async fn handshake(
+    mut stream: TcpStream,
+    config: Arc<ServerConfig>,
+    limits: &Limits,
+) -> io::Result<Option<TlsStream<Stalling>>> {
+    // A record of TLS begins with a number, a request of HTTP with the letters of a method.
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+        stream.write_all(PLAIN_HTTP_ANSWER).await?;
+        stream.shutdown().await?;
+        // Closing on what was sent and not read would take the answer away again.
+        let mut rest = stream.take(limits.header_bytes_max as u64);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+        return Ok(None);
+    }
+    TlsAcceptor::from(config).accept(Stalling::new(stream, limits.write_timeout)).await.map(Some)
+}
+
+/// The handler's answer to one request. Nothing of the request's body is read.
+fn answer(
+    shared: &Shared,
+    peer: SocketAddr,
+    request: http::Request<Incoming>,
+) -> Pin<Box<dyn Future<Output = Response> + Send>> {
+    let (head, _) = request.into_parts();
+    (shared.handler)(Request {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        headers: head.headers,
+        peer,
+    })
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, shared: &Shared) -> Result<(), String> {
-    let service = service_fn(|request: http::Request<Incoming>| {
-        let (head, _) = request.into_parts();
-        let answer = (shared.handler)(Request {
-            method: head.method,
-            path: head.uri.path().to_owned(),
-            query: head.uri.query().map(str::to_owned),
-            headers: head.headers,
-            peer,
-        });
+    let service = service_fn(|request| {
+        let answer = answer(shared, peer, request);
         async { Ok::<_, Infallible>(answer.await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -222,6 +276,65 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, sh
     }
     connection.as_mut().graceful_shutdown();
     connection.await.map_err(|error| error.to_string())
+}
+
+async fn serve_http2(stream: TlsStream<Stalling>, peer: SocketAddr, shared: &Shared) -> Result<(), String> {
+    let limits = &shared.limits;
+    let (busy, under_way) = watch::channel(0);
+    let service = service_fn(|request| {
+        let (answer, busy) = (answer(shared, peer, request), Busy::new(&busy));
+        async move {
+            let answer = answer.await;
+            drop(busy);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.http2_streams_max)
+        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+        .max_send_buf_size(HTTP2_SEND_BYTES_MAX)
+        .keep_alive_interval(HTTP2_PING_INTERVAL)
+        .keep_alive_timeout(HTTP2_PING_INTERVAL)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut stopped = shared.stopped.clone();
+    tokio::select! {
+        ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
+        () = idle(under_way, limits.request_timeout) => {}
+        _ = stopped.wait_for(|is_stopped| *is_stopped) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let ended = tokio::time::timeout(limits.write_timeout, connection).await;
+    ended.map_err(|_| "answers were not taken in time")?.map_err(|error| error.to_string())
+}
+
+/// Counts a request of an HTTP/2 connection for as long as its answer is being made.
+struct Busy(watch::Sender<usize>);
+
+impl Busy {
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Ends when no request has been under way for `timeout`.
+async fn idle(mut under_way: watch::Receiver<usize>, timeout: Duration) {
+    loop {
+        if under_way.wait_for(|count| *count == 0).await.is_err() {
+            return;
+        }
+        if tokio::time::timeout(timeout, under_way.changed()).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// A stream whose writes fail when they make no progress for a while.

@@ -108,8 +108,10 @@ impl ClientTls {
 /// TLS of a listener, ready to use.
 #[derive(Debug)]
 pub struct ListenerTls {
-    /// What rustls needs.
+    /// What rustls needs, for HTTP/1.1.
     pub config: Arc<ServerConfig>,
+    /// The same where HTTP/2 is spoken too, and preferred.
+    pub config_http2: Arc<ServerConfig>,
     /// The certificate that is shown to clients.
     pub certificate: Option<Certificate>,
 }
@@ -138,7 +140,9 @@ impl ListenerTls {
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), certificate })
+        let mut config_http2 = config.clone();
+        config_http2.alpn_protocols.insert(0, b"h2".to_vec());
+        Ok(Self { config: Arc::new(config), config_http2: Arc::new(config_http2), certificate })
     }
 }
 

@@ -3,12 +3,10 @@
 //! Whoever states no preference that we can meet gets text format 0.0.4, as other exporters do, and never a 406.
 
 use http::HeaderMap;
-use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
+use http::header::ACCEPT;
 
 use crate::exposition::write::{CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT, Format};
-
-/// Media ranges of one request that are looked at; the rest are not.
-const RANGES_MAX: usize = 64;
+use crate::net::accept::{accepted, takes_gzip};
 
 /// How a client is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,43 +33,10 @@ impl Accepted {
     }
 }
 
-/// An entry of a list header: its value, its parameters and its weight in thousandths.
-struct Entry<'h> {
-    value: &'h str,
-    parameters: &'h str,
-    weight: u16,
-}
-
-impl<'h> Entry<'h> {
-    fn parameter(&self, name: &str) -> Option<&'h str> {
-        parameters(self.parameters).find(|(held, _)| held.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    }
-}
-
-fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split(';')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name.trim(), value.trim().trim_matches('"')))
-}
-
-fn entries(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Entry<'_>> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).take(RANGES_MAX).map(|entry| {
-        let (value, parameters_text) = entry.split_once(';').unwrap_or((entry, ""));
-        let weight = parameters(parameters_text).find(|(name, _)| name.eq_ignore_ascii_case("q"));
-        Entry { value: value.trim(), parameters: parameters_text, weight: weight.map_or(1000, |(_, q)| thousandths(q)) }
-    })
-}
-
-/// A weight; one that cannot be read is none at all.
-fn thousandths(q: &str) -> u16 {
-    q.parse::<f32>().ok().filter(|q| (0.0..=1.0).contains(q)).map_or(0, |q| (q * 1000.0).round() as u16)
-}
-
 fn format(headers: &HeaderMap) -> (Format, bool) {
     let mut best = (Format::Text, true);
     let mut best_weight = 0;
-    for entry in entries(headers, ACCEPT) {
+    for entry in accepted(headers, ACCEPT) {
         let version = entry.parameter("version");
         let is_any = matches!(entry.value, "*/*" | "text/*");
         let format = match entry.value.to_ascii_lowercase().as_str() {
@@ -86,10 +51,6 @@ fn format(headers: &HeaderMap) -> (Format, bool) {
         }
     }
     best
-}
-
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    entries(headers, ACCEPT_ENCODING).any(|entry| entry.value.eq_ignore_ascii_case("gzip") && entry.weight > 0)
 }
 
 #[cfg(test)]
@@ -127,17 +88,5 @@ mod tests {
         ] {
             assert_eq!(super::tests::accepted(accept), expected, "{accept}");
         }
-    }
-
-    #[test]
-    fn gzip_only_where_it_is_asked_for() {
-        for (value, expected) in
-            [("gzip", true), ("deflate, GZIP;q=0.5", true), ("gzip;q=0", false), ("br", false), ("gzipped", false)]
-        {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));
-            assert_eq!(Accepted::of(&headers).is_gzip, expected, "{value}");
-        }
-        assert!(!Accepted::of(&HeaderMap::new()).is_gzip);
     }
 }

@@ -1,277 +1,40 @@
-//! The body of an exposition, written a piece at a time as the client takes it.
-//!
-//! At most one piece of [`PIECE_BYTES`] (and a line) is in memory, besides the plan; a client that reads slowly holds the scrapes
-//! that it was promised, so the number of bodies at a time is limited where they are made.
+//! The body of an answer: an exposition, counted as the client takes it.
 
 use std::convert::Infallible;
-use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use flate2::write::GzEncoder;
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use hyper::body::{Body, Frame};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
-use super::index::{NONE, inner_label, is_bare, is_same_metric, metric_hash, takes_exemplar};
-use super::plan::{Member, Plan};
-use crate::exposition::write::{self, Format};
-use crate::model::{MetricType, SeriesRef, Value};
+use crate::exposition::merge::Pieces;
 
-/// Bytes of a piece, before compression.
-const PIECE_BYTES: usize = 64 * 1024;
-
-/// How an exposition is written, besides its format.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
-    /// Samples are written with their times.
-    pub(super) timestamps: bool,
-    /// The client reads names in quotes; else series with such names are left out.
-    pub(super) quoted_names: bool,
-}
-
-/// What one exposition came to.
-#[derive(Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) samples: u64,
-    pub(super) duplicates: u64,
-    /// The first of them that two targets have, and the two.
-    pub(super) duplicate: Option<String>,
-    /// Samples whose names need quotes, which the client does not read.
-    pub(super) quoted: u64,
-}
-
-/// Writes a plan, from where it stopped.
-struct Writer {
-    plan: Plan,
-    style: Style,
-    family: usize,
-    member: usize,
-    /// The next place in the member's family, from 0.
-    offset: usize,
-    is_headed: bool,
-    outcome: Outcome,
-    keys: RandomState,
-    /// The metrics of this family so far, where several targets have it: hash, member and place.
-    owners: HashTable<(u64, u32, u32)>,
-}
-
-impl Writer {
-    /// Writes until `out` holds a piece. Returns whether there is more.
-    fn write(&mut self, out: &mut Vec<u8>) -> bool {
-        while self.family < self.plan.families.len() {
-            let members = self.plan.families[self.family].members.len();
-            while self.member < members {
-                if !self.write_member(out) {
-                    return true;
-                }
-                self.member += 1;
-                self.offset = 0;
-            }
-            self.family += 1;
-            (self.member, self.is_headed) = (0, false);
-            self.owners.clear();
-        }
-        if self.plan.format == Format::OpenMetrics {
-            out.extend_from_slice(write::EOF);
-        }
-        false
-    }
-
-    /// Writes samples of one target's part of a family. Returns whether it came to the end of them.
-    fn write_member(&mut self, out: &mut Vec<u8>) -> bool {
-        let Plan { format, views, families, .. } = &self.plan;
-        let merged = &families[self.family];
-        let Member { view, family, is_part } = merged.members[self.member];
-        let view = &views[view as usize];
-        let family = &view.index.families[family as usize];
-        let set = &view.scrape.series;
-        let may_be_quoted = !family.is_bare && !self.style.quoted_names;
-        let is_shared = merged.members.len() > 1;
-        for place in family.range().skip(self.offset) {
-            if out.len() >= PIECE_BYTES {
-                return false;
-            }
-            self.offset += 1;
-            if view.points[place] == NONE {
-                continue;
-            }
-            let series = set.get(view.index.series[place]);
-            if is_part && series.name() != &*merged.name {
-                continue;
-            }
-            if may_be_quoted && !is_bare(&series) {
-                self.outcome.quoted += 1;
-                continue;
-            }
-            if is_shared {
-                let owner = owner(&self.plan, self.family, self.member, place, &self.keys, &mut self.owners);
-                if owner != self.member {
-                    self.outcome.duplicates += 1;
-                    self.outcome.duplicate.get_or_insert_with(|| {
-                        let other = &views[merged.members[owner].view as usize].scrape.origin;
-                        example(&series, &other.url, &view.scrape.origin.url)
-                    });
-                    continue;
-                }
-            }
-            if !self.is_headed {
-                self.is_headed = true;
-                write_header(&self.plan, self.family, out);
-            }
-            let point = view.scrape.points.get(view.points[place] as usize);
-            if let Value::Float(value) = point.value {
-                let at_ms = self.style.timestamps.then(|| view.scrape.time_ms(&point));
-                write::series(out, series.name(), series.labels());
-                let exemplar = view.exemplar(point.series).filter(|exemplar| {
-                    takes_exemplar(merged.kind, &series, exemplar.value) && write::is_expressible(exemplar)
-                });
-                match exemplar {
-                    Some(exemplar) => write::value_with_exemplar(out, value, at_ms, exemplar),
-                    None => write::value(out, *format, value, at_ms),
-                }
-                self.outcome.samples += 1;
-            }
-        }
-        true
-    }
-}
-
-/// HELP, TYPE and UNIT, once; the first target that has a text gives it.
-fn write_header(plan: &Plan, family: usize, out: &mut Vec<u8>) {
-    let merged = &plan.families[family];
-    let first = |text: for<'s> fn(&super::index::LocalFamily, &'s crate::model::SeriesSet) -> &'s str| {
-        let texts = merged.members.iter().map(|member| {
-            let view = &plan.views[member.view as usize];
-            text(&view.index.families[member.family as usize], &view.scrape.series)
-        });
-        texts.into_iter().find(|text| !text.is_empty())
-    };
-    if let Some(help) = first(super::index::LocalFamily::help) {
-        write::help(out, plan.format, &merged.name, help);
-    }
-    write::kind(out, plan.format, &merged.name, merged.kind);
-    if plan.format == Format::OpenMetrics
-        && let Some(unit) = first(super::index::LocalFamily::unit)
-        && merged.name.strip_suffix(unit).is_some_and(|stem| stem.ends_with('_'))
-        && !matches!(merged.kind, MetricType::Info | MetricType::StateSet)
-    {
-        write::unit(out, &merged.name, unit);
-    }
-}
-
-/// The member whose metric this is: the first that has these labels.
-fn owner(
-    plan: &Plan,
-    family: usize,
-    member: usize,
-    place: usize,
-    keys: &RandomState,
-    owners: &mut HashTable<(u64, u32, u32)>,
-) -> usize {
-    let merged = &plan.families[family];
-    let inner = inner_label(merged.kind, &merged.name);
-    let series_of = |member: u32, place: u32| -> SeriesRef<'_> {
-        let view = &plan.views[merged.members[member as usize].view as usize];
-        view.scrape.series.get(view.index.series[place as usize])
-    };
-    let (own, place) = (member as u32, place as u32);
-    let series = series_of(own, place);
-    let hash = metric_hash(keys, &series, inner);
-    let is_it = |held: &(u64, u32, u32)| held.0 == hash && is_same_metric(&series_of(held.1, held.2), &series, inner);
-    match owners.find(hash, is_it) {
-        Some(owner) => owner.1 as usize,
-        None => {
-            owners.insert_unique(hash, (hash, own, place), |held| held.0);
-            member
-        }
-    }
-}
-
-/// A series that two targets have, for the log.
-fn example(series: &SeriesRef<'_>, first: &str, second: &str) -> String {
-    let labels: crate::model::Labels = series.labels().collect();
-    format!("{}{labels} of {first} and of {second}", series.name())
-}
-
-/// How pieces are sent.
-enum Encoding {
-    Plain,
-    Gzip(Box<GzEncoder<Vec<u8>>>),
-}
-
-/// The body of an exposition, piece by piece.
+/// An exposition on its way.
 pub(super) struct Exposition {
-    writer: Writer,
-    encoding: Encoding,
-    /// The text of a piece before it is compressed; kept for the next one.
-    text: Vec<u8>,
-    is_done: bool,
+    pieces: Pieces,
     shared: Arc<Shared>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Exposition {
-    pub(super) fn new(
-        plan: Plan,
-        style: Style,
-        is_gzip: bool,
-        shared: Arc<Shared>,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
-        let outcome = Outcome { duplicates: plan.duplicates, ..Outcome::default() };
-        // Level 1: the link is short, and the text repeats itself so much that higher levels gain little.
-        let gzip = || GzEncoder::new(Vec::with_capacity(PIECE_BYTES / 4), flate2::Compression::fast());
-        Self {
-            writer: Writer {
-                plan,
-                style,
-                family: 0,
-                member: 0,
-                offset: 0,
-                is_headed: false,
-                outcome,
-                keys: RandomState::default(),
-                owners: HashTable::new(),
-            },
-            encoding: if is_gzip { Encoding::Gzip(Box::new(gzip())) } else { Encoding::Plain },
-            text: Vec::new(),
-            is_done: false,
-            shared,
-            _permit: permit,
-        }
+    pub(super) fn new(pieces: Pieces, shared: Arc<Shared>, permit: OwnedSemaphorePermit) -> Self {
+        Self { pieces, shared, _permit: permit }
     }
 
-    /// The next bytes to send; `None` after the last.
     fn piece(&mut self) -> Option<Bytes> {
-        while !self.is_done {
-            self.text.clear();
-            self.text.reserve(PIECE_BYTES + PIECE_BYTES / 8);
-            self.is_done = !self.writer.write(&mut self.text);
-            if self.is_done {
-                self.shared.count_outcome(&self.writer.plan, &self.writer.outcome);
-            }
-            let bytes = match &mut self.encoding {
-                Encoding::Plain => std::mem::take(&mut self.text),
-                Encoding::Gzip(encoder) => {
-                    // Writing to a `Vec` does not fail.
-                    let _ = encoder.write_all(&self.text);
-                    if self.is_done {
-                        let _ = encoder.try_finish();
-                    }
-                    std::mem::take(encoder.get_mut())
-                }
-            };
-            if !bytes.is_empty() {
-                self.shared.count_bytes(bytes.len() as u64);
-                return Some(bytes.into());
-            }
+        if self.pieces.is_done() {
+            return None;
         }
-        None
+        let piece = self.pieces.next();
+        if self.pieces.is_done() {
+            let (plan, outcome) = self.pieces.outcome();
+            self.shared.count_outcome(plan, outcome);
+        }
+        self.shared.count_bytes(piece.as_ref().map_or(0, Bytes::len) as u64);
+        piece
     }
 }
 
@@ -284,7 +47,7 @@ impl Body for Exposition {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_done
+        self.pieces.is_done()
     }
 }
 

@@ -18,8 +18,6 @@
 
 mod accept;
 mod body;
-mod index;
-mod plan;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,15 +28,14 @@ use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::checked;
+use crate::exposition::merge::{Index, Outcome, Pieces, Plan, Style, Timestamps};
 use crate::exposition::write::Format;
 use crate::model::{Scrape, Value};
 use crate::net::server::{Response, text};
 use crate::pipeline::{Intake, Ledger, Reasons, SenderStatus, Settlement, reason};
 use crate::telemetry::Recurrence;
 use accept::Accepted;
-use body::{Exposition, Outcome, Style, Unsaid};
-use index::Index;
-use plan::Plan;
+use body::{Exposition, Unsaid};
 
 /// Expositions that are served at a time; who comes when all are taken is told to come again.
 pub const EXPOSITIONS_MAX: usize = 8;
@@ -67,7 +64,7 @@ pub struct Served {
 /// The aggregate endpoint.
 pub struct Expose {
     path: String,
-    timestamps: bool,
+    timestamps: Timestamps,
     is_ready: watch::Receiver<bool>,
     slots: Arc<Semaphore>,
     shared: Arc<Shared>,
@@ -122,7 +119,7 @@ impl Expose {
     ) -> Arc<Self> {
         Arc::new(Self {
             path: config.path.clone(),
-            timestamps: config.timestamps,
+            timestamps: if config.timestamps { Timestamps::All } else { Timestamps::None },
             is_ready,
             slots: Arc::new(Semaphore::new(EXPOSITIONS_MAX)),
             shared: Arc::new(Shared {
@@ -189,7 +186,7 @@ impl Expose {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "the exposition could not be made: a bug\n");
         };
         let style = Style { timestamps: self.timestamps, quoted_names: accepted.quoted_names };
-        let body = Exposition::new(plan, style, accepted.is_gzip, self.shared.clone(), permit);
+        let body = Exposition::new(Pieces::new(plan, style, accepted.is_gzip), self.shared.clone(), permit);
         response.map(|_| body.boxed())
     }
 }
@@ -233,7 +230,7 @@ impl Shared {
             lock(&self.table).values_mut().map(|entry| (entry.scrape.clone(), entry.index(format).clone())).collect();
         let mut made = Vec::new();
         let scrapes = latest.into_iter().map(|(scrape, held)| {
-            let index = held.filter(|held| held.of == scrape.series.id()).unwrap_or_else(|| {
+            let index = held.filter(|held| held.is_of(&scrape.series)).unwrap_or_else(|| {
                 let index = Arc::new(Index::new(format, &scrape.series));
                 made.push((scrape.origin.key, index.clone()));
                 index
@@ -249,7 +246,7 @@ impl Shared {
     fn keep(&self, format: Format, made: Vec<(u64, Arc<Index>)>) {
         let mut table = lock(&self.table);
         for (key, index) in made {
-            if let Some(entry) = table.get_mut(&key).filter(|entry| entry.scrape.series.id() == index.of) {
+            if let Some(entry) = table.get_mut(&key).filter(|entry| index.is_of(&entry.scrape.series)) {
                 *entry.index(format) = Some(index);
             }
         }

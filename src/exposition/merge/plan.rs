@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::super::write::Format;
 use super::index::{Index, NONE, suffixes};
-use crate::exposition::write::Format;
 use crate::model::{Exemplar, MetricType, Scrape, Value};
 
 /// A target's latest scrape, and where its live samples stand.
@@ -87,23 +87,25 @@ pub(super) struct MergedFamily {
     pub(super) members: Box<[Member]>,
 }
 
-/// What one exposition will hold.
-pub(super) struct Plan {
+/// What one exposition will hold: see the [module](super).
+pub struct Plan {
     pub(super) format: Format,
     pub(super) views: Vec<View>,
     /// In the order of names.
     pub(super) families: Vec<MergedFamily>,
     /// Samples left out within one target.
-    pub(super) duplicates: u64,
-    pub(super) type_clashes: TypeClashes,
+    pub duplicates: u64,
+    /// Families that lost their type.
+    pub type_clashes: TypeClashes,
 }
 
 /// Families that lost their type because targets disagree about it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TypeClashes {
-    pub(super) count: u64,
+pub struct TypeClashes {
+    /// How many.
+    pub count: u64,
     /// The name of one of them.
-    pub(super) example: Option<Box<str>>,
+    pub example: Option<Box<str>>,
 }
 
 impl TypeClashes {
@@ -115,7 +117,7 @@ impl TypeClashes {
 
 impl Plan {
     /// Merges the scrapes; where two have the same series, the first wins.
-    pub(super) fn new(format: Format, scrapes: Vec<(Arc<Scrape>, Arc<Index>)>) -> Self {
+    pub fn new(format: Format, scrapes: Vec<(Arc<Scrape>, Arc<Index>)>) -> Self {
         let mut duplicates = 0;
         let views: Vec<View> = scrapes
             .into_iter()

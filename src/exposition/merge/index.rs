@@ -14,7 +14,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::exposition::write::{Format, is_bare_label_name, is_bare_metric_name};
+use super::super::write::{Format, is_bare_label_name, is_bare_metric_name};
 use crate::model::{MetricType, SeriesRef, SeriesSet};
 
 /// No place, no point.
@@ -22,9 +22,8 @@ pub(super) const NONE: u32 = u32::MAX;
 
 /// A target's series in the order in which they are served.
 #[derive(Debug)]
-pub(super) struct Index {
-    /// The [`SeriesSet::id`] that it was made of.
-    pub(super) of: u64,
+pub struct Index {
+    of: u64,
     pub(super) families: Box<[LocalFamily]>,
     /// The place of each series, by its number.
     pub(super) places: Box<[u32]>,
@@ -244,8 +243,13 @@ struct Builder<'s> {
 }
 
 impl Index {
+    /// Whether it was made of this very set.
+    pub fn is_of(&self, set: &SeriesSet) -> bool {
+        self.of == set.id()
+    }
+
     /// Orders the series of `set`.
-    pub(super) fn new(format: Format, set: &SeriesSet) -> Self {
+    pub fn new(format: Format, set: &SeriesSet) -> Self {
         let mut builder = Builder {
             set,
             keys: RandomState::default(),
