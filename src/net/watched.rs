@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::bpm;
 use super::certificate::{Certificate, sha256};
 use super::credentials::{CredentialError, shown};
 
@@ -187,10 +188,11 @@ impl Stamp {
 
 /// Reads a regular file without ever waiting for it.
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, CredentialError> {
-    let unreadable = |error: std::io::Error| CredentialError::Unreadable {
-        key,
-        path: path.to_owned(),
-        reason: super::text::io_words(&error),
+    let unreadable = |error: std::io::Error| {
+        let words = super::text::io_words(&error);
+        let is_hidden = error.kind() == std::io::ErrorKind::NotFound && bpm::hides(path);
+        let reason = if is_hidden { format!("{words}; {}", bpm::REMEDY) } else { words };
+        CredentialError::Unreadable { key, path: path.to_owned(), reason }
     };
     let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
