@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod authorization;
 pub mod body;
+pub mod bpm;
 pub mod certificate;
 pub mod connect;
 pub mod connection;

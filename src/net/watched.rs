@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::bpm;
 use super::certificate::{Certificate, sha256};
 use super::credentials::{CredentialError, shown};
 use super::vcap;
@@ -197,10 +198,11 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, CredentialError> {
     if let Some(reference) = vcap::reference(path) {
         return vcap::read(reference).map_err(|reason| CredentialError::malformed(key, path, &reason));
     }
-    let unreadable = |error: std::io::Error| CredentialError::Unreadable {
-        key,
-        path: path.to_owned(),
-        reason: super::text::io_words(&error),
+    let unreadable = |error: std::io::Error| {
+        let words = super::text::io_words(&error);
+        let is_hidden = error.kind() == std::io::ErrorKind::NotFound && bpm::hides(path);
+        let reason = if is_hidden { format!("{words}; {}", bpm::REMEDY) } else { words };
+        CredentialError::Unreadable { key, path: path.to_owned(), reason }
     };
     let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {

@@ -1,6 +1,7 @@
 //! All integration tests, in one binary.
 
 mod admin;
+mod bosh;
 mod certs_example;
 mod cli;
 mod cloud_foundry_app;
