@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::certificate::{Certificate, sha256};
 use super::credentials::{CredentialError, shown};
+use super::vcap;
 
 /// Bytes of a certificate, key or secret file, at most.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -185,8 +186,11 @@ impl Stamp {
     }
 }
 
-/// Reads a regular file without ever waiting for it.
+/// Reads a regular file without ever waiting for it, or the credential of a bound service.
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, CredentialError> {
+    if let Some(reference) = vcap::reference(path) {
+        return vcap::read(reference).map_err(|reason| CredentialError::malformed(key, path, &reason));
+    }
     let unreadable = |error: std::io::Error| CredentialError::Unreadable {
         key,
         path: path.to_owned(),
