@@ -12,6 +12,7 @@ pub mod dns;
 pub mod error;
 pub mod host;
 pub mod http;
+pub mod nats;
 pub mod server;
 pub mod text;
 pub mod tls;
