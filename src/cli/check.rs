@@ -16,6 +16,7 @@ use crate::config::{NamedFile, Problem, quoted};
 use crate::discovery::{FileStatus, TargetSet, discover_once};
 use crate::net::credentials::Credentials;
 use crate::net::text::io_words;
+use crate::net::vcap;
 use crate::output;
 use crate::scrape::{Probe, probe};
 use crate::target::Target;
@@ -48,10 +49,14 @@ pub(super) fn main(arguments: Arguments) -> u8 {
 
 /// What is wrong with a file that the configuration names.
 fn unreadable(named: &NamedFile) -> Option<Problem> {
-    let read = File::open(&named.path).and_then(|mut file| file.read(&mut [0]));
-    let error = read.err()?;
     let path = quoted(&named.path.display().to_string());
-    let message = format!("{}: {path} cannot be read: {}", named.key, io_words(&error));
+    let message = match vcap::reference(&named.path) {
+        Some(reference) => format!("{}: {path}: {}", named.key, vcap::read(reference).err()?),
+        None => {
+            let error = File::open(&named.path).and_then(|mut file| file.read(&mut [0])).err()?;
+            format!("{}: {path} cannot be read: {}", named.key, io_words(&error))
+        }
+    };
     Some(Problem { file: named.file.clone(), at: named.at, message })
 }
 

@@ -16,6 +16,7 @@ pub mod server;
 pub mod text;
 pub mod tls;
 mod url;
+pub mod vcap;
 pub mod verify;
 mod watched;
 

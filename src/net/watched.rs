@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::certificate::{Certificate, sha256};
 use super::credentials::{CredentialError, shown};
+use super::vcap;
 
 /// Bytes of a certificate, key or secret file, at most.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -110,6 +111,12 @@ impl<T: Value> Watched<T> {
         }
     }
 
+    /// The certificate that is in use, and why the newest files are not.
+    pub(super) fn state(&mut self) -> (Option<Certificate>, Option<CredentialError>) {
+        let current = self.current().ok();
+        (current.and_then(|value| value.certificate().cloned()), self.fault.clone())
+    }
+
     fn check(&mut self) {
         let stamps: Vec<Option<Stamp>> = self.files.iter().map(|(_, path)| Stamp::of(path)).collect();
         if self.digest.is_some() && stamps == self.stamps && !stamps.iter().flatten().any(Stamp::is_fresh) {
@@ -185,8 +192,11 @@ impl Stamp {
     }
 }
 
-/// Reads a regular file without ever waiting for it.
+/// Reads a regular file without ever waiting for it, or the credential of a bound service.
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, CredentialError> {
+    if let Some(reference) = vcap::reference(path) {
+        return vcap::read(reference).map_err(|reason| CredentialError::malformed(key, path, &reason));
+    }
     let unreadable = |error: std::io::Error| CredentialError::Unreadable {
         key,
         path: path.to_owned(),

@@ -3,6 +3,7 @@
 mod admin;
 mod certs_example;
 mod cli;
+mod cloud_foundry_app;
 mod config;
 mod discovery;
 mod elasticsearch;
