@@ -10,6 +10,7 @@ pub mod connection;
 pub mod credentials;
 pub mod dns;
 pub mod error;
+pub mod grpc;
 pub mod host;
 pub mod http;
 pub mod nats;

@@ -22,6 +22,7 @@ mod file;
 mod fuzzed;
 mod http_client;
 mod kill;
+mod loggregator;
 mod lost_log;
 mod main_job;
 mod memory;
