@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::admin;
 use crate::config::checked::{Config, OutputConfig, OutputKind};
-use crate::discovery::{Discovery, Noticing, TargetSet};
+use crate::discovery::{Discovery, Network, Noticing, TargetSet};
 use crate::memory::{self, Budget};
 use crate::net::credentials::Credentials;
 use crate::net::host;
@@ -80,7 +80,8 @@ impl App {
         }
         let fanout = Fanout::new(outputs.intakes());
 
-        let (discovery, targets) = Discovery::start(config.scrapes.clone(), Noticing::Events)
+        let network = Network { credentials: credentials.clone(), runtime: tokio::runtime::Handle::current() };
+        let (discovery, targets) = Discovery::start(config.scrapes.clone(), Noticing::Events, network)
             .map_err(|error| format!("cannot start a thread for discovery: {error}"))?;
         let emit = {
             let (fanout, shedding) = (fanout.clone(), shedding.clone());

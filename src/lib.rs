@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod cloud_foundry;
 pub mod config;
 pub mod discovery;
 pub mod exposition;

@@ -21,6 +21,11 @@ pub fn guid() -> String {
     )
 }
 
+/// Any number.
+pub fn number() -> u16 {
+    bits() as u16
+}
+
 fn bits() -> u64 {
     // Each `RandomState` of a thread has other keys, seeded by the system's random source.
     RandomState::new().build_hasher().finish()

@@ -61,7 +61,7 @@ const TRIED_AT_ONCE: usize = 16;
 /// Tries each target and output, a line each in the order of the configuration; says what failed.
 async fn connect(config: Config) -> u8 {
     let credentials = Arc::new(Credentials::new(Duration::ZERO));
-    let set = discover_once(config.scrapes);
+    let set = discover_once(config.scrapes, credentials.clone()).await;
     let faults = discovery_faults(&set);
     faults.iter().for_each(|fault| println!("{fault}"));
     let targets = set.targets.iter().map(|target| try_target(target.clone(), credentials.clone()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{FAILED, USAGE, source};
 use crate::config::{self, Source, YAML_VARIABLE};
-use crate::discovery::discover_once;
+use crate::discovery::{discover_files, discover_once};
 use crate::net::connect::TlsInfo;
 use crate::net::credentials::Credentials;
 use crate::net::text;
@@ -44,15 +44,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn main(arguments: Arguments) -> u8 {
-    let targets = match targets(&arguments) {
+    super::block_on(probe_all(arguments))
+}
+
+async fn probe_all(arguments: Arguments) -> u8 {
+    let credentials = Arc::new(Credentials::new(Duration::ZERO));
+    let targets = match targets(&arguments, &credentials).await {
         Ok(targets) => targets,
         Err(code) => return code,
     };
-    super::block_on(probe_all(targets))
-}
-
-async fn probe_all(targets: Vec<Arc<Target>>) -> u8 {
-    let credentials = Credentials::new(Duration::ZERO);
     let mut code = 0;
     for target in targets {
         println!("{}", target.origin.url);
@@ -67,12 +67,12 @@ async fn probe_all(targets: Vec<Arc<Target>>) -> u8 {
     code
 }
 
-fn targets(arguments: &Arguments) -> Result<Vec<Arc<Target>>, u8> {
+async fn targets(arguments: &Arguments, credentials: &Arc<Credentials>) -> Result<Vec<Arc<Target>>, u8> {
     let Some(id) = &arguments.source_id else {
         let url = arguments.url.as_deref().unwrap_or_default();
         return by_url(url, arguments);
     };
-    let set = discover_once(arguments.source.load()?.scrapes);
+    let set = discover_once(arguments.source.load()?.scrapes, credentials.clone()).await;
     let found: Vec<_> =
         set.targets.iter().filter(|target| target.origin.labels.get("source_id") == Some(id)).cloned().collect();
     if found.is_empty() {
@@ -144,7 +144,7 @@ fn by_url(url: &str, arguments: &Arguments) -> Result<Vec<Arc<Target>>, u8> {
         }
         USAGE
     })?;
-    let set = discover_once(config.scrapes);
+    let set = discover_files(config.scrapes);
     for dropped in &set.dropped {
         eprintln!("promferry: {}", dropped.reason);
     }

@@ -1,10 +1,14 @@
 //! `promferry targets`: what the configuration finds now.
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::{FAILED, source};
+use crate::config::checked::Config;
 use crate::config::quoted;
 use crate::discovery::{FileStatus, TargetSet, discover_once};
+use crate::net::credentials::Credentials;
 use crate::telemetry::Printable;
 
 #[derive(clap::Args)]
@@ -18,7 +22,11 @@ pub(super) fn main(arguments: Arguments) -> u8 {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let set = discover_once(config.scrapes);
+    super::block_on(show(config))
+}
+
+async fn show(config: Config) -> u8 {
+    let set = discover_once(config.scrapes, Arc::new(Credentials::new(Duration::ZERO))).await;
     match print(&mut io::stdout().lock(), &set) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             eprintln!("promferry: stdout: {error}");

@@ -14,6 +14,7 @@ pub use super::template::Template;
 use crate::model::Labels;
 use crate::net::authorization::Authorization;
 use crate::net::credentials::{Credentials, Secret};
+pub use crate::net::dns::Record as DnsRecord;
 use crate::net::tls::{ServerTls, TlsSettings};
 use crate::net::{Scheme, Url};
 use crate::relabel::Rules;
@@ -136,6 +137,44 @@ pub struct Discovery {
     pub files: Vec<FileSd>,
     /// `prom_scraper_sd_configs`.
     pub prom_scraper: Vec<PromScraperSd>,
+    /// `http_sd_configs`.
+    pub http: Vec<HttpSd>,
+    /// `dns_sd_configs`.
+    pub dns: Vec<DnsSd>,
+}
+
+/// One entry of `http_sd_configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpSd {
+    /// What is asked; its query may be a secret.
+    pub url: Url,
+    /// TLS towards it.
+    pub tls: TlsSettings,
+    /// Credentials towards it.
+    pub auth: Auth,
+    /// Headers for each request; values may be secrets.
+    pub headers: Vec<(String, Secret)>,
+    /// Time between two requests.
+    pub refresh_interval: Duration,
+    /// Targets at most; 0 is no limit.
+    pub target_limit: usize,
+}
+
+/// One entry of `dns_sd_configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsSd {
+    /// The names that are looked up.
+    pub names: Vec<String>,
+    /// Which records.
+    pub record: DnsRecord,
+    /// The port of what is found; for SRV records it is theirs.
+    pub port: u16,
+    /// Servers that are asked; those of the system where there are none.
+    pub servers: Vec<SocketAddr>,
+    /// Time between two looks.
+    pub refresh_interval: Duration,
+    /// Targets at most; 0 is no limit.
+    pub target_limit: usize,
 }
 
 /// One entry of `static_configs`.

@@ -187,6 +187,18 @@ pub fn url(text: &str) -> Result<Url, String> {
     Ok(Url { scheme, host: host.to_owned(), port, path_and_query: format!("{slash}{path}") })
 }
 
+/// An `http` or `https` URL without credentials, with or without a query. The complaint shows nothing of it: a query may be a
+/// secret.
+pub fn url_with_query(text: &str) -> Result<Url, Complaint> {
+    let (base, query) = text.split_at(text.find('?').unwrap_or(text.len()));
+    let mut url = url(base).map_err(|_| "is not an http or https URL without credentials".to_owned())?;
+    if query.contains('#') || !is_visible(query) {
+        return Err("has a query that holds characters that a URL cannot have".to_owned());
+    }
+    url.path_and_query.push_str(query);
+    Ok(url)
+}
+
 /// Host, without brackets, and port.
 fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

@@ -12,7 +12,7 @@ mod splunk_hec;
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
-pub use scrape::{FILE_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
+pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use splunk_hec::SPLUNK_HEC;
 
 use super::negotiation::{ESCAPINGS, PROTOCOLS, VALIDATIONS};
@@ -203,6 +203,8 @@ pub static SECTIONS: &[&Section] = &[
     &STATIC,
     &FILE_SD,
     &PROM_SCRAPER_SD,
+    &HTTP_SD,
+    &DNS_SD,
     &TLS,
     &BASIC_AUTH,
     &AUTHORIZATION,

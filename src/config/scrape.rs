@@ -1,21 +1,23 @@
 //! `global` and `scrape_configs`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::checked::{
-    Discovery, FileSd, Global, Limits, MemoryLimit, OnBadLine, PromScraperSd, ScrapeConfig, StaticGroup,
+    Discovery, DnsRecord, DnsSd, FileSd, Global, HttpSd, Limits, MemoryLimit, OnBadLine, PromScraperSd, ScrapeConfig,
+    StaticGroup,
 };
 use super::common::{labels, name_text, rules};
 use super::fields::Fields;
-use super::http::{auth, host, http_headers, url_path};
+use super::http::{auth, host, http_headers, url_path, url_with_query};
 use super::negotiation::{self, negotiation};
 use super::problem::quoted;
 use super::raw::PROM_SCRAPER_FILES;
 use super::tls::client_tls;
 use super::values::{self, PercentOrSize};
 use crate::model::Labels;
-use crate::net::Scheme;
+use crate::net::{Scheme, Url};
 
 /// Bytes of one line of an exposition, at most.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -157,6 +159,8 @@ fn discovery(fields: &Fields<'_>) -> Discovery {
         static_groups: fields.sections("static_configs").iter().map(static_group).collect(),
         files: fields.sections("file_sd_configs").iter().map(file_sd).collect(),
         prom_scraper: fields.sections("prom_scraper_sd_configs").iter().map(prom_scraper_sd).collect(),
+        http: fields.sections("http_sd_configs").iter().map(http_sd).collect(),
+        dns: fields.sections("dns_sd_configs").iter().map(dns_sd).collect(),
     }
 }
 
@@ -203,6 +207,56 @@ fn prom_scraper_sd(fields: &Fields<'_>) -> PromScraperSd {
         refresh_interval: fields.duration("refresh_interval"),
         target_limit: fields.count("target_limit"),
         ignores_interval: false,
+    }
+}
+
+fn http_sd(fields: &Fields<'_>) -> HttpSd {
+    fields.at_most_one_of(&["basic_auth", "authorization"]);
+    let nowhere = || Url { scheme: Scheme::Http, host: String::new(), port: 0, path_and_query: "/".to_owned() };
+    HttpSd {
+        url: fields.read_optional("url", url_with_query).unwrap_or_else(nowhere),
+        tls: client_tls(fields),
+        auth: auth(fields),
+        headers: http_headers(fields),
+        refresh_interval: fields.duration("refresh_interval"),
+        target_limit: fields.count("target_limit"),
+    }
+}
+
+fn dns_sd(fields: &Fields<'_>) -> DnsSd {
+    fields.refuse_empty_list("names");
+    let records = [("SRV", DnsRecord::Srv), ("A", DnsRecord::A), ("AAAA", DnsRecord::Aaaa)];
+    let record = fields.choice("type", &records).unwrap_or(DnsRecord::Srv);
+    let port = fields.optional_count("port").and_then(|port| u16::try_from(port).ok());
+    match record {
+        DnsRecord::A | DnsRecord::Aaaa if !fields.has("port") => {
+            fields.note("port", "is needed: such records have none")
+        }
+        DnsRecord::Srv if fields.has("port") => {
+            fields.note("port", "is not for SRV records, which have ports of their own")
+        }
+        _ => {}
+    }
+    let read = |name: &str, complaint: fn(&str) -> Option<&'static str>| {
+        let good = fields.texts(name).into_iter().filter(|one| {
+            let complaint = complaint(&one.text);
+            complaint
+                .inspect(|complaint| fields.note_at(one.at, format!("{name}: {} {complaint}", quoted(&one.text))))
+                .is_none()
+        });
+        good.map(|one| one.text).collect::<Vec<_>>()
+    };
+    let names = read("names", |name| host(name.trim_end_matches('.')).err().map(|_| "is not a name"));
+    let servers = read("servers", |server| {
+        server.parse::<SocketAddr>().err().map(|_| "is not an address and a port, such as \"169.254.0.2:53\"")
+    });
+    DnsSd {
+        names,
+        record,
+        port: port.unwrap_or_default(),
+        servers: servers.iter().filter_map(|server| server.parse().ok()).collect(),
+        refresh_interval: fields.duration("refresh_interval"),
+        target_limit: fields.count("target_limit"),
     }
 }
 

@@ -12,14 +12,17 @@ use crate::target::Target;
 
 use super::files::{Part, PathGlob, Scan};
 use super::last_good::{FileKind, Files, Said};
+use super::remote::{Remote, Remotes, Said as RemoteSaid};
 use super::resolve::{DropReason, Dropped, Group, discovered, resolve};
 use super::{DROPPED_MAX, TargetSet, static_sd};
 
 /// What is known from the looks before.
-#[derive(Debug)]
 pub(super) struct Engine {
     configs: Vec<Arc<ScrapeConfig>>,
     sources: Vec<Source>,
+    remotes: Remotes,
+    /// What is asked for over the network, with the index of its configuration, and what it said at the last look.
+    asked: Vec<(usize, Remote, Option<Arc<RemoteSaid>>)>,
     files: Files,
     watches: BTreeMap<PathBuf, Vec<Part>>,
     set: Arc<TargetSet>,
@@ -42,10 +45,12 @@ struct Source {
 }
 
 impl Engine {
-    pub(super) fn new(configs: Vec<Arc<ScrapeConfig>>) -> Self {
+    pub(super) fn new(configs: Vec<Arc<ScrapeConfig>>, remotes: Remotes) -> Self {
         let mut engine = Self {
             configs: Vec::new(),
             sources: Vec::new(),
+            remotes,
+            asked: Vec::new(),
             files: Files::default(),
             watches: BTreeMap::new(),
             set: Arc::default(),
@@ -62,7 +67,16 @@ impl Engine {
             |config: Arc<ScrapeConfig>| self.configs.iter().find(|held| **held == config).cloned().unwrap_or(config);
         self.configs = configs.into_iter().map(known).collect();
         self.sources = self.configs.iter().enumerate().flat_map(|(at, config)| Source::of(at, config)).collect();
+        let remotes = self.configs.iter().enumerate();
+        let remotes = remotes.flat_map(|(at, config)| Remote::all(config).into_iter().map(move |remote| (at, remote)));
+        self.asked = remotes.map(|(at, remote)| (at, remote, None)).collect();
+        self.remotes.apply(self.asked.iter().map(|(_, remote, _)| remote.clone()).collect());
         self.is_new = true;
+    }
+
+    /// Waits until what is asked over the network has answered, or had its time.
+    pub(super) async fn first_words(&self) {
+        self.remotes.first_words().await;
     }
 
     pub(super) fn set(&self) -> Arc<TargetSet> {
@@ -107,12 +121,38 @@ impl Engine {
             has_changed |= source.found != scan.files;
             source.found = scan.files;
         }
+        has_changed |= self.listen();
+        problems.extend(self.remote_problems());
         problems.sort();
         problems.dedup();
         if has_changed || outcome.has_changed || problems != self.set.problems {
             self.publish(problems);
         }
         outcome.is_unsettled
+    }
+
+    /// Takes along what is said over the network. Returns whether any of it is new.
+    fn listen(&mut self) -> bool {
+        let mut has_changed = false;
+        for (_, remote, held) in &mut self.asked {
+            let said = self.remotes.said(remote);
+            has_changed |= said.as_ref().map(Arc::as_ptr) != held.as_ref().map(Arc::as_ptr);
+            *held = said;
+        }
+        has_changed
+    }
+
+    fn remote_problems(&self) -> impl Iterator<Item = String> + '_ {
+        let has_network = self.remotes.has_network();
+        self.asked.iter().filter_map(move |(at, _, said)| {
+            let problem = match said {
+                Some(said) => said.problem.clone()?,
+                None if has_network => return None,
+                None => "what it finds over the network is not asked for here".to_owned(),
+            };
+            let job = self.configs.get(*at).map_or("", |config| config.job_name.as_str());
+            Some(format!("job {}: {problem}", job.escape_debug()))
+        })
     }
 
     fn publish(&mut self, problems: Vec<String>) {
@@ -154,6 +194,10 @@ impl Engine {
         for source in self.sources.iter().filter(|source| source.config == at) {
             let (groups, limit) = self.groups(config, source);
             resolve_groups(config, &groups, limit, &mut made, &mut dropped);
+        }
+        for (_, remote, said) in self.asked.iter().filter(|(config, ..)| *config == at) {
+            let groups = said.as_ref().map_or(&[][..], |said| &said.groups);
+            resolve_groups(config, groups, remote.target_limit(), &mut made, &mut dropped);
         }
         let limit = config.limits.targets;
         if limit > 0 && made.len() > limit {

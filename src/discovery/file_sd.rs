@@ -98,7 +98,7 @@ fn scalar(key: &str, node: &Node) -> Result<String, Fault> {
 
 /// JSON is read by a JSON reader: a YAML one would take more than Prometheus does. It has places for syntax errors only; any
 /// other error names the group.
-fn parse_json(content: &[u8]) -> Result<Vec<Group>, Fault> {
+pub(super) fn parse_json(content: &[u8]) -> Result<Vec<Group>, Fault> {
     let root: Value = serde_json::from_slice(content).map_err(|error| {
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let at = Pos { line: small(error.line()), column: small(error.column()) };

@@ -1,7 +1,8 @@
 //! Discovery: from scrape configurations to the set of targets, kept up to date.
 //!
-//! Mechanisms: `static_configs`, `file_sd_configs`, `prom_scraper_sd_configs`. Files are looked at when an event hints at a
-//! change, and at every `refresh_interval` whatever events say; see `files`, `watch` and `last_good`.
+//! Mechanisms: `static_configs`; `file_sd_configs` and `prom_scraper_sd_configs`, whose files are looked at when an event hints
+//! at a change, and at every `refresh_interval` whatever events say (see `files`, `watch` and `last_good`); and those that ask
+//! over the network, each a task (see `remote`).
 //!
 //! Promises
 //! - A new, changed or removed file is noticed within a second where the kernel tells of file events, and within
@@ -10,14 +11,17 @@
 //! - A target is the same `Arc` for as long as nothing about it changed.
 //! - What is wrong is logged when it begins, when its cause changes and when it ends; not at each look.
 //!
-//! All of it runs on one thread of its own, because looking at files waits for disks. Left out on purpose: discovery never
+//! Looking runs on one thread of its own, because files wait for disks. Left out on purpose: discovery never
 //! asks whether a target answers.
 
+mod dns_sd;
 mod engine;
 mod file_sd;
 mod files;
+mod http_sd;
 mod last_good;
 mod prom_scraper;
+mod remote;
 mod request;
 mod resolve;
 mod static_sd;
@@ -31,13 +35,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch as channel;
 use tracing::subscriber::NoSubscriber;
 
 use crate::config::checked::ScrapeConfig;
+use crate::net::credentials::Credentials;
 use crate::target::Target;
 
 use engine::Engine;
+pub use remote::Network;
+use remote::Remotes;
 pub use resolve::{DropReason, Dropped};
 
 /// The shortest interval between scrapes.
@@ -105,10 +113,22 @@ pub enum Noticing {
     Polling,
 }
 
-/// Looks once and returns what is found and what is wrong, for commands that end. Logs nothing: whoever asked prints it.
-pub fn discover_once(configs: Vec<Arc<ScrapeConfig>>) -> Arc<TargetSet> {
+/// Looks once and returns what is found and what is wrong, for commands that end. Asks nobody over the network, and says so
+/// among the problems where it should. Logs nothing: whoever asked prints it.
+pub fn discover_files(configs: Vec<Arc<ScrapeConfig>>) -> Arc<TargetSet> {
+    look_quietly(Engine::new(configs, Remotes::new(None, Arc::new(|| {}))))
+}
+
+/// Looks once, over the network too. Must be called in a runtime.
+pub async fn discover_once(configs: Vec<Arc<ScrapeConfig>>, credentials: Arc<Credentials>) -> Arc<TargetSet> {
+    let network = Network { credentials, runtime: Handle::current() };
+    let engine = Engine::new(configs, Remotes::new(Some(network), Arc::new(|| {})));
+    engine.first_words().await;
+    look_quietly(engine)
+}
+
+fn look_quietly(mut engine: Engine) -> Arc<TargetSet> {
     tracing::subscriber::with_default(NoSubscriber::new(), || {
-        let mut engine = Engine::new(configs);
         engine.rescan(false);
         engine.set()
     })
@@ -122,24 +142,27 @@ pub struct Discovery {
 
 #[derive(Debug)]
 enum Message {
-    FilesChanged,
+    /// A file may have changed, or what is said over the network.
+    Changed,
     Reload(Vec<Arc<ScrapeConfig>>),
     Stop,
 }
 
 impl Discovery {
-    /// Looks once, then keeps the returned set up to date. The first set is complete.
+    /// Looks once, then keeps the returned set up to date. The first set has all that files say; what is asked over the network
+    /// comes when it comes.
     ///
     /// The error is that of starting a thread.
     pub fn start(
         configs: Vec<Arc<ScrapeConfig>>,
         noticing: Noticing,
+        network: Network,
     ) -> std::io::Result<(Self, channel::Receiver<Arc<TargetSet>>)> {
-        let mut engine = Engine::new(configs);
-        engine.rescan(false);
-        let (publish, receiver) = channel::channel(engine.set());
         let (messages, inbox) = mpsc::channel();
         let has_events = Arc::new(AtomicBool::new(false));
+        let mut engine = Engine::new(configs, Remotes::new(Some(network), wake(&messages, &has_events)));
+        engine.rescan(false);
+        let (publish, receiver) = channel::channel(engine.set());
         let worker = Worker { engine, noticing, watcher: None, has_events, messages: messages.clone(), inbox, publish };
         std::thread::Builder::new().name("discovery".into()).spawn(move || worker.run())?;
         Ok((Self { messages }, receiver))
@@ -181,7 +204,7 @@ impl Worker {
                 (soon, refresh) => soon.or(refresh),
             };
             match self.receive(due) {
-                Ok(Message::FilesChanged) => soon = Some(soon.unwrap_or_else(|| Instant::now() + DEBOUNCE)),
+                Ok(Message::Changed) => soon = Some(soon.unwrap_or_else(|| Instant::now() + DEBOUNCE)),
                 Ok(Message::Reload(configs)) => {
                     self.engine.reload(configs);
                     soon = Some(Instant::now());
@@ -227,14 +250,19 @@ impl Worker {
         }
         let (messages, has_events) = (&self.messages, &self.has_events);
         let watcher = self.watcher.get_or_insert_with(|| {
-            let (messages, has_events) = (messages.clone(), has_events.clone());
-            watch::Watcher::new(move || {
-                // One message stands for all events until it is taken.
-                if !has_events.swap(true, Ordering::AcqRel) {
-                    messages.send(Message::FilesChanged).unwrap_or_default();
-                }
-            })
+            let wake = wake(messages, has_events);
+            watch::Watcher::new(move || wake())
         });
         watcher.arm(watches)
     }
+}
+
+/// Asks for another look. One message stands for all events until it is taken.
+fn wake(messages: &mpsc::Sender<Message>, has_events: &Arc<AtomicBool>) -> remote::Wake {
+    let (messages, has_events) = (messages.clone(), has_events.clone());
+    Arc::new(move || {
+        if !has_events.swap(true, Ordering::AcqRel) {
+            messages.send(Message::Changed).unwrap_or_default();
+        }
+    })
 }

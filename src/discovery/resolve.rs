@@ -27,7 +27,7 @@ const LABEL_BYTES_MAX: usize = 16 << 10;
 const LABELS_MAX: usize = 128;
 
 /// Targets with the same labels, from one place.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Group {
     /// `host:port`, as typed.
     pub(super) targets: Vec<String>,
@@ -40,7 +40,7 @@ pub(super) struct Group {
 }
 
 /// What a prom_scraper file sets beside labels.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Own {
     /// The file's labels, where a job that we do not trust announced it.
     pub(super) announced: Option<Labels<'static>>,

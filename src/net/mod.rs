@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod connect;
 pub mod connection;
 pub mod credentials;
+pub mod dns;
 pub mod error;
 pub mod host;
 pub mod http;

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, DATE, HeaderName, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, Method};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
 use crate::config::checked::HttpOutput;
 use crate::net::Url;
-use crate::net::authorization::Authorization;
-use crate::net::credentials::{CredentialError, Credentials, SecretHandle};
+use crate::net::authorization::{Authorization, Signature};
+use crate::net::credentials::Credentials;
 use crate::net::error::Stage;
 use crate::net::http::HttpClient;
 use crate::net::text::{duration, escaped};
@@ -25,8 +25,7 @@ const ANSWER_BYTES_MAX: u64 = 8 << 20;
 pub struct Receivers {
     urls: Vec<Url>,
     client: HttpClient,
-    authorization: Authorization,
-    headers: Vec<(String, SecretHandle)>,
+    signature: Signature,
     has_certificate: bool,
 }
 
@@ -37,8 +36,7 @@ impl Receivers {
         Self {
             urls: settings.urls.clone(),
             client: HttpClient::new(settings.timeout, credentials.client(&settings.tls), ANSWER_BYTES_MAX),
-            authorization: settings.auth.handle(credentials),
-            headers: headers.collect(),
+            signature: Signature { authorization: settings.auth.handle(credentials), headers: headers.collect() },
             has_certificate: settings.tls.cert_file.is_some(),
         }
     }
@@ -50,7 +48,7 @@ impl Receivers {
 
     /// What requests are signed with, for people.
     pub fn credentials(&self) -> String {
-        match &self.authorization {
+        match &self.signature.authorization {
             Authorization::Basic { .. } => "the user name or password of basic_auth".to_owned(),
             Authorization::Header { scheme, .. } if scheme.eq_ignore_ascii_case("ApiKey") => "the API key".to_owned(),
             Authorization::Header { scheme, .. } => format!("the credentials of type {}", escaped(scheme)),
@@ -91,24 +89,14 @@ impl Receivers {
         let mut message = http::Request::new(request.body);
         *message.method_mut() = method;
         *message.headers_mut() = request.headers;
-        self.sign(message.headers_mut())?;
+        let signed = self.signature.apply(message.headers_mut());
+        signed.map_err(|error| before_sending("credentials", error.to_string()))?;
         let answer = self.client.send(&url, message).await.map_err(|error| Failure {
             kind: error.kind(),
             message: error.to_string(),
             is_maybe_received: error.stage >= Stage::Header,
         })?;
         Ok(Answer { status: answer.status, headers: answer.headers, body: answer.body })
-    }
-
-    fn sign(&self, headers: &mut HeaderMap) -> Result<(), Failure> {
-        let unread = |error: CredentialError| before_sending("credentials", error.to_string());
-        for (name, secret) in &self.headers {
-            insert(headers, name, &secret.current().map_err(unread)?)?;
-        }
-        match self.authorization.value().map_err(unread)? {
-            Some(value) => insert(headers, AUTHORIZATION.as_str(), &value),
-            None => Ok(()),
-        }
     }
 }
 
@@ -118,17 +106,6 @@ impl Receivers {
 /// That sentence, where there are any.
 pub fn all_well(doubts: &[String]) -> Result<(), String> {
     if doubts.is_empty() { Ok(()) } else { Err(doubts.join("; ")) }
-}
-
-fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Failure> {
-    let made = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
-    let Some((made_name, mut made_value)) = made else {
-        let message = format!("the value of the header {} holds a character that no header may", escaped(name));
-        return Err(before_sending("credentials", message));
-    };
-    made_value.set_sensitive(true);
-    headers.insert(made_name, made_value);
-    Ok(())
 }
 
 fn before_sending(kind: &'static str, message: String) -> Failure {
@@ -164,6 +141,8 @@ fn http_date(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
     use crate::config::checked::Auth;
     use crate::net::Scheme;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use promferry::config::checked::ScrapeConfig;
 use promferry::config::{self, Source};
-use promferry::discovery::{Discovery, DropReason, FileStatus, Noticing, TargetSet, discover_once};
+use promferry::discovery::{Discovery, DropReason, FileStatus, Network, Noticing, TargetSet, discover_files};
+use promferry::net::credentials::Credentials;
 use promferry::target::Target;
 use tokio::sync::watch;
 
@@ -71,6 +72,10 @@ fn load(folder: &Path, keys: &str) -> Vec<Arc<ScrapeConfig>> {
     config::load(&Source::File(file), &|_| None).unwrap_or_else(|problems| panic!("{problems}\n{text}")).scrapes
 }
 
+fn network() -> Network {
+    Network { credentials: Arc::new(Credentials::new(Duration::ZERO)), runtime: tokio::runtime::Handle::current() }
+}
+
 struct Running {
     discovery: Discovery,
     sets: watch::Receiver<Arc<TargetSet>>,
@@ -78,7 +83,7 @@ struct Running {
 
 impl Running {
     fn start(configs: Vec<Arc<ScrapeConfig>>) -> Self {
-        let (discovery, sets) = Discovery::start(configs, Noticing::Events).unwrap();
+        let (discovery, sets) = Discovery::start(configs, Noticing::Events, network()).unwrap();
         Self { discovery, sets }
     }
 
@@ -120,7 +125,7 @@ fn a_job_is_found_with_its_labels() {
         "1",
         "\n---\nport: 8443\nsource_id: router\ninstance_id: 7\nscheme: https\nserver_name: gorouter.service.internal\nlabels: {metrics_version: 2.0}",
     );
-    let set = discover_once(vm.bosh("15s"));
+    let set = discover_files(vm.bosh("15s"));
     let target = only(&set);
     assert_eq!(target.origin.url, "https://10.0.16.4:8443/metrics");
     assert_eq!(
@@ -147,7 +152,7 @@ fn what_real_jobs_ship_just_works() {
     vm.deploy("query", "1", "port: 9104\npath: stats?format=prometheus\n");
     vm.deploy("interval", "1", "port: 9105\nscrape_interval: 1m30s\n");
     vm.deploy("own-tls", "1", "port: 9106\nscheme: https\nca_path: /ca\nclient_cert_path: /c\nclient_key_path: /k\n");
-    let set = discover_once(vm.bosh("15s"));
+    let set = discover_files(vm.bosh("15s"));
     assert_eq!(
         urls(&set),
         [
@@ -176,7 +181,7 @@ fn one_broken_among_many_touches_no_other() {
         vm.deploy(&format!("job{job:02}"), "1", &format!("port: {}", 9100 + job));
     }
     vm.deploy("job07", "2", "port: 9107\nscrape_interval: 15x");
-    let set = discover_once(vm.bosh("15s"));
+    let set = discover_files(vm.bosh("15s"));
     assert_eq!(set.targets.len(), 19);
     assert_eq!(
         status(&set, &vm.file("job07")),
@@ -214,7 +219,7 @@ fn files_that_are_none_do_no_harm() {
     fs::write(vm.file("bomb"), format!("port: 9100\n{bomb}")).unwrap();
     fs::write(vm.file("binary"), b"port: \xff\xfe\0").unwrap();
     let started = Instant::now();
-    let set = discover_once(vm.bosh("15s"));
+    let set = discover_files(vm.bosh("15s"));
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(only(&set).file.as_ref(), Some(&vm.file("good")));
     let problem = |job: &str| match status(&set, &vm.file(job)) {
@@ -309,7 +314,7 @@ async fn jobs_may_come_after_us() {
 async fn polling_alone_finds_changes() {
     let vm = Vm::new();
     vm.deploy("a", "1", "port: 9100");
-    let (discovery, sets) = Discovery::start(vm.bosh("1s"), Noticing::Polling).unwrap();
+    let (discovery, sets) = Discovery::start(vm.bosh("1s"), Noticing::Polling, network()).unwrap();
     let mut running = Running { discovery, sets };
     running.wait_for_urls(&["http://10.0.16.4:9100/metrics"]).await;
     vm.deploy("a", "2", "port: 9101");
@@ -410,7 +415,7 @@ fn duplicates_limits_and_faults_are_told() {
         folder.path(),
         "static_configs:\n      - targets: [\"a:1\", \"a:1\"]\n    file_sd_configs:\n      - files: [bad.yml]\n      - files: [many.yml]\n        target_limit: 2",
     );
-    let set = discover_once(configs);
+    let set = discover_files(configs);
     assert_eq!(urls(&set), ["http://a:1/metrics"]);
     assert_eq!(set.dropped_total, 5);
     let told: Vec<String> = set
@@ -436,7 +441,7 @@ fn duplicates_limits_and_faults_are_told() {
 fn a_target_limit_of_the_whole_configuration_keeps_none() {
     let folder = tempfile::tempdir().unwrap();
     let configs = load(folder.path(), "target_limit: 1\n    static_configs:\n      - targets: [\"a:1\", \"b:1\"]");
-    let set = discover_once(configs);
+    let set = discover_files(configs);
     assert!(set.targets.is_empty());
     assert_eq!(set.dropped_total, 2);
     assert_eq!(set.dropped[0].reason, DropReason::TargetLimit { found: 2, limit: 1 });
@@ -451,7 +456,7 @@ fn relabel_configs_decide_what_is_scraped() {
         "relabel_configs:\n      - {{source_labels: [__meta_prom_scraper_job], regex: keep, action: keep}}\n      - {{source_labels: [__meta_prom_scraper_file], regex: \".*/jobs/([^/]+)/.*\", target_label: bosh_job, replacement: \"job-$1\"}}\n    prom_scraper_sd_configs:\n      - files: [\"{}/jobs/*/config/*.yml\"]\n        host: h",
         vm.root.path().display()
     ));
-    let set = discover_once(configs);
+    let set = discover_files(configs);
     assert_eq!(
         only(&set).origin.labels.to_string(),
         r#"{bosh_job="job-keep",instance="h:9100",job="platform",source_id="keep"}"#

@@ -30,6 +30,7 @@ mod protobuf;
 mod receiver_faults;
 mod relabel;
 mod reload;
+mod remote_discovery;
 mod retarget;
 mod rotation;
 mod scrape_client;

@@ -84,6 +84,8 @@ pub static SCRAPE: Section = Section {
             Type::Sections(&PROM_SCRAPER_SD),
             "Targets that the jobs of a BOSH VM announce.",
         ),
+        key("http_sd_configs", Type::Sections(&HTTP_SD), "Targets that a server lists, in Prometheus' JSON."),
+        key("dns_sd_configs", Type::Sections(&DNS_SD), "Targets that names stand for."),
         key(
             "relabel_configs",
             Type::Sections(&RELABEL),
@@ -113,10 +115,8 @@ pub static SCRAPE: Section = Section {
         ("scrape_failure_log_file", "not supported: a failing scrape is logged on stderr, once a cause"),
         ("sigv4", NO_AZURE),
         ("azuread", NO_AZURE),
-        ("http_sd_configs", NO_SD_YET),
         ("nats_sd_configs", NO_SD_YET),
         ("nomad_sd_configs", NO_SD_YET),
-        ("dns_sd_configs", NO_SD_YET),
         ("kubernetes_sd_configs", NO_SD),
         ("consul_sd_configs", NO_SD),
         ("aws_sd_configs", NO_SD),
@@ -188,6 +188,53 @@ pub static PROM_SCRAPER_SD: Section = Section {
         key("refresh_interval", Type::Duration, "Time between two looks where no event of the file system came.")
             .default("15s")
             .within("1s", "24h"),
+        TARGET_LIMIT.default("0"),
+    ],
+    foreign: &[],
+};
+
+/// `http_sd_configs[]`.
+pub static HTTP_SD: Section = Section {
+    name: "http_sd_configs",
+    about: "Targets that a server lists: `[{\"targets\": [\"host:port\"], \"labels\": {…}}]`, at most 8 MiB. While it cannot answer, its last list stays.",
+    keys: &[
+        key("url", Type::Text, "What is asked, with GET; its query is never shown.").required().secret(),
+        key("refresh_interval", Type::Duration, "Time between two requests.").default("60s").within("1s", "24h"),
+        key("tls_config", Type::Section(&TLS), "TLS towards the server."),
+        key("basic_auth", Type::Section(&BASIC_AUTH), "User name and password."),
+        key("authorization", Type::Section(&AUTHORIZATION), "An `Authorization` header; excludes `basic_auth`."),
+        key(
+            "http_headers",
+            Type::SectionMap(&HTTP_HEADER),
+            "Headers for each request: a mapping with values for each name.",
+        ),
+        TARGET_LIMIT.default("0"),
+    ],
+    foreign: &[
+        ("bearer_token", NO_BEARER),
+        ("bearer_token_file", NO_BEARER_FILE),
+        ("oauth2", NO_OAUTH),
+        ("proxy_url", NO_PROXY),
+        ("no_proxy", NO_PROXY),
+        ("proxy_from_environment", NO_PROXY),
+        ("proxy_connect_header", NO_PROXY),
+        ("follow_redirects", "not supported: redirects are not followed here, because credentials would go along"),
+        ("enable_http2", "not supported: the server is spoken to in HTTP/1.1"),
+    ],
+};
+
+/// `dns_sd_configs[]`.
+pub static DNS_SD: Section = Section {
+    name: "dns_sd_configs",
+    about: "Targets that names stand for, BOSH DNS names such as `q-s0.diego-cell.default.cf.bosh` among them. While no server answers, what a name stood for stays.",
+    keys: &[
+        key("names", Type::Texts, "The names that are looked up.").required(),
+        key("type", Type::Choice(&["SRV", "A", "AAAA"]), "Which records.").default("SRV"),
+        key("port", Type::Count, "The port of what is found; needed for A and AAAA, and not for SRV, which has ports.")
+            .within("1", "65535"),
+        key("refresh_interval", Type::Duration, "Time between two looks.").default("30s").within("1s", "24h"),
+        key("servers", Type::Texts, "Servers that are asked, `address:port`; names are taken as they stand then.")
+            .otherwise("those in /etc/resolv.conf, with its search list"),
         TARGET_LIMIT.default("0"),
     ],
     foreign: &[],

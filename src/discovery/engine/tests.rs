@@ -13,7 +13,7 @@ fn engine(folder: &Path, keys: &str) -> Engine {
         format!("scrape_configs:\n  - job_name: job\n    {keys}\noutputs:\n  - name: out\n    file: {{path: \"-\"}}\n");
     fs::write(&file, text).unwrap();
     let config = config::load(&ConfigSource::File(file), &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
-    Engine::new(config.scrapes)
+    Engine::new(config.scrapes, Remotes::new(None, Arc::new(|| {})))
 }
 
 fn scraper(folder: &Path) -> Engine {

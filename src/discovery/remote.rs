@@ -1,0 +1,178 @@
+//! Mechanisms that ask somebody else than the file system. Each runs as a task of its own, and tells its whole state whenever
+//! that changed; the engine takes the latest one along at its next look.
+//!
+//! Promises
+//! - The same settings in several scrape configurations, or before and after a reload, are one task.
+//! - The last good state stays: a task that cannot ask says why, and what it found before is still scraped.
+//! - One that is slow or wrong delays no file and no other task.
+//!
+//! A new mechanism is a variant of [`Remote`], an arm in each `match` here, and a function that tells for ever.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::config::checked::{DnsSd, HttpSd, ScrapeConfig};
+use crate::net::credentials::Credentials;
+
+use super::resolve::Group;
+use super::{dns_sd, http_sd};
+
+/// One entry of a scrape configuration whose answer comes over the network.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Remote {
+    /// Of `http_sd_configs`.
+    Http(Box<HttpSd>),
+    /// Of `dns_sd_configs`.
+    Dns(DnsSd),
+}
+
+impl Remote {
+    /// Those of a scrape configuration.
+    pub(super) fn all(config: &ScrapeConfig) -> Vec<Self> {
+        let http = config.discovery.http.iter().cloned().map(|sd| Self::Http(Box::new(sd)));
+        let dns = config.discovery.dns.iter().cloned().map(Self::Dns);
+        http.chain(dns).collect()
+    }
+
+    /// Targets at most; 0 is no limit.
+    pub(super) fn target_limit(&self) -> usize {
+        match self {
+            Self::Http(sd) => sd.target_limit,
+            Self::Dns(sd) => sd.target_limit,
+        }
+    }
+
+    /// How long a command that looks once waits for what there is.
+    fn patience(&self) -> Patience {
+        match self {
+            Self::Http(_) => Patience::FirstWord(http_sd::TIMEOUT),
+            Self::Dns(_) => Patience::FirstWord(dns_sd::TIMEOUT),
+        }
+    }
+
+    async fn run(self, credentials: Arc<Credentials>, tell: Tell) {
+        match self {
+            Self::Http(sd) => http_sd::run(*sd, &credentials, tell).await,
+            Self::Dns(sd) => dns_sd::run(sd, tell).await,
+        }
+    }
+}
+
+/// When a mechanism has said all that it knows.
+enum Patience {
+    /// With its first word, which comes within this time.
+    FirstWord(Duration),
+}
+
+/// What a mechanism knows now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Said {
+    /// The latest state that was good.
+    pub(super) groups: Vec<Group>,
+    /// Why the state is not as it should be, as a sentence that names the mechanism and what stays.
+    pub(super) problem: Option<String>,
+}
+
+/// Where a mechanism tells what it knows. Each telling replaces the one before.
+pub(super) struct Tell {
+    said: Arc<Mutex<Option<Arc<Said>>>>,
+    wake: Wake,
+}
+
+impl Tell {
+    /// This is the state now.
+    pub(super) fn tell(&self, said: Said) {
+        *lock(&self.said) = Some(Arc::new(said));
+        (self.wake)();
+    }
+}
+
+/// Called when some mechanism has told something. Must not wait.
+pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// What the tasks need of the process.
+#[derive(Clone)]
+pub struct Network {
+    /// Certificates and secrets.
+    pub credentials: Arc<Credentials>,
+    /// Where they run.
+    pub runtime: Handle,
+}
+
+/// The tasks at work.
+pub(super) struct Remotes {
+    /// `None` where nobody is asked: then each mechanism has a problem that says so.
+    network: Option<Network>,
+    wake: Wake,
+    running: Vec<Running>,
+}
+
+struct Running {
+    remote: Remote,
+    said: Arc<Mutex<Option<Arc<Said>>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Remotes {
+    /// None yet.
+    pub(super) fn new(network: Option<Network>, wake: Wake) -> Self {
+        Self { network, wake, running: Vec::new() }
+    }
+
+    /// From now on these run, and no others.
+    pub(super) fn apply(&mut self, wanted: Vec<Remote>) {
+        self.running.retain(|running| wanted.contains(&running.remote));
+        let Some(network) = &self.network else { return };
+        for remote in wanted {
+            if self.running.iter().any(|running| running.remote == remote) {
+                continue;
+            }
+            let said = Arc::<Mutex<Option<Arc<Said>>>>::default();
+            let tell = Tell { said: said.clone(), wake: self.wake.clone() };
+            let task = network.runtime.spawn(remote.clone().run(network.credentials.clone(), tell));
+            self.running.push(Running { remote, said, task });
+        }
+    }
+
+    /// What one of them says now; `None` before its first word.
+    pub(super) fn said(&self, remote: &Remote) -> Option<Arc<Said>> {
+        let running = self.running.iter().find(|running| running.remote == *remote)?;
+        lock(&running.said).clone()
+    }
+
+    /// Whether there is a network to ask.
+    pub(super) fn has_network(&self) -> bool {
+        self.network.is_some()
+    }
+
+    /// Waits until each has said all that it knows, as far as a command that looks once can wait.
+    pub(super) async fn first_words(&self) {
+        let begin = tokio::time::Instant::now();
+        for running in &self.running {
+            let Patience::FirstWord(time_max) = running.remote.patience();
+            let has_spoken = async {
+                while lock(&running.said).is_none() {
+                    tokio::time::sleep(FIRST_WORD_LOOK).await;
+                }
+            };
+            // Who says nothing in time has said nothing: that is told as a problem.
+            let _ = tokio::time::timeout_at(begin + time_max + FIRST_WORD_LOOK, has_spoken).await;
+        }
+    }
+}
+
+/// Time between two looks whether a mechanism has spoken.
+const FIRST_WORD_LOOK: Duration = Duration::from_millis(20);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
