@@ -67,20 +67,6 @@ impl Admit for Rules {
     }
 }
 
-/// The admission of what is passed on as the target has it.
-#[derive(Default)]
-pub(super) struct AsIs(Labels<'static>);
-
-impl Admit for AsIs {
-    fn admit<'l>(&'l self, _: &mut Labels<'l>) -> Admission {
-        Admission::Keep
-    }
-
-    fn only_adds(&self) -> Option<&Labels<'static>> {
-        Some(&self.0)
-    }
-}
-
 /// The labels of a target's own series.
 pub(super) fn own_labels(target: &Target) -> Labels<'static> {
     let mut labels = target.origin.labels.clone();

@@ -12,7 +12,7 @@ use super::admit;
 use super::client::{Client, Head, ScrapeError};
 use super::status::{Edges, Watched};
 use crate::config::checked::OnBadLine;
-use crate::exposition::{Counts, Parsed, Refusal, Settings, Table};
+use crate::exposition::{AsIs, Counts, Parsed, Refusal, Settings, Table};
 use crate::model::{ChunkBuilder, Labels, Point, PointsBuilder, STALE_NAN, Scrape, SeriesSet, Value};
 use crate::net::credentials::Credentials;
 use crate::target::Target;
@@ -232,7 +232,7 @@ pub(super) type Scraped = Result<(Arc<Scrape>, Counts), Fault>;
 /// Scrapes a target once, and takes its samples as the target has them: no label is added, no rule is applied, and there is
 /// no `up`.
 pub(super) async fn scrape_as_is(target: &Target, client: &mut Client, at_ms: i64) -> Scraped {
-    let mut table = Table::new(settings(target), Box::<admit::AsIs>::default(), Labels::new());
+    let mut table = Table::new(settings(target), Box::<AsIs>::default(), Labels::new());
     table.begin(at_ms);
     let (_, counts) = read(target, client, &mut table, Instant::now() + target.timeout).await?;
     table.accept();
