@@ -77,7 +77,8 @@ pub fn from_environment(environment: Environment<'_>) -> Result<FromEnvironment,
     let globs = reader.list("CONFIG_GLOBS");
     reader.tell_what_means_nothing();
     let base = load_text("metrics-agent's defaults", BASE);
-    let mut config = base.map_err(|problems| EnvironmentError { wrong: vec![problems.to_string()], missing: Vec::new() })?;
+    let mut config =
+        base.map_err(|problems| EnvironmentError { wrong: vec![problems.to_string()], missing: Vec::new() })?;
     config.scrapes = config.scrapes.iter().map(|scrape| Arc::new(with_globs(scrape, &globs, &tls))).collect();
     config.metrics_agent = Some(agent);
     if reader.error == EnvironmentError::default() {
@@ -277,7 +278,8 @@ mod tests {
         assert_eq!(config.metrics_agent, Some(expected));
         let [scrape] = &*config.scrapes else { panic!("{:?}", config.scrapes) };
         assert_eq!((scrape.scrape_timeout, scrape.follow_redirects), (Duration::from_secs(5), Some(true)));
-        let globs: Vec<_> = scrape.discovery.prom_scraper.iter().map(|sd| (&*sd.files[0], sd.ignores_interval)).collect();
+        let globs: Vec<_> =
+            scrape.discovery.prom_scraper.iter().map(|sd| (&*sd.files[0], sd.ignores_interval)).collect();
         assert_eq!(globs, [("/jobs/*/b.yml", true), ("/jobs/*/a.yml", true)]);
         assert_eq!(scrape.tls.key_file, Some("/s/key".into()));
         assert!(config.outputs.is_empty() && config.admin.is_none());
@@ -298,7 +300,10 @@ mod tests {
         let FromEnvironment { config, notes } = read(&change).unwrap();
         let agent = config.metrics_agent.unwrap();
         let ports = [agent.listen, agent.metrics_listen, agent.ingress.unwrap().listen].map(|address| address.port());
-        assert_eq!((ports, agent.ttl, agent.expiration_interval.as_secs()), ([14726, 14727, 3461], Duration::from_secs(600), 60));
+        assert_eq!(
+            (ports, agent.ttl, agent.expiration_interval.as_secs()),
+            ([14726, 14727, 3461], Duration::from_secs(600), 60)
+        );
         assert_eq!(config.scrapes[0].discovery.prom_scraper[0].files, crate::config::raw::PROM_SCRAPER_FILES);
         assert!(config.scrapes[0].discovery.prom_scraper[0].ignores_interval);
         assert_eq!(notes, [""; 0]);

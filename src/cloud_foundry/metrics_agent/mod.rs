@@ -87,11 +87,8 @@ impl Agent {
         let view = collected.clone().map(View::bare);
         let exporter = Exporter::new(Arc::new(move |at_ms| Some(view.as_ref()?.scrape(at_ms))), proxy);
         let answer: Handler = Arc::new(move |request| Box::pin(exporter.clone().answer(request)));
-        let limits = Limits {
-            connections_max: CONNECTIONS_MAX,
-            http2_streams_max: HTTP2_STREAMS_MAX,
-            ..Limits::default()
-        };
+        let limits =
+            Limits { connections_max: CONNECTIONS_MAX, http2_streams_max: HTTP2_STREAMS_MAX, ..Limits::default() };
         let exporter = Server::start(listener, Some(tls), limits, answer).map_err(failed(config.listen))?;
 
         let port = exporter.listens_on().port();
