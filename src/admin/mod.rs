@@ -72,6 +72,11 @@ impl Server {
     }
 }
 
+/// The self-metrics of this moment, as OpenMetrics; nothing where they cannot be written, which is a bug.
+pub fn self_metrics(snapshots: &dyn Snapshots) -> String {
+    metrics::exposition(snapshots).unwrap_or_default()
+}
+
 /// Answers one request.
 pub fn answer(snapshots: &dyn Snapshots, request: &Request) -> Response {
     let mut response = if !is_host_known(&request.headers) {

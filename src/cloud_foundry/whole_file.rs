@@ -1,0 +1,47 @@
+//! Files for others to read, which are whole at every moment.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Writes a file that everybody may read (mode 0644): into a new file beside it, which then takes its name.
+///
+/// # Errors
+/// Those of the system; the file is then what it was.
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_string_lossy();
+    // Whoever may write here could have put a link under a name that can be guessed: the file must be new.
+    let temporary = path.with_file_name(format!(".{name}.{}", crate::random::guid()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("targets.yml");
+        for content in ["first, which is longer", "second"] {
+            write(&path, content.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        let blocked = folder.path().join("folder");
+        fs::create_dir(&blocked).unwrap();
+        assert!(write(&blocked, b"x").is_err());
+        assert!(write(&folder.path().join("no/file"), b"x").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}
