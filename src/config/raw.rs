@@ -4,12 +4,14 @@
 //! Keys that are known elsewhere and not here are listed too: each gets a sentence of its own, not just "no such key".
 
 mod common;
+mod loggregator;
 mod metrics_agent;
 mod outputs;
 mod scrape;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
+pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
@@ -45,7 +47,7 @@ pub static ROOT: Section = Section {
         ("alerting", "not supported: promferry evaluates no rules; leave alerts to the server that stores the samples"),
         (
             "remote_write",
-            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, expose and file",
+            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, loggregator, expose and file",
         ),
         ("remote_read", "not supported: promferry stores no samples to be queried"),
         ("storage", "not supported: promferry stores no samples to be queried"),
@@ -233,6 +235,7 @@ pub static SECTIONS: &[&Section] = &[
     &ELASTICSEARCH,
     &LIFECYCLE,
     &SPLUNK_HEC,
+    &LOGGREGATOR,
     &EXPOSE,
     &FILE,
     &BATCH,
