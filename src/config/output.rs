@@ -13,6 +13,8 @@ use super::http::{url, url_path};
 use super::schema::listed;
 use super::tls::listener;
 
+pub use loggregator::address as agent_address;
+
 /// One entry of `outputs`; `None` where it cannot be told which kind it is. Then a problem was noted.
 pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     let name = fields.read_optional("name", name_text).unwrap_or_default();

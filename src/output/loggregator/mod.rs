@@ -74,7 +74,7 @@ impl Loggregator {
             Ok(Reply { message, metadata }) => Ok(answer(metadata, message)),
             Err(CallError::Status { status, mut metadata, .. }) => {
                 status.write_to(&mut metadata);
-                Ok(answer(metadata, bytes::Bytes::new()))
+                Ok(answer(*metadata, bytes::Bytes::new()))
             }
             Err(CallError::Net(error)) => Err(Failure {
                 kind: error.kind(),
