@@ -28,15 +28,21 @@ fn job() -> PathBuf {
     root().join("bosh/jobs/promferry")
 }
 
-/// Whether there is Ruby; a word where there is none. A panic where it is required.
+/// Whether there is Ruby, and curl, which a script of the job uses; a word where there is not. A panic where they are required.
 fn has_ruby() -> bool {
-    if Command::new("ruby").arg("--version").output().is_ok_and(|said| said.status.success()) {
-        return true;
+    let runs = |tool| Command::new(tool).arg("--version").output().is_ok_and(|said| said.status.success());
+    let has = runs("ruby") && runs("curl");
+    if !has {
+        assert!(!is_required("ruby"), "there is no Ruby, or no curl");
+        println!("skipped: no Ruby, or no curl (tests/run installs them)");
     }
+    has
+}
+
+/// Whether `tests/run` says that an engine is there.
+fn is_required(engine: &str) -> bool {
     let required = std::env::var("PROMFERRY_TEST_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|engine| engine == "ruby"), "there is no Ruby");
-    println!("skipped: no Ruby (tests/run installs it)");
-    false
+    required.split(',').any(|name| name == engine)
 }
 
 /// Runs a Ruby script of `tests/bosh` that ends well; what it says.

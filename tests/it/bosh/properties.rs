@@ -608,6 +608,11 @@ fn bpm_shows_what_is_announced_and_a_disk_only_where_something_is_written() {
         "{more}"
     );
     assert!(more.contains("    A: b c\n") && !more.contains("memory:"), "{more}");
+    // What check is told is what the process is told.
+    let volumes =
+        BPM.lines().find_map(|line| line.trim().strip_prefix("PROMFERRY_BPM_VOLUMES: ")).unwrap().trim_matches('"');
+    let pre_start = Rendered::of(json!({})).file("bin/pre-start").replace('\\', "");
+    assert!(pre_start.contains(&format!("export PROMFERRY_BPM_VOLUMES={volumes}\n")), "{pre_start}");
 }
 
 #[test]
