@@ -133,6 +133,7 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
         ("everything over links", &over_link, &linked),
         ("links that nobody uses", &elasticsearch(), &linked),
         ("an API key", &api_key, &none),
+        ("shared targets", &json!({"shard": {"count": 3}}), &none),
         ("as little as can be", &closed, &none),
         ("open to others", &open, &none),
     ] {
