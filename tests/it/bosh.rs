@@ -74,8 +74,18 @@ struct Rendered {
 
 impl Rendered {
     fn new(properties: &Json, links: &Json) -> Result<Self, String> {
-        let request = json!({"job": job(), "properties": properties, "spec": instance(), "links": links});
-        let answer: Json = serde_json::from_str(&ruby("render.rb", &[], &request.to_string())).unwrap();
+        Self::all(&[(properties, links)]).remove(0)
+    }
+
+    /// Renders with each of these properties and links, in one run of Ruby.
+    fn all(requests: &[(&Json, &Json)]) -> Vec<Result<Self, String>> {
+        let request = |(properties, links): &(&Json, &Json)| json!({"job": job(), "properties": properties, "spec": instance(), "links": links});
+        let requests = Json::Array(requests.iter().map(request).collect());
+        let answers: Vec<Json> = serde_json::from_str(&ruby("render.rb", &[], &requests.to_string())).unwrap();
+        answers.iter().map(Self::read).collect()
+    }
+
+    fn read(answer: &Json) -> Result<Self, String> {
         if let Some(error) = answer["error"].as_str() {
             return Err(error.to_owned());
         }
@@ -100,8 +110,8 @@ impl Rendered {
     /// Sections of its configuration that are not known yet.
     fn unknown_sections(&self) -> Vec<&'static str> {
         let docs = std::fs::read_to_string(root().join("docs/config.md")).unwrap();
-        let is_known = |key: &str| docs.contains(&format!("\n| `{key}` | "));
-        let has = |key: &str| self.config().lines().any(|line| line.trim_start().starts_with(&format!("{key}:")));
+        let is_known = |key: &str| docs.contains(&format!("\n## `{key}`\n"));
+        let has = |key: &str| self.config().lines().any(|line| line.trim() == format!("{key}:"));
         LATER.iter().copied().filter(|key| has(key) && !is_known(key)).collect()
     }
 }
