@@ -13,6 +13,7 @@ mod common;
 pub mod fields;
 mod http;
 mod load;
+mod nats;
 mod negotiation;
 mod output;
 mod problem;
