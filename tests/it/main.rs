@@ -23,6 +23,7 @@ mod kill;
 mod lost_log;
 mod main_job;
 mod memory;
+mod metrics_agent;
 mod negotiation;
 mod openmetrics;
 mod ordering;
