@@ -180,6 +180,7 @@ impl App {
             scrapes: self.scrapes.clone(),
             targets: self.targets.clone(),
             outputs: self.outputs.clone(),
+            credentials: self.credentials.clone(),
             budget: self.shedding.budget().clone(),
             is_ready: self.is_ready.clone(),
         })

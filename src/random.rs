@@ -8,6 +8,13 @@ pub fn below(limit: Duration) -> Duration {
     limit.mul_f64((bits() >> 11) as f64 / (1u64 << 53) as f64)
 }
 
+/// Puts items into a random order.
+pub fn shuffle<T>(items: &mut [T]) {
+    for at in (1..items.len()).rev() {
+        items.swap(at, (bits() % (at as u64 + 1)) as usize);
+    }
+}
+
 /// A GUID, version 4 (RFC 9562), in lower case.
 pub fn guid() -> String {
     let (high, low) = (bits() & !0xf000 | 0x4000, bits() & !(0b11 << 62) | 0b10 << 62);
@@ -34,6 +41,18 @@ fn bits() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shuffling_keeps_all_and_makes_each_the_first_one() {
+        let mut firsts = std::collections::BTreeSet::new();
+        while firsts.len() < 3 {
+            let mut items = [1, 2, 3];
+            shuffle(&mut items);
+            firsts.insert(items[0]);
+            items.sort_unstable();
+            assert_eq!(items, [1, 2, 3]);
+        }
+    }
 
     #[test]
     fn a_guid_says_its_version_and_is_not_made_twice() {

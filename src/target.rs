@@ -126,6 +126,7 @@ fn scrape_alike(one: &ScrapeConfig, other: &ScrapeConfig) -> bool {
         limits,
         metric_relabel,
         external_labels,
+        shard: _,
     } = one;
     *job_name == other.job_name
         && *scrape_jitter == other.scrape_jitter

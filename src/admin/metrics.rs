@@ -12,7 +12,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::process::Process;
-use super::snapshot::{Health, MemorySnapshot, OutputSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, Targets};
+use super::snapshot::{
+    CertificateSnapshot, Health, MemorySnapshot, OutputSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, Targets,
+};
 use crate::pipeline::Reasons;
 use crate::pipeline::disk::DiskState;
 
@@ -25,6 +27,7 @@ pub(super) fn exposition(snapshots: &dyn Snapshots) -> Result<String, fmt::Error
         targets: snapshots.targets(),
         outputs: snapshots.outputs(),
         scrapes: snapshots.scrapes(),
+        certificates: snapshots.certificates(),
         memory: snapshots.memory(),
         process: Process::read(),
     };
@@ -40,6 +43,7 @@ struct Snapshot {
     targets: Targets,
     outputs: Vec<OutputSnapshot>,
     scrapes: ScrapeCounts,
+    certificates: Vec<CertificateSnapshot>,
     memory: MemorySnapshot,
     process: Process,
 }
@@ -51,6 +55,7 @@ impl Collector for Snapshot {
         self.process(&mut writer)?;
         self.memory(&mut writer)?;
         self.targets(&mut writer)?;
+        self.certificates(&mut writer)?;
         self.ledgers(&mut writer)?;
         self.outputs(&mut writer)?;
         self.disks(&mut writer)?;
@@ -167,6 +172,32 @@ impl Snapshot {
             writer.counter(name, help, [([], value)])?;
         }
         Ok(())
+    }
+
+    fn certificates(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let all =
+            || self.certificates.iter().map(|one| ([("shown_as", one.shown_as), ("file", one.file.as_str())], one));
+        writer.gauge(
+            "promferry_certificate_expiry_timestamp_seconds",
+            "End of a certificate of ours, in seconds since 1970.",
+            all().filter_map(|(labels, one)| Some((labels, one.not_after?))),
+        )?;
+        writer.gauge(
+            "promferry_certificate_failing",
+            "1 while the newest files of a certificate of ours cannot be used.",
+            all().map(|(labels, one)| (labels, u64::from(one.problem.is_some()))),
+        )?;
+        let mut earliest = std::collections::BTreeMap::<&str, i64>::new();
+        for target in &self.targets.active {
+            let Some(not_after) = target.certificate_not_after else { continue };
+            let held = earliest.entry(&target.job).or_insert(not_after);
+            *held = not_after.min(*held);
+        }
+        writer.gauge(
+            "promferry_target_certificate_expiry_timestamp_seconds",
+            "Earliest end of the certificates that targets showed, in seconds since 1970.",
+            earliest.into_iter().map(|(job, not_after)| ([("job", job)], not_after)),
+        )
     }
 
     /// For each output, at every moment:

@@ -23,8 +23,8 @@ use crate::net::credentials::Credentials;
 use crate::net::server::{self, Limits, Request, Response, full, text};
 
 pub use snapshot::{
-    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts,
-    ServedSnapshot, Snapshots, TargetSnapshot, Targets,
+    CertificateSnapshot, DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot,
+    Readiness, ScrapeCounts, ServedSnapshot, Snapshots, TargetSnapshot, Targets,
 };
 
 /// Connections at a time: people and one or two scrapers.

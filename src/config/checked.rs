@@ -126,6 +126,19 @@ pub struct ScrapeConfig {
     pub metric_relabel: Rules,
     /// Labels for every sample that does not have them; from `global.external_labels`.
     pub external_labels: Labels<'static>,
+    /// Which of the targets are this instance's; from `global.shard`. `None` where all are.
+    pub shard: Option<Shard>,
+}
+
+/// Several instances share the targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which one this is, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+    /// How many of them scrape each target; at most `count`.
+    pub replicas: usize,
 }
 
 /// The mechanisms of one scrape configuration.

@@ -16,6 +16,7 @@ use super::schema::{Absent, Key, Section, Type, advice, listed};
 use super::values::{self, Complaint};
 use super::variables::{Environment, expand};
 use super::yaml::{Entry, Kind, Node};
+use crate::net::vcap;
 
 /// What the reading of one file shares: its name, its variables, its problems.
 pub struct Reader<'a> {
@@ -214,7 +215,9 @@ impl<'a> Fields<'a> {
             self.reader.note(at, format!("{name}: \"\" is not the path of a file"));
             return None;
         }
-        let path = self.join(text);
+        // Secrets and certificates may be those of a bound service; what is written may not.
+        let is_read = name.ends_with("_file") || name == "files";
+        let path = if is_read && text.starts_with(vcap::PREFIX) { PathBuf::from(text) } else { self.join(text) };
         self.reader.files.borrow_mut().push(NamedFile { key, path: path.clone(), file: self.reader.file.clone(), at });
         Some(path)
     }

@@ -85,6 +85,7 @@ pub static GLOBAL: Section = Section {
         METRIC_NAME_ESCAPING_SCHEME.otherwise("`allow-utf-8`; `underscores` where names are `legacy`"),
         METRIC_NAME_VALIDATION_SCHEME.otherwise("`utf8`"),
         key("external_labels", Type::TextMap, "Labels for every sample that does not have them."),
+        key("shard", Type::Section(&SHARD), "Several instances share the targets.").otherwise("all targets are this one's"),
         key(
             "body_size_limit",
             Type::Size,
@@ -151,6 +152,23 @@ pub static GLOBAL: Section = Section {
     ],
 };
 
+/// `global.shard`.
+pub static SHARD: Section = Section {
+    name: "shard",
+    about: "Several instances with the same configuration share the targets, by rendezvous hashing: when `count` changes, only what must moves.",
+    keys: &[
+        key(
+            "index",
+            Type::Count,
+            "Which instance this is, from 0; for an app on Cloud Foundry `${CF_INSTANCE_INDEX}`.",
+        )
+        .required(),
+        key("count", Type::Count, "How many instances there are.").required().within("1", "1000"),
+        key("replicas", Type::Count, "How many of them scrape each target.").default("1").within("1", ""),
+    ],
+    foreign: &[],
+};
+
 /// The words of a target limit, which stand in three sections.
 const TARGET_LIMIT: Key =
     key("target_limit", Type::Count, "Targets at most; beyond it none of them is scraped. 0 is no limit.");
@@ -199,6 +217,7 @@ const NO_SD_YET: &str =
 pub static SECTIONS: &[&Section] = &[
     &ROOT,
     &GLOBAL,
+    &SHARD,
     &SCRAPE,
     &STATIC,
     &FILE_SD,

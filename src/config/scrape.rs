@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::checked::{
     Discovery, DnsRecord, DnsSd, FileSd, Global, HttpSd, Limits, MemoryLimit, OnBadLine, PromScraperSd, ScrapeConfig,
-    StaticGroup,
+    Shard, StaticGroup,
 };
 use super::common::{labels, name_text, rules};
 use super::fields::Fields;
@@ -30,6 +30,7 @@ pub struct Defaults {
     limits: Limits,
     negotiation: negotiation::Inherited,
     external_labels: Labels<'static>,
+    shard: Option<Shard>,
 }
 
 /// `global`: what concerns the process, and what scrape configurations inherit.
@@ -56,9 +57,23 @@ pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
         limits,
         negotiation: negotiation::inherited(fields),
         external_labels: labels(fields, "external_labels"),
+        shard: fields.section("shard").and_then(|fields| shard(&fields)),
     };
     let global = Global { memory_limit: memory_limit(fields), shutdown_timeout: fields.duration("shutdown_timeout") };
     (global, defaults)
+}
+
+fn shard(fields: &Fields<'_>) -> Option<Shard> {
+    let (count, replicas) = (fields.count("count"), fields.count("replicas"));
+    let index = fields.optional_count("index")?;
+    if count > 0 && index >= count {
+        let message = format!("{index} is not an instance; with count: {count} they are 0 to {}", count - 1);
+        fields.note("index", message);
+    }
+    if replicas > count {
+        fields.note("replicas", format!("{replicas} is more than there are instances, which is {count}"));
+    }
+    Some(Shard { index, count, replicas })
 }
 
 /// The smallest `memory_limit`: below it the program would have no room for a single target.
@@ -132,6 +147,7 @@ pub fn scrape_config(fields: &Fields<'_>, defaults: &Defaults) -> ScrapeConfig {
         relabel: rules(fields, "relabel_configs"),
         metric_relabel: rules(fields, "metric_relabel_configs"),
         external_labels: defaults.external_labels.clone(),
+        shard: defaults.shard,
     }
 }
 

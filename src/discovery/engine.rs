@@ -14,7 +14,7 @@ use super::files::{Part, PathGlob, Scan};
 use super::last_good::{FileKind, Files, Said};
 use super::remote::{Remote, Remotes, Said as RemoteSaid};
 use super::resolve::{DropReason, Dropped, Group, discovered, resolve};
-use super::{DROPPED_MAX, TargetSet, static_sd};
+use super::{DROPPED_MAX, TargetSet, shard, static_sd};
 
 /// What is known from the looks before.
 pub(super) struct Engine {
@@ -198,6 +198,10 @@ impl Engine {
         for (_, remote, said) in self.asked.iter().filter(|(config, ..)| *config == at) {
             let groups = said.as_ref().map_or(&[][..], |said| &said.groups);
             resolve_groups(config, groups, remote.target_limit(), &mut made, &mut dropped);
+        }
+        if let Some(shard) = &config.shard {
+            let others = made.extract_if(.., |target| !shard::owns(shard, target.origin.key));
+            dropped.extend(others.map(|target| drop_target(target, DropReason::Shard)));
         }
         let limit = config.limits.targets;
         if limit > 0 && made.len() > limit {

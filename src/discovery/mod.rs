@@ -24,6 +24,7 @@ mod prom_scraper;
 mod remote;
 mod request;
 mod resolve;
+mod shard;
 mod static_sd;
 #[cfg(test)]
 mod testing;

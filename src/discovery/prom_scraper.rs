@@ -16,6 +16,7 @@ use crate::config::{Pos, Problem, quoted, values};
 use crate::model::Labels;
 use crate::net::http::CONNECTION_HEADERS;
 use crate::net::text::prometheus_duration;
+use crate::net::vcap;
 use crate::net::{Scheme, authority};
 use crate::target::Header;
 
@@ -103,9 +104,9 @@ fn read(root: &Node) -> Result<Announcement, Fault> {
             "headers" => endpoint.headers = read_headers(entry)?,
             "labels" => endpoint.labels = read_labels(entry)?,
             "scrape_interval" => endpoint.interval = read_interval(entry)?,
-            "ca_path" => endpoint.ca_path = text(entry)?.to_owned(),
-            "client_cert_path" => endpoint.client_cert_path = text(entry)?.to_owned(),
-            "client_key_path" => endpoint.client_key_path = text(entry)?.to_owned(),
+            "ca_path" => endpoint.ca_path = path(entry)?,
+            "client_cert_path" => endpoint.client_cert_path = path(entry)?,
+            "client_key_path" => endpoint.client_key_path = path(entry)?,
             unknown => endpoint.unknown_keys.push(unknown.to_owned()),
         }
     }
@@ -132,6 +133,14 @@ fn text(entry: &Entry) -> Result<&str, Fault> {
         Kind::Null => Ok(""),
         Kind::Scalar { text, .. } => Ok(text.trim()),
         _ => Err(wrong(entry, &format!("expected a single value, found {}", entry.value.kind_name()))),
+    }
+}
+
+/// The path of a file; a job cannot name what is bound to us.
+fn path(entry: &Entry) -> Result<String, Fault> {
+    match text(entry)? {
+        path if path.starts_with(vcap::PREFIX) => Err(wrong(entry, "the path of a file is expected here")),
+        path => Ok(path.to_owned()),
     }
 }
 
@@ -320,6 +329,12 @@ mod tests {
 
     fn parse_text(text: &str) -> Result<Announcement, String> {
         parse(&"f.yml".into(), text.as_bytes()).map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn a_job_cannot_name_what_is_bound_to_us() {
+        let refused = parse_text("port: 1\nca_path: vcap:scrape/ca").unwrap_err();
+        assert_eq!(refused, "f.yml:2:10: ca_path: the path of a file is expected here");
     }
 
     fn endpoint(text: &str) -> Endpoint {

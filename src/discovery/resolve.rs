@@ -75,6 +75,8 @@ pub enum DropReason {
         /// That URL.
         url: String,
     },
+    /// It is another instance's.
+    Shard,
     /// There are more targets than a `target_limit` allows, so none is scraped.
     TargetLimit {
         /// How many there are.
@@ -97,6 +99,7 @@ impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Relabelled => f.write_str("relabel_configs drop it"),
+            Self::Shard => f.write_str("it is another instance's (global.shard)"),
             Self::Duplicate { url } => write!(f, "the same labels at {url} are scraped already"),
             Self::TargetLimit { found, limit } => {
                 write!(f, "there are {found} targets and target_limit allows {limit}; none of them is scraped")

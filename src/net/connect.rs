@@ -91,27 +91,50 @@ pub struct TlsInfo {
 /// # Errors
 /// At the stages up to [`Stage::Handshake`].
 pub(super) async fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<(Stream, PeerInfo), NetError> {
-    let fail = |stage, cause| NetError { stage, address: endpoint.address(), cause, received: 0, is_reused: false };
-    let name = endpoint.tls.is_some().then(|| endpoint.server_name()).transpose();
-    let name = name.map_err(|cause| fail(Stage::Resolve, cause))?;
+    let Some(tls) = &endpoint.tls else { return connect_plain(endpoint, deadline).await };
+    // Before anybody is bothered with a connection that cannot come to anything.
+    endpoint.server_name().map_err(|cause| endpoint.fail(Stage::Resolve, cause))?;
+    let (stream, peer) = connect_plain(endpoint, deadline).await?;
+    secure(stream, peer, endpoint, tls, deadline).await
+}
+
+/// Connects, and leaves TLS for later: see [`secure`].
+///
+/// # Errors
+/// At the stages up to [`Stage::Connect`].
+pub(super) async fn connect_plain(endpoint: &Endpoint, deadline: Deadline) -> Result<(Stream, PeerInfo), NetError> {
     let addresses = deadline.run(endpoint.resolve()).await.and_then(|found| found);
-    let addresses = addresses.map_err(|cause| fail(Stage::Resolve, cause))?;
-    let (tcp, address) = dial(&addresses, deadline).await.map_err(|cause| fail(Stage::Connect, cause))?;
-    let is_local = is_own_address(address.ip());
+    let addresses = addresses.map_err(|cause| endpoint.fail(Stage::Resolve, cause))?;
+    let (tcp, address) = dial(&addresses, deadline).await.map_err(|cause| endpoint.fail(Stage::Connect, cause))?;
     let wire = Wire { tcp, seen: Arc::default() };
-    let (Some(tls), Some(name)) = (&endpoint.tls, name) else {
-        let seen = wire.seen.clone();
-        return Ok((Stream { inner: Inner::Plain(wire), seen }, PeerInfo { address, is_local, tls: None }));
-    };
+    let seen = wire.seen.clone();
+    let peer = PeerInfo { address, is_local: is_own_address(address.ip()), tls: None };
+    Ok((Stream { inner: Inner::Plain(wire), seen }, peer))
+}
+
+/// Begins TLS on a connection that is plain so far, and of which nothing waits to be read.
+///
+/// # Errors
+/// At [`Stage::Handshake`].
+pub(super) async fn secure(
+    stream: Stream,
+    peer: PeerInfo,
+    endpoint: &Endpoint,
+    tls: &ClientTls,
+    deadline: Deadline,
+) -> Result<(Stream, PeerInfo), NetError> {
+    let Inner::Plain(Wire { tcp, .. }) = stream.inner else { return Ok((stream, peer)) };
+    let name = endpoint.server_name().map_err(|cause| endpoint.fail(Stage::Resolve, cause))?;
     let server_name = escaped(&name.to_str());
+    let wire = Wire { tcp, seen: Arc::default() };
     let wire_seen = wire.seen.clone();
     let handshake = TlsConnector::from(tls.config.clone()).connect(name, wire);
     let stream = match deadline.run(handshake).await {
-        Err(timeout) => return Err(fail(Stage::Handshake, timeout)),
+        Err(timeout) => return Err(endpoint.fail(Stage::Handshake, timeout)),
         Ok(Err(error)) => {
             let circumstances =
                 Circumstances { is_tls: true, certificate: tls.certificate.as_ref(), first: wire_seen.first() };
-            return Err(fail(Stage::Handshake, circumstances.of_io(&error)));
+            return Err(endpoint.fail(Stage::Handshake, circumstances.of_io(&error)));
         }
         Ok(Ok(stream)) => stream,
     };
@@ -126,13 +149,17 @@ pub(super) async fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<(
         certificate: session.peer_certificates().and_then(|chain| Certificate::parse(chain.first()?)),
     };
     let stream = Stream { inner: Inner::Tls(Box::new(stream)), seen: Arc::default() };
-    Ok((stream, PeerInfo { address, is_local, tls: Some(tls) }))
+    Ok((stream, PeerInfo { tls: Some(tls), ..peer }))
 }
 
 impl Endpoint {
     /// `host:port`, escaped for people.
     pub fn address(&self) -> String {
         escaped(&authority(&self.host, self.port))
+    }
+
+    fn fail(&self, stage: Stage, cause: Cause) -> NetError {
+        NetError { stage, address: self.address(), cause, received: 0, is_reused: false }
     }
 
     fn server_name(&self) -> Result<ServerName<'static>, Cause> {

@@ -75,8 +75,10 @@ impl Scraper {
         let read = read(&self.target, &mut self.client, &mut self.table, began + self.target.timeout).await;
         let duration = began.elapsed();
         let (is_up, counts) = match read {
-            Ok((_, counts)) => {
+            Ok((head, counts)) => {
                 self.table.accept();
+                let certificate = head.peer.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
+                self.watched.note_certificate(certificate.map(|certificate| certificate.not_after.as_second()));
                 self.edges.succeeded(&self.target, &counts);
                 self.watched.note(at_ms, duration, Ok(counts.clone()));
                 (true, counts)

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use promferry::admin::{
-    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts,
-    ServedSnapshot, Server, Snapshots, TargetSnapshot, Targets,
+    CertificateSnapshot, DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot,
+    Readiness, ScrapeCounts, ServedSnapshot, Server, Snapshots, TargetSnapshot, Targets,
 };
 use promferry::config::checked;
 use promferry::memory::{Accounts, Used};
@@ -50,12 +50,23 @@ fn target(job: &str, health: Health, error: &str) -> TargetSnapshot {
         interval: Duration::from_secs(90),
         timeout: Duration::from_millis(1500),
         file: Some(PathBuf::from("/var/vcap/jobs/gorouter/config/prom_scraper_config.yml")),
+        certificate_not_after: Some(1_800_000_000),
     }
 }
 
 impl Snapshots for Fixed {
     fn targets(&self) -> Targets {
         self.targets.lock().unwrap().clone()
+    }
+
+    fn certificates(&self) -> Vec<CertificateSnapshot> {
+        let one = |shown_as, not_after| CertificateSnapshot {
+            shown_as,
+            file: HOSTILE.to_owned(),
+            not_after,
+            problem: Some(HOSTILE.to_owned()),
+        };
+        vec![one("client", Some(1_700_000_000)), one("listener", None)]
     }
 
     fn outputs(&self) -> Vec<OutputSnapshot> {
@@ -179,8 +190,10 @@ async fn the_page_puts_problems_first_and_escapes_everything() {
     assert!(
         !body.contains("<script") && !body.contains('\u{1b}') && !body.contains("src=") && !body.contains("@import")
     );
-    // The error, the problem and its file, the output's name, its trouble and its disk's; labels have a form of their own.
-    assert_eq!(body.matches(ESCAPED).count(), 6);
+    // The error, the problem and its file, the output's name, its trouble and its disk's, two certificates' files and their
+    // trouble; labels have a form of their own.
+    assert_eq!(body.matches(ESCAPED).count(), 10);
+    assert!(body.contains("none is in use") && body.contains("certificate valid until 2027-01-15T08:00:00Z"));
     let at = |text: &str| body.find(text).unwrap_or_else(|| panic!("{text} is in\n{body}"));
     assert!(at("Discovery problems (1)") < at("Targets (3, 1 down)"));
     assert!(at("https://broken.internal") < at("https://new.internal"));
@@ -203,7 +216,7 @@ async fn targets_are_told_as_prometheus_tells_them() {
             "scrapeUrl": format!("https://{job}.internal:9090/metrics"),
             "globalUrl": format!("https://{job}.internal:9090/metrics"),
             "lastError": error, "lastScrape": scraped, "lastScrapeDuration": 0.012345, "health": health,
-            "scrapeInterval": "1m30s", "scrapeTimeout": "1s500ms",
+            "scrapeInterval": "1m30s", "scrapeTimeout": "1s500ms", "certificateNotAfter": "2027-01-15T08:00:00Z",
         })
     };
     let scraped = "2023-11-14T22:13:20.123Z";

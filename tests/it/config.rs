@@ -504,3 +504,15 @@ fn walk(section: &'static Section, wrap: &dyn Fn(&str) -> String, keys: &mut usi
         }
     }
 }
+
+#[test]
+fn instances_that_share_targets_are_counted_from_0() {
+    let with = |shard: &str| format!("global: {{shard: {shard}}}\noutputs: [{{name: o, expose: }}]");
+    for (shard, expected) in [
+        ("{index: 3, count: 3}", "1:25: index: 3 is not an instance; with count: 3 they are 0 to 2"),
+        ("{index: 0, count: 2, replicas: 3}", "1:48: replicas: 3 is more than there are instances, which is 2"),
+        ("{count: 2}", "1:17: index is missing in shard"),
+    ] {
+        assert_eq!(problems(&with(shard)), [expected], "{shard}");
+    }
+}

@@ -1,8 +1,10 @@
 //! All integration tests, in one binary.
 
 mod admin;
+mod bosh;
 mod certs_example;
 mod cli;
+mod cloud_foundry_app;
 mod config;
 mod discovery;
 mod elasticsearch;
@@ -20,6 +22,7 @@ mod file;
 mod fuzzed;
 mod http_client;
 mod kill;
+mod loggregator;
 mod lost_log;
 mod main_job;
 mod memory;

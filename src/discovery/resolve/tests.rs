@@ -38,6 +38,7 @@ fn config() -> ScrapeConfig {
         relabel: Rules::default(),
         metric_relabel: Rules::default(),
         external_labels: Labels::new(),
+        shard: None,
     }
 }
 

@@ -49,6 +49,7 @@ pub fn config() -> ScrapeConfig {
         relabel: Rules::default(),
         metric_relabel: Rules::default(),
         external_labels: Labels::default(),
+        shard: None,
     }
 }
 
