@@ -41,7 +41,7 @@ impl Vm {
 
     /// Gives the agent a new certificate, as a deploy does.
     pub fn new_certificate(&self) -> Pair {
-        let pair = self.ca.server(&[SERVER_NAME, "localhost"]);
+        let pair = self.ca.server(&[SERVER_NAME, "metrics-agent"]);
         pair.write_to(self.world.folder(), "agent");
         pair
     }
@@ -118,6 +118,10 @@ impl Agent<'_> {
     /// The exporter, by loopback.
     pub fn exporter(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port("exporter")))
+    }
+
+    pub fn ingress(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port("ingress")))
     }
 
     pub fn own_metrics(&self) -> SocketAddr {

@@ -13,6 +13,7 @@ use crate::expose::client::ask_over;
 use crate::support::certificates::Ca;
 use crate::support::exporter::Exporter;
 use crate::support::fake_target::{Behaviour, FakeTarget, Step, answer, ok};
+use crate::support::loggregator_client::{Client, Envelope, counter, envelope, gauge};
 use crate::support::world::{Process, command, outcome, until, written};
 use client::{Agent, SERVER_NAME, Vm};
 
@@ -221,6 +222,42 @@ async fn entries_are_written_for_discovery_byte_for_byte() {
     assert_eq!((ended.status.code(), vm.targets_file()), (Some(0), without), "it ends in order, and the file stays");
     let files = std::fs::read_dir(vm.world.folder()).unwrap().map(|file| file.unwrap().file_name());
     assert!(files.into_iter().all(|name| !name.to_string_lossy().starts_with('.')), "no temporary file is left");
+}
+
+#[tokio::test]
+async fn envelopes_are_served_as_the_original_does() {
+    let vm = Vm::new();
+    let down = closed_port().await;
+    vm.world.deploy("scraped", "v1", &at("scraped", down));
+    let agent = vm.run().await;
+    let mut loggregator = Client::connect(agent.ingress(), &vm.ca, Some(&vm.client)).await.unwrap();
+    let source = "0e4cc47a-abc1-4360-b3f7-46ba7fc10001";
+    let tags = [("app_name", "my \"app\"\\x"), ("dash-ed.tag", "v"), ("index", "7"), ("origin", "loggr")];
+    let requests = envelope(source, &[("origin", "loggr")], counter("http.total-requests", 7, 0));
+    let batch = vec![
+        envelope(source, &tags, gauge("cpu", "percentage", 12.5)),
+        Envelope { instance_id: "1".into(), ..requests },
+        envelope("scraped", &[], gauge("comes_otherwise", "", 1.0)),
+    ];
+    loggregator.send(batch).await.unwrap();
+    let expected = "# HELP cpu Metrics Agent collected metric\n# TYPE cpu gauge\n\
+        cpu{app_name=\"my \\\"app\\\"\\\\x\",dash_ed_tag=\"v\",deployment=\"cf\",index=\"7\",instance_group=\"diego-cell\",\
+        instance_id=\"0\",loggregator_name=\"Y3B1\",origin=\"loggr\",source_id=\"0e4cc47a-abc1-4360-b3f7-46ba7fc10001\",\
+        unit=\"percentage\"} 12.5\n\
+        # HELP http_total_requests Metrics Agent collected metric\n# TYPE http_total_requests counter\n\
+        http_total_requests{deployment=\"cf\",index=\"0e4cc47a-abc1-4360-b3f7-46ba7fc10000\",instance_group=\"diego-cell\",\
+        instance_id=\"1\",loggregator_name=\"aHR0cC50b3RhbC1yZXF1ZXN0cw==\",origin=\"loggr\",\
+        source_id=\"0e4cc47a-abc1-4360-b3f7-46ba7fc10001\"} 7\n";
+    assert_eq!(agent.get("/metrics").await, (200, expected.to_owned()));
+    assert_eq!(agent.get("/metrics?id=").await, (200, expected.to_owned()));
+    assert!(agent.own("/metrics").await.body.contains("\ningress 3\n"));
+    vm.world.undeploy("scraped");
+    until_status(&agent, "scraped", 404).await;
+    until("envelopes of a source that is scraped no more", async || {
+        loggregator.send(vec![envelope("scraped", &[], gauge("comes_now", "", 1.0))]).await.unwrap();
+        agent.get("/metrics").await.1.contains("comes_now").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
