@@ -315,7 +315,7 @@ const CANARY: &str = "c4n4ry";
 #[test]
 fn no_secret_is_ever_printed() {
     let good = include_str!("config/secrets.yml");
-    assert_eq!(good.matches(CANARY).count(), 11);
+    assert_eq!(good.matches(CANARY).count(), 15);
     let config = loaded(good);
     let shown = format!("{config:?} {config:#?}");
     assert!(!shown.contains(CANARY) && shown.contains("***"), "{shown}");
@@ -346,6 +346,14 @@ fn no_secret_is_ever_printed() {
         splunk_with("token: \"Splunk c4n4ry\""),
         splunk_with("token: c4n4ry\n    headers: {authorization: c4n4ry}"),
         splunk_with("default_token: c4n4ry"),
+        scrape_with("nats_sd_configs: [{servers: ['nats://u:c4n4ry@host:x']}]"),
+        scrape_with("nats_sd_configs: [{servers: ['htp://u:c4n4ry@host']}]"),
+        scrape_with("nats_sd_configs: [{servers: ['u:c4n4ry%@host']}]"),
+        scrape_with("nats_sd_configs: [{servers: 'nats://u:c4n4ry@host'}]"),
+        scrape_with("nats_sd_configs: [{servers: [[c4n4ry]]}]"),
+        scrape_with("nats_sd_configs: [{servers: [h], token: [c4n4ry]}]"),
+        scrape_with("nats_sd_configs: [{servers: [h], password: c4n4ry}]"),
+        scrape_with("nats_sd_configs: [{servers: [h], nkey: c4n4ry}]"),
         elasticsearch_with("api_key: [c4n4ry]"),
         elasticsearch_with("api_key: \"c4n4ry\\n\""),
         elasticsearch_with("headers: {authorization: c4n4ry}"),
@@ -533,4 +541,48 @@ fn an_agent_of_loggregator_is_asked_for_by_a_host_and_a_port() {
     }
     let said = problems(&output("address: \"[::1]:3458\", tls_config: {ca_file: ca}"));
     assert_eq!(said, ["3:54: cert_file is missing in tls_config"]);
+}
+
+#[test]
+fn metrics_agent_may_stand_without_outputs_and_its_ports_need_certificates() {
+    let tls = "tls_config: {cert_file: c, key_file: k, client_ca_file: ca}";
+    let agent = |keys: &str| format!("metrics_agent:\n  address: 10.0.0.1\n  instance_id: i\n  {keys}\n");
+    let scrapes = "scrape_configs: [{job_name: j, prom_scraper_sd_configs: [{}]}]\n";
+    let ignores = |yaml: &str| loaded(yaml).scrapes[0].discovery.prom_scraper[0].ignores_interval;
+    assert!(ignores(&format!("{scrapes}{}", agent(tls))), "targets are scraped on request only");
+    let outputs = "outputs: [{name: o, file: {path: '-'}}]\n";
+    assert!(!ignores(&format!("{scrapes}{outputs}{}", agent(tls))));
+
+    assert_eq!(problems("metrics_agent:\nadmin:\n"), ["1:1: outputs is missing in configuration"]);
+    assert_eq!(
+        problems("metrics_agent: {}\n"),
+        [
+            "1:16: address is missing in metrics_agent",
+            "1:16: instance_id is missing in metrics_agent",
+            "1:16: tls_config is missing in metrics_agent",
+        ]
+    );
+    let open = agent("tls_config: {cert_file: c, key_file: k}\n  ingress: {}");
+    assert_eq!(
+        problems(&open),
+        [
+            "4:15: tls_config: client_ca_file is missing; clients of this port must show a certificate",
+            "5:12: tls_config is missing in ingress",
+        ]
+    );
+    let wrong = agent(&format!(
+        "{tls}\n  address: a b\n  listen: 14726\n  ttl: 0s\n  tags: {{__a: b, a-b: c}}\n  ingress: {{listen: '127.0.0.1:14727', {tls}}}\nadmin: {{listen: '127.0.0.1:14727'}}"
+    ));
+    let wrong = wrong.replacen("  address: 10.0.0.1\n", "", 1);
+    assert_eq!(
+        problems(&wrong),
+        [
+            "4:12: address: \"a b\" is not a host name or address",
+            "5:11: listen: \"14726\" is not an address and a port, such as \"127.0.0.1:9698\" or \"[::1]:9698\"",
+            "6:8: ttl: \"0s\" is below 1s",
+            "7:15: tags: \"__a\" is not the name of a label; use letters, digits and `_`, no digit in front, and no `__`",
+            "7:23: tags: \"a-b\" is not the name of a label; use letters, digits and `_`, no digit in front, and no `__`",
+            "8:21: listen: \"127.0.0.1:14727\" is used twice; the first is on line 9",
+        ]
+    );
 }
