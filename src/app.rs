@@ -1,32 +1,39 @@
 //! Builds the stages from a checked configuration, joins them, reloads them, and ends them in order.
 //!
-//! The way of the data is wired here and nowhere else: discovery's target set goes to the scrape manager, scrapes go to the
+//! The way of the data is wired here and nowhere else: discovery's target set, without our own endpoints, goes to the scrape
+//! manager and to metrics-agent's exporter, which scrapes on request; scrapes go to the
 //! fan-out, the fan-out to the outputs. Shutdown flows with the data: discovery stops, then the loops, then each output
 //! drains, all within one deadline.
 
+mod agent;
+mod announce;
 mod pages;
+mod sift;
 
-use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::admin;
+use crate::cloud_foundry::metrics_agent::Agent;
 use crate::config::checked::{Config, OutputConfig, OutputKind};
 use crate::discovery::{Discovery, Network, Noticing, TargetSet};
 use crate::memory::{self, Budget};
 use crate::net::credentials::Credentials;
 use crate::net::host;
+use crate::net::server::Server;
 use crate::output::{Running, State};
 use crate::pipeline::{Counts, Fanout, Intake, Shedding};
-use crate::scrape::{Manager, Scrapes};
-use crate::target::Target;
+use crate::scrape::{Admit, Manager, Scrapes, Targets};
+use announce::{Announcing, Own};
 use pages::Pages;
+use sift::{Listeners, sift};
 
 /// How long a certificate, key or secret is used before its file is looked at again.
 const RECHECK_AFTER: Duration = Duration::from_secs(1);
@@ -44,6 +51,15 @@ pub struct App {
     discovery: Discovery,
     scrapes: Arc<Scrapes>,
     targets: watch::Receiver<Arc<TargetSet>>,
+    /// The targets without our own endpoints.
+    sifted: watch::Receiver<Targets>,
+    /// Those endpoints.
+    listeners: watch::Sender<Listeners>,
+    admit: Admit,
+    /// Whether targets are scraped at their intervals, or on request only.
+    has_intervals: watch::Sender<bool>,
+    agent: Option<Agent>,
+    announcing: Arc<Announcing>,
     /// Applies target sets until it is told to stop, and gives the manager back.
     managing: JoinHandle<Manager>,
     stop: watch::Sender<bool>,
@@ -79,6 +95,12 @@ impl App {
             outputs.add(running);
         }
         let fanout = Fanout::new(outputs.intakes());
+        let agent_listener = match &config.metrics_agent {
+            Some(agent) => Some(Server::bind(agent.listen).await?),
+            None => None,
+        };
+        let own = own_endpoints(&outputs, agent_listener.as_ref().and_then(|listener| listener.local_addr().ok()));
+        let (listeners, listening) = watch::channel(own);
 
         let network = Network { credentials: credentials.clone(), runtime: tokio::runtime::Handle::current() };
         let (discovery, targets) = Discovery::start(config.scrapes.clone(), Noticing::Events, network)
@@ -92,15 +114,16 @@ impl App {
                 shedding.relieve();
             })
         };
-        let admit = {
+        let admit: Admit = {
             let shedding = shedding.clone();
             Arc::new(move || shedding.admits_scrape())
         };
-        let manager = Manager::new(emit, admit, credentials.clone(), &host::machine_name());
+        let sifted = sift(targets.clone(), listening);
+        let (has_intervals, intervals) = watch::channel(has_use_of_intervals(&config));
+        let manager = Manager::new(emit, admit.clone(), credentials.clone(), &host::machine_name());
         let scrapes = manager.scrapes();
         let (stop, stopped) = watch::channel(false);
-        let managing =
-            tokio::spawn(manage(manager, targets.clone(), outputs.clone(), shedding.budget().clone(), stopped));
+        let managing = tokio::spawn(manage(manager, sifted.clone(), intervals, shedding.budget().clone(), stopped));
 
         tokio::spawn(first_round(scrapes.clone(), ready));
         let mut app = Self {
@@ -112,6 +135,12 @@ impl App {
             discovery,
             scrapes,
             targets,
+            sifted,
+            listeners,
+            admit,
+            has_intervals,
+            agent: None,
+            announcing: Arc::default(),
             managing,
             stop,
             admin: None,
@@ -119,6 +148,10 @@ impl App {
             config,
         };
         app.start_admin().await?;
+        if let Some(listener) = agent_listener {
+            app.start_agent(listener).await?;
+        }
+        app.announce();
         Ok(app)
     }
 
@@ -130,6 +163,11 @@ impl App {
     /// Where the admin port is.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.listens_on())
+    }
+
+    /// The drop-in for metrics-agent, where it is on.
+    pub fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
     }
 
     /// What the process may use of memory, in bytes.
@@ -147,7 +185,9 @@ impl App {
             scrapes: self.scrapes.clone(),
             targets: self.targets.clone(),
             outputs: self.outputs.clone(),
+            credentials: self.credentials.clone(),
             budget: self.shedding.budget().clone(),
+            announcing: self.announcing.clone(),
             is_ready: self.is_ready.clone(),
         })
     }
@@ -187,7 +227,15 @@ impl App {
         self.fanout.replace(self.outputs.intakes());
         self.discovery.reload(config.scrapes.clone());
         let is_admin_same = self.config.admin == config.admin;
+        let is_agent_same = self.config.metrics_agent == config.metrics_agent;
         self.config = config;
+        self.has_intervals.send_replace(has_use_of_intervals(&self.config));
+        if is_agent_same {
+            self.tell_own_endpoints(self.agent.as_ref().map(Agent::exporter));
+        } else {
+            self.replace_agent().await;
+        }
+        self.announce();
         if !is_admin_same && let Err(error) = self.start_admin().await {
             tracing::error!(error, "the admin port cannot be had, and is off");
         }
@@ -212,8 +260,12 @@ impl App {
     /// Ends everything in the order of the data, by `shutdown_timeout` from now. Returns the ledgers.
     pub async fn shutdown(mut self) -> Vec<Account> {
         let deadline = Instant::now() + self.config.global.shutdown_timeout;
+        // Nobody is told any more of what is about to end.
+        self.announcing.stop();
         drop(self.discovery);
         self.stop.send_replace(true);
+        // Beside all others: who asked for a scrape may have to wait for it.
+        let agent = self.agent.map(|agent| tokio::spawn(agent.stop(deadline.duration_since(Instant::now()))));
         match self.managing.await {
             Ok(manager) => manager.shutdown().await,
             Err(error) => tracing::error!(%error, "the scrape manager ended by a bug of ours"),
@@ -225,8 +277,55 @@ impl App {
         while let Some(ended) = self.draining.join_next().await {
             accounts.extend(ended.map(|(output, counts)| Account { output, counts }));
         }
+        if let Some(agent) = agent {
+            let _ = agent.await;
+        }
         accounts.sort_by(|a, b| a.output.name.cmp(&b.output.name));
         accounts
+    }
+
+    /// Tells others of our endpoints and of targets, as the configuration has it.
+    fn announce(&self) {
+        let own = Own::of(&self.config, &self.outputs, self.agent.as_ref().map(Agent::entries));
+        self.announcing.apply(&self.config, own, &self.credentials, &self.sifted);
+    }
+
+    async fn start_agent(&mut self, listener: TcpListener) -> Result<(), String> {
+        let Some(config) = &self.config.metrics_agent else { return Ok(()) };
+        let (targets, snapshots) = (self.sifted.clone(), self.snapshots());
+        let started = agent::start(config, listener, targets, &self.credentials, self.admit.clone(), snapshots);
+        self.agent = Some(started.await?);
+        Ok(())
+    }
+
+    /// Goes over to another agent, or to none.
+    async fn replace_agent(&mut self) {
+        if let Some(agent) = self.agent.take() {
+            agent.stop(PLACE_GRACE).await;
+        }
+        let listener = match &self.config.metrics_agent {
+            Some(config) => Some(Server::bind(config.listen).await),
+            None => None,
+        };
+        let address = listener.as_ref().and_then(|listener| listener.as_ref().ok()?.local_addr().ok());
+        self.tell_own_endpoints(address);
+        let started = match listener {
+            Some(Ok(listener)) => self.start_agent(listener).await,
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        };
+        if let Err(error) = started {
+            tracing::error!(error, "the drop-in for metrics-agent cannot start, and is off");
+        }
+    }
+
+    fn tell_own_endpoints(&self, exporter: Option<SocketAddr>) {
+        let own = own_endpoints(&self.outputs, exporter);
+        self.listeners.send_if_modified(|held| {
+            let is_new = *held != own;
+            *held = own;
+            is_new
+        });
     }
 
     async fn start_admin(&mut self) -> Result<(), String> {
@@ -265,57 +364,41 @@ async fn first_round(scrapes: Arc<Scrapes>, ready: watch::Sender<bool>) {
     ready.send_replace(true);
 }
 
-/// Applies each target set to the manager, until told to stop; gives the manager back.
+/// Where what was scraped is served.
+fn own_endpoints(outputs: &Outputs, exporter: Option<SocketAddr>) -> Listeners {
+    outputs.listeners().into_iter().map(|(_, address)| address).chain(exporter).collect()
+}
+
+/// Scrapes that go nowhere are not made; without outputs there is only who asks the exporter.
+fn has_use_of_intervals(config: &Config) -> bool {
+    !config.outputs.is_empty() || config.metrics_agent.is_none()
+}
+
+/// Applies each list of targets to the manager, until told to stop; gives the manager back.
 async fn manage(
     mut manager: Manager,
-    mut targets: watch::Receiver<Arc<TargetSet>>,
-    outputs: Arc<Outputs>,
+    mut targets: watch::Receiver<Targets>,
+    mut intervals: watch::Receiver<bool>,
     budget: Arc<Budget>,
     mut stopped: watch::Receiver<bool>,
 ) -> Manager {
-    let mut refused = HashSet::new();
     targets.mark_changed();
     loop {
         let changed = async {
-            if targets.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            tokio::select! {
+                Ok(()) = targets.changed() => {}
+                Ok(()) = intervals.changed() => {}
+                else => std::future::pending::<()>().await,
             }
         };
         tokio::select! {
             () = changed => {}
             _ = stopped.wait_for(|is_stopped| *is_stopped) => return manager,
         }
-        let set = targets.borrow_and_update().clone();
-        let own = outputs.listeners();
-        let (ours, targets): (Vec<_>, Vec<_>) =
-            set.targets.iter().cloned().partition(|target| own.iter().any(|(_, address)| is_at(target, *address)));
-        for target in &ours {
-            if refused.insert(target.origin.key) {
-                tracing::warn!(
-                    job = target.job(),
-                    url = target.origin.url,
-                    "a target is promferry's own aggregate endpoint, and is not scraped: it would feed on itself"
-                );
-            }
-        }
-        budget.set_targets(targets.len());
-        manager.apply(&targets).await;
-    }
-}
-
-/// Whether a target is this listener of ours.
-fn is_at(target: &Target, address: SocketAddr) -> bool {
-    target.port == address.port() && is_host_of(&target.host, address)
-}
-
-fn is_host_of(name: &str, address: SocketAddr) -> bool {
-    let (ours, is_any) = (address.ip(), address.ip().is_unspecified());
-    match name.parse::<IpAddr>() {
-        Ok(ip) if is_any => host::is_own_address(ip),
-        Ok(ip) => ip.to_canonical() == ours.to_canonical(),
-        Err(_) if name.eq_ignore_ascii_case("localhost") => is_any || ours.is_loopback(),
-        // Other names are not resolved here: only the machine's own is known.
-        Err(_) => is_any && name.eq_ignore_ascii_case(&host::machine_name()),
+        let found = targets.borrow_and_update().clone();
+        budget.set_targets(found.len());
+        let wanted = *intervals.borrow_and_update();
+        manager.apply(if wanted { &found } else { &[] }).await;
     }
 }
 
@@ -351,29 +434,5 @@ impl Outputs {
     /// The configuration and state of each.
     pub fn states(&self) -> Vec<(Arc<OutputConfig>, State)> {
         self.lock().iter().map(|running| (running.config.clone(), running.state())).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_own_endpoint_is_known_by_each_of_its_addresses() {
-        let is = |name: &str, address: &str| is_host_of(name, address.parse().unwrap());
-        let machine = host::machine_name();
-        for name in ["127.0.0.1", "::1", "localhost", "LocalHost", machine.as_str()] {
-            assert!(is(name, "0.0.0.0:9699") && is(name, "[::]:9699"), "{name}");
-        }
-        assert!(is("127.0.0.1", "127.0.0.1:9699") && is("localhost", "127.0.0.1:9699"));
-        assert!(is("::ffff:10.0.0.1", "10.0.0.1:9699"));
-        for (name, address) in [
-            ("192.0.2.1", "0.0.0.0:9699"),
-            ("other.example", "0.0.0.0:9699"),
-            ("127.0.0.1", "10.0.0.1:9699"),
-            ("localhost", "10.0.0.1:9699"),
-        ] {
-            assert!(!is(name, address), "{name} {address}");
-        }
     }
 }

@@ -38,8 +38,9 @@ pub struct Target {
     pub timeout: Duration,
     /// What was discovered, before relabelling.
     pub discovered: Labels<'static>,
-    /// Whether a job that we do not trust announced it: no redirects are followed then, unless allowed.
-    pub is_announced: bool,
+    /// The labels of the file by which a job that we do not trust announced it, where it was announced so: no redirects are
+    /// followed then, unless allowed.
+    pub announced: Option<Labels<'static>>,
     /// The file that announced it, for people.
     pub file: Option<PathBuf>,
 }
@@ -48,6 +49,11 @@ impl Target {
     /// The job's name, for people and for grouping.
     pub fn job(&self) -> &str {
         self.origin.labels.get_or_empty("job")
+    }
+
+    /// The `source_id` label, which `?id=` of the exporter names; empty where it has none.
+    pub fn source_id(&self) -> &str {
+        self.origin.labels.get_or_empty("source_id")
     }
 
     /// The `instance` label.
@@ -72,7 +78,7 @@ impl PartialEq for Target {
             interval,
             timeout,
             discovered,
-            is_announced,
+            announced,
             file,
         } = self;
         *origin == other.origin
@@ -86,7 +92,7 @@ impl PartialEq for Target {
             && *interval == other.interval
             && *timeout == other.timeout
             && *discovered == other.discovered
-            && *is_announced == other.is_announced
+            && *announced == other.announced
             && *file == other.file
     }
 }

@@ -79,6 +79,8 @@ fn active_target(target: &TargetSnapshot) -> Value {
         "health": target.health.as_str(),
         "scrapeInterval": duration(target.interval),
         "scrapeTimeout": duration(target.timeout),
+        // Ours: Prometheus does not look.
+        "certificateNotAfter": target.certificate_not_after.and_then(day),
     })
 }
 
@@ -93,6 +95,11 @@ fn labels(labels: &Labels<'_>) -> Map<String, Value> {
 /// RFC 3339 in UTC, to the millisecond.
 pub(super) fn time(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms).ok().map(|time| format!("{time:.3}"))
+}
+
+/// RFC 3339 in UTC, to the second.
+pub(super) fn day(seconds: i64) -> Option<String> {
+    Timestamp::from_second(seconds).ok().map(|time| time.to_string())
 }
 
 pub(super) fn outputs(outputs: &[OutputSnapshot], memory: &MemorySnapshot) -> String {

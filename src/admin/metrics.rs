@@ -12,7 +12,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::process::Process;
-use super::snapshot::{Health, MemorySnapshot, OutputSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, Targets};
+use super::snapshot::{
+    CertificateSnapshot, Health, MemorySnapshot, OutputSnapshot, RegistrarSnapshot, ScrapeCounts, ServedSnapshot,
+    Snapshots, Targets,
+};
 use crate::pipeline::Reasons;
 use crate::pipeline::disk::DiskState;
 
@@ -25,7 +28,9 @@ pub(super) fn exposition(snapshots: &dyn Snapshots) -> Result<String, fmt::Error
         targets: snapshots.targets(),
         outputs: snapshots.outputs(),
         scrapes: snapshots.scrapes(),
+        certificates: snapshots.certificates(),
         memory: snapshots.memory(),
+        registrar: snapshots.registrar(),
         process: Process::read(),
     };
     let mut registry = Registry::default();
@@ -40,7 +45,9 @@ struct Snapshot {
     targets: Targets,
     outputs: Vec<OutputSnapshot>,
     scrapes: ScrapeCounts,
+    certificates: Vec<CertificateSnapshot>,
     memory: MemorySnapshot,
+    registrar: Option<RegistrarSnapshot>,
     process: Process,
 }
 
@@ -51,9 +58,11 @@ impl Collector for Snapshot {
         self.process(&mut writer)?;
         self.memory(&mut writer)?;
         self.targets(&mut writer)?;
+        self.certificates(&mut writer)?;
         self.ledgers(&mut writer)?;
         self.outputs(&mut writer)?;
         self.disks(&mut writer)?;
+        self.registrar(&mut writer)?;
         self.served(&mut writer)
     }
 }
@@ -132,6 +141,17 @@ impl Snapshot {
         writer.gauge("promferry_memory_limit_bytes", "The memory_limit; not there where there is none.", limit)
     }
 
+    fn registrar(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let Some(registrar) = &self.registrar else { return Ok(()) };
+        let messages = [("sent", registrar.sent), ("failed", registrar.failed)];
+        let rows = messages.map(|(result, count)| ([("result", result)], count));
+        writer.counter("promferry_registrar_messages", "Messages published over NATS, or not.", rows)?;
+        let entries = [([], registrar.entries as u64)];
+        writer.gauge("promferry_registrar_entries", "Entries that the registrar announces.", entries)?;
+        let connected = [([], u64::from(registrar.is_connected))];
+        writer.gauge("promferry_registrar_connected", "Whether the registrar has a connection to NATS.", connected)
+    }
+
     fn targets(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let mut by_health = std::collections::BTreeMap::<(&str, Health), u64>::new();
         for target in &self.targets.active {
@@ -167,6 +187,32 @@ impl Snapshot {
             writer.counter(name, help, [([], value)])?;
         }
         Ok(())
+    }
+
+    fn certificates(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let all =
+            || self.certificates.iter().map(|one| ([("shown_as", one.shown_as), ("file", one.file.as_str())], one));
+        writer.gauge(
+            "promferry_certificate_expiry_timestamp_seconds",
+            "End of a certificate of ours, in seconds since 1970.",
+            all().filter_map(|(labels, one)| Some((labels, one.not_after?))),
+        )?;
+        writer.gauge(
+            "promferry_certificate_failing",
+            "1 while the newest files of a certificate of ours cannot be used.",
+            all().map(|(labels, one)| (labels, u64::from(one.problem.is_some()))),
+        )?;
+        let mut earliest = std::collections::BTreeMap::<&str, i64>::new();
+        for target in &self.targets.active {
+            let Some(not_after) = target.certificate_not_after else { continue };
+            let held = earliest.entry(&target.job).or_insert(not_after);
+            *held = not_after.min(*held);
+        }
+        writer.gauge(
+            "promferry_target_certificate_expiry_timestamp_seconds",
+            "Earliest end of the certificates that targets showed, in seconds since 1970.",
+            earliest.into_iter().map(|(job, not_after)| ([("job", job)], not_after)),
+        )
     }
 
     /// For each output, at every moment:

@@ -23,8 +23,8 @@ use crate::net::credentials::Credentials;
 use crate::net::server::{self, Limits, Request, Response, full, text};
 
 pub use snapshot::{
-    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts,
-    ServedSnapshot, Snapshots, TargetSnapshot, Targets,
+    CertificateSnapshot, DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot,
+    Readiness, RegistrarSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, TargetSnapshot, Targets,
 };
 
 /// Connections at a time: people and one or two scrapers.
@@ -70,6 +70,11 @@ impl Server {
     pub async fn stop(self) {
         self.0.stop(STOP_GRACE).await;
     }
+}
+
+/// The self-metrics of this moment, as OpenMetrics; nothing where they cannot be written, which is a bug.
+pub fn self_metrics(snapshots: &dyn Snapshots) -> String {
+    metrics::exposition(snapshots).unwrap_or_default()
 }
 
 /// Answers one request.

@@ -4,9 +4,10 @@
 
 use std::fmt::{self, Write};
 
-use super::api::time;
+use super::api::{day, time};
 use super::snapshot::{
-    DiscoveryProblem, Health, MemorySnapshot, OutputSnapshot, Readiness, Snapshots, TargetSnapshot, Targets,
+    CertificateSnapshot, DiscoveryProblem, Health, MemorySnapshot, OutputSnapshot, Readiness, Snapshots,
+    TargetSnapshot, Targets,
 };
 use crate::net::text::prometheus_duration as duration;
 use crate::pipeline::Reasons;
@@ -69,6 +70,7 @@ pub(super) fn page(snapshots: &dyn Snapshots) -> Result<String, fmt::Error> {
     active(&mut out, &targets)?;
     dropped(&mut out, &targets)?;
     outputs(&mut out, &snapshots.outputs())?;
+    certificates(&mut out, &snapshots.certificates())?;
     memory(&mut out, &snapshots.memory(), snapshots.scrapes().paused)?;
     out.push_str("</body>\n</html>\n");
     Ok(out)
@@ -109,6 +111,9 @@ fn active(out: &mut String, targets: &Targets) -> fmt::Result {
         write!(out, "<div class=\"labels\">{}", Html(&target.labels))?;
         if let Some(file) = &target.file {
             write!(out, "<br>announced by {}", Html(file.display()))?;
+        }
+        if let Some(end) = target.certificate_not_after.and_then(day) {
+            write!(out, "<br>certificate valid until {end}")?;
         }
         let scraped = target.scraped_ms.and_then(time).unwrap_or_else(|| "never".to_owned());
         write!(out, "</div><td class=\"number\">{}<td>{scraped}", target.samples)?;
@@ -177,6 +182,26 @@ fn outputs(out: &mut String, outputs: &[OutputSnapshot]) -> fmt::Result {
     }
     out.push_str("</table>\n");
     Ok(())
+}
+
+fn certificates(out: &mut String, certificates: &[CertificateSnapshot]) -> fmt::Result {
+    if certificates.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "<h2>Certificates ({})</h2>\n<table>", certificates.len())?;
+    out.push_str("<tr><th>file<th>shown as<th>valid until<th>error</tr>\n");
+    for one in certificates.iter().take(ROWS_MAX) {
+        let end = one.not_after.and_then(day).unwrap_or_else(|| "none is in use".to_owned());
+        let problem = one.problem.as_deref().unwrap_or_default();
+        writeln!(
+            out,
+            "<tr><td>{}<td>{}<td>{end}<td class=\"error\">{}</tr>",
+            Html(&one.file),
+            one.shown_as,
+            Html(problem)
+        )?;
+    }
+    end_table(out, certificates.len())
 }
 
 fn memory(out: &mut String, memory: &MemorySnapshot, paused: u64) -> fmt::Result {

@@ -23,11 +23,30 @@ pub trait Snapshots: Send + Sync + 'static {
     /// Counters over all scrapes since the start.
     fn scrapes(&self) -> ScrapeCounts;
 
+    /// Certificates of ours, ordered.
+    fn certificates(&self) -> Vec<CertificateSnapshot>;
+
     /// What the process uses of memory.
     fn memory(&self) -> MemorySnapshot;
 
+    /// The registrar; `None` where there is none.
+    fn registrar(&self) -> Option<RegistrarSnapshot>;
+
     /// Whether the first round of scrapes is done.
     fn readiness(&self) -> Readiness;
+}
+
+/// What the registrar announces over NATS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistrarSnapshot {
+    /// Whether there is a connection.
+    pub is_connected: bool,
+    /// Entries of the last round.
+    pub entries: usize,
+    /// Messages that were sent.
+    pub sent: u64,
+    /// Messages that could not be sent.
+    pub failed: u64,
 }
 
 /// Whether the program is ready.
@@ -79,6 +98,21 @@ pub struct TargetSnapshot {
     pub timeout: Duration,
     /// The file that announced it.
     pub file: Option<PathBuf>,
+    /// Until when the certificate that it showed is valid, in seconds since 1970; `None` where TLS is not spoken.
+    pub certificate_not_after: Option<i64>,
+}
+
+/// A certificate of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateSnapshot {
+    /// `client` or `listener`.
+    pub shown_as: &'static str,
+    /// Its file, escaped for people.
+    pub file: String,
+    /// Until when the one in use is valid, in seconds since 1970; `None` while there is none.
+    pub not_after: Option<i64>,
+    /// Why the newest files are not in use, as a sentence.
+    pub problem: Option<String>,
 }
 
 /// How a target's last scrape went.

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Outputs;
+use super::announce::Announcing;
 use crate::admin::{
-    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts,
-    ServedSnapshot, Snapshots, TargetSnapshot, Targets,
+    CertificateSnapshot, DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot,
+    Readiness, RegistrarSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, TargetSnapshot, Targets,
 };
 use crate::config::checked::{OutputConfig, OutputKind};
 use crate::discovery::{FileStatus, TargetSet};
 use crate::memory::Budget;
+use crate::net::credentials::{Credentials, OwnCertificate};
 use crate::output::State;
 use crate::output::expose::Served;
 use crate::scrape::{self, Scrapes, Watched};
@@ -21,7 +23,9 @@ pub(super) struct Pages {
     pub(super) scrapes: Arc<Scrapes>,
     pub(super) targets: watch::Receiver<Arc<TargetSet>>,
     pub(super) outputs: Arc<Outputs>,
+    pub(super) credentials: Arc<Credentials>,
     pub(super) budget: Arc<Budget>,
+    pub(super) announcing: Arc<Announcing>,
     pub(super) is_ready: watch::Receiver<bool>,
 }
 
@@ -74,8 +78,28 @@ impl Snapshots for Pages {
         }
     }
 
+    fn certificates(&self) -> Vec<CertificateSnapshot> {
+        let all = self.credentials.certificates().into_iter();
+        all.map(|OwnCertificate { shown_as, file, not_after, problem }| CertificateSnapshot {
+            shown_as,
+            file: file.display().to_string(),
+            not_after,
+            problem,
+        })
+        .collect()
+    }
+
     fn memory(&self) -> MemorySnapshot {
         MemorySnapshot { used: self.budget.used(), limit: self.budget.limit() }
+    }
+
+    fn registrar(&self) -> Option<RegistrarSnapshot> {
+        self.announcing.registrar().map(|state| RegistrarSnapshot {
+            is_connected: state.is_connected,
+            entries: state.entries,
+            sent: state.messages.sent,
+            failed: state.messages.failed,
+        })
     }
 
     fn readiness(&self) -> Readiness {
@@ -107,6 +131,7 @@ fn target(watched: &Watched) -> TargetSnapshot {
         interval: target.interval,
         timeout: target.timeout,
         file: target.file.clone(),
+        certificate_not_after: status.certificate_not_after,
     }
 }
 

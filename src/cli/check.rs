@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::future::Future;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use super::{FAILED, USAGE, source};
 use crate::config::checked::{Config, OutputConfig};
 use crate::config::{NamedFile, Problem, quoted};
-use crate::discovery::{FileStatus, TargetSet, discover_once};
+use crate::discovery::{FileStatus, TargetSet, discover_files, discover_once};
+use crate::net::bpm;
 use crate::net::credentials::Credentials;
 use crate::net::text::io_words;
 use crate::net::vcap;
@@ -44,6 +45,9 @@ pub(super) fn main(arguments: Arguments) -> u8 {
     let verdict =
         if code == 0 { "nothing is wrong with them" } else { "well formed, but they name files that cannot be read" };
     println!("scrape_configs: {scrapes}, outputs: {outputs}: {verdict}");
+    if bpm::is_there() {
+        hidden_files(&discover_files(config.scrapes.clone())).iter().for_each(|line| eprintln!("{line}"));
+    }
     if arguments.connect { code.max(super::block_on(connect(config))) } else { code }
 }
 
@@ -53,11 +57,37 @@ fn unreadable(named: &NamedFile) -> Option<Problem> {
     let message = match vcap::reference(&named.path) {
         Some(reference) => format!("{}: {path}: {}", named.key, vcap::read(reference).err()?),
         None => {
-            let error = File::open(&named.path).and_then(|mut file| file.read(&mut [0])).err()?;
-            format!("{}: {path} cannot be read: {}", named.key, io_words(&error))
+            let read = File::open(&named.path).and_then(|mut file| file.read(&mut [0]));
+            let reason = match read {
+                // A pre-start script sees more than the process will.
+                _ if bpm::hides(&named.path) => bpm::REMEDY.to_owned(),
+                Ok(_) => return None,
+                Err(error) => io_words(&error),
+            };
+            format!("{}: {path} cannot be read: {reason}", named.key)
         }
     };
     Some(Problem { file: named.file.clone(), at: named.at, message })
+}
+
+/// Files of announced targets that bpm will not show: a line each. They cost their targets and nothing else, so none of it is
+/// an error.
+fn hidden_files(set: &TargetSet) -> Vec<String> {
+    let line = |target: &Target, key: &str, path: &Option<PathBuf>| {
+        let path = path.as_ref().filter(|path| bpm::hides(path))?;
+        let (url, path) = (&target.origin.url, quoted(&path.display().to_string()));
+        Some(format!(
+            "{url}: {key} {path} is {}; until then this target cannot be scraped, the others can",
+            bpm::REMEDY
+        ))
+    };
+    let of_target = |target: &Arc<Target>| {
+        let tls = &target.tls;
+        let files = [("ca_file", &tls.ca_file), ("cert_file", &tls.cert_file), ("key_file", &tls.key_file)];
+        files.into_iter().filter_map(|(key, path)| line(target, key, path)).collect::<Vec<_>>()
+    };
+    // What is the configuration's own was named above.
+    set.targets.iter().filter(|target| target.tls != target.config.tls).flat_map(of_target).collect()
 }
 
 /// Targets and outputs that are tried at a time.

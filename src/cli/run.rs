@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use super::{FAILED, source};
+use super::{FAILED, USAGE, source};
 use crate::app::{Account, App};
+use crate::cloud_foundry::metrics_agent;
 use crate::config::{self, checked::Config};
 use crate::pipeline::{Counts, Reasons};
 
@@ -14,6 +15,49 @@ use crate::pipeline::{Counts, Reasons};
 pub(super) struct Arguments {
     #[command(flatten)]
     source: source::Arguments,
+    /// Take the place of Cloud Foundry's metrics-agent: everything is read from its environment
+    #[arg(long)]
+    metrics_agent: bool,
+}
+
+/// Where the configuration is read, now and at each reload.
+enum Place {
+    Source(source::Arguments),
+    MetricsAgent,
+}
+
+impl Place {
+    fn new(arguments: Arguments) -> Result<Self, u8> {
+        if !arguments.metrics_agent {
+            return Ok(Self::Source(arguments.source));
+        }
+        if arguments.source.names_a_file() {
+            eprintln!(
+                "promferry: --metrics-agent reads everything from the environment, so -c cannot be given too; leave one of them out, \
+                 or write a section \"metrics_agent\" into the file"
+            );
+            return Err(USAGE);
+        }
+        Ok(Self::MetricsAgent)
+    }
+
+    /// The checked configuration, or everything that is wrong with it; no sentence where stderr has it already.
+    fn load(&self) -> Result<Config, Option<String>> {
+        match self {
+            Self::Source(arguments) => {
+                let source = arguments.source().map_err(|_| None)?;
+                config::load(&source, &source::environment).map_err(|problems| Some(problems.to_string()))
+            }
+            Self::MetricsAgent => {
+                let read = metrics_agent::from_environment(&source::environment);
+                let read = read.map_err(|error| Some(error.to_string()))?;
+                for note in &read.notes {
+                    tracing::warn!(note, "the environment is not taken over whole");
+                }
+                Ok(read.config)
+            }
+        }
+    }
 }
 
 /// When after a start or a reload there may be something to give back: most targets were scraped once; those with the usual
@@ -21,14 +65,20 @@ pub(super) struct Arguments {
 const SETTLING_TIMES: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(300)];
 
 pub(super) fn main(arguments: Arguments, started: fn()) -> u8 {
-    let config = match arguments.source.load() {
-        Ok(config) => config,
+    let from = match Place::new(arguments) {
+        Ok(from) => from,
         Err(code) => return code,
     };
-    super::block_on(run(config, &arguments.source, started))
+    match from.load() {
+        Ok(config) => super::block_on(run(config, &from, started)),
+        Err(problems) => {
+            problems.inspect(|problems| eprintln!("{problems}"));
+            USAGE
+        }
+    }
 }
 
-async fn run(config: Config, source: &source::Arguments, started: fn()) -> u8 {
+async fn run(config: Config, from: &Place, started: fn()) -> u8 {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         eprintln!("promferry: cannot listen to signals");
@@ -43,6 +93,7 @@ async fn run(config: Config, source: &source::Arguments, started: fn()) -> u8 {
     };
     let (admin, exposed) = listeners(&app);
     let memory_limit = app.memory_limit();
+    tell_agent(&app);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin, exposed, memory_limit, "promferry is running");
     let mut began = Instant::now();
     let mut settling = SETTLING_TIMES.iter();
@@ -60,7 +111,7 @@ async fn run(config: Config, source: &source::Arguments, started: fn()) -> u8 {
         }
         // An output that goes may take its time: the end does not wait for it.
         tokio::select! {
-            () = reload(&mut app, source) => {}
+            () = reload(&mut app, from) => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -92,20 +143,27 @@ fn listeners(app: &App) -> (String, String) {
     (app.admin().map(|address| address.to_string()).unwrap_or_default(), exposed.join(" "))
 }
 
-async fn reload(app: &mut App, source: &source::Arguments) {
-    let loaded = source.source().map(|source| config::load(&source, &source::environment));
-    match loaded {
-        Ok(Ok(config)) => {
+/// Where the drop-in for metrics-agent listens, if it is on.
+fn tell_agent(app: &App) {
+    if let Some(agent) = app.agent() {
+        let ingress = agent.ingress().map(|address| address.to_string());
+        let (exporter, own_metrics) = (agent.exporter().to_string(), agent.own_metrics().to_string());
+        tracing::info!(exporter, own_metrics, ingress, "the drop-in for metrics-agent is running");
+    }
+}
+
+async fn reload(app: &mut App, from: &Place) {
+    match from.load() {
+        Ok(config) => {
             app.reload(config).await;
             let (admin, exposed) = listeners(app);
+            tell_agent(app);
             tracing::info!(admin, exposed, memory_limit = app.memory_limit(), "configuration reloaded");
         }
-        Ok(Err(problems)) => {
-            let error = problems.to_string();
+        Err(Some(error)) => {
             tracing::error!(error, "the configuration cannot be used; the one in force stays");
         }
-        // It has said so on stderr.
-        Err(_) => {}
+        Err(None) => {}
     }
 }
 

@@ -24,6 +24,11 @@ impl Arguments {
         })
     }
 
+    /// Whether the command line names a file.
+    pub(super) fn names_a_file(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// The checked configuration; says on stderr everything that is wrong with it.
     pub(super) fn load(&self) -> Result<Config, u8> {
         self.load_with_files().map(|(config, _)| config)

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::metrics_agent::{Ingress, MetricsAgent};
 pub use super::negotiation::{Escaping, NameValidation, Negotiation, ScrapeProtocol};
 pub use super::template::Template;
 use crate::model::Labels;
@@ -26,7 +27,7 @@ pub struct Config {
     pub global: Global,
     /// What is scraped, in the order of the file; job names are unique.
     pub scrapes: Vec<Arc<ScrapeConfig>>,
-    /// Where it goes; names are unique.
+    /// Where it goes; names are unique. None only beside `metrics_agent`.
     pub outputs: Vec<Arc<OutputConfig>>,
     /// Who is told over NATS where this process can be scraped.
     pub register: Option<Register>,
@@ -34,6 +35,8 @@ pub struct Config {
     pub targets_file: Option<TargetsFile>,
     /// The admin port, or `None` where it is off.
     pub admin: Option<Admin>,
+    /// The drop-in for metrics-agent, or `None` where it is off.
+    pub metrics_agent: Option<MetricsAgent>,
 }
 
 /// What concerns the whole process.
@@ -278,6 +281,9 @@ pub struct PromScraperSd {
     pub refresh_interval: Duration,
     /// Targets at most; 0 is no limit.
     pub target_limit: usize,
+    /// Whether a file's own `scrape_interval` says nothing, an endpoint that it switches off included: where targets are
+    /// scraped on request only.
+    pub ignores_interval: bool,
 }
 
 /// Credentials of a request.

@@ -11,7 +11,7 @@ use super::fields::{Fields, NamedFile, Reader};
 use super::problem::{Pos, Problem, Problems};
 use super::raw::ROOT;
 use super::variables::Environment;
-use super::{nats, output, scrape, yaml};
+use super::{metrics_agent, nats, output, scrape, yaml};
 use crate::net::text::io_words;
 
 /// Where the configuration is.
@@ -100,16 +100,40 @@ pub fn load_with_files(source: &Source, environment: Environment<'_>) -> Result<
     reader.finish(config)
 }
 
+/// As [`load`], of a text that the program itself brings along; `name` is what messages call it.
+pub fn load_text(name: &str, text: &str) -> Result<Config, Problems> {
+    let file: Arc<str> = name.into();
+    let tree = yaml::parse(&file, text.as_bytes(), &yaml::MAIN_FILE)?;
+    let empty = || Problem { file: file.clone(), at: Pos::default(), message: "it is empty".to_owned() };
+    let tree = tree.ok_or_else(empty)?;
+    let reader = Reader::new(file.clone(), PathBuf::new(), &|_| None);
+    let config = root(&reader.open(&tree, &ROOT));
+    reader.finish(config).map(|(config, _)| config)
+}
+
 /// Not to be used where a problem was noted.
 fn root(fields: &Fields<'_>) -> Config {
     let (global, defaults) = scrape::global(&fields.section_or_defaults("global"));
     let scrapes = fields.sections("scrape_configs");
     let outputs = fields.sections("outputs");
-    fields.refuse_empty_list("outputs");
+    let metrics_agent = fields.section("metrics_agent").map(|agent| metrics_agent::metrics_agent(&agent));
+    if metrics_agent.is_none() {
+        fields.refuse_empty_list("outputs");
+        if !fields.has("outputs") {
+            fields.missing("outputs");
+        }
+    }
     refuse_what_is_used_twice(fields, &scrapes, &outputs);
+    let is_on_request = metrics_agent.is_some() && outputs.is_empty();
+    let scrape_config = |scrape| {
+        let mut config = scrape::scrape_config(scrape, &defaults);
+        config.discovery.prom_scraper.iter_mut().for_each(|sd| sd.ignores_interval = is_on_request);
+        Arc::new(config)
+    };
     Config {
         global,
-        scrapes: scrapes.iter().map(|scrape| Arc::new(scrape::scrape_config(scrape, &defaults))).collect(),
+        metrics_agent,
+        scrapes: scrapes.iter().map(scrape_config).collect(),
         outputs: outputs.iter().filter_map(output::output).map(Arc::new).collect(),
         register: nats::register(fields, &outputs),
         targets_file: nats::targets_file(fields, &scrapes),
@@ -122,7 +146,10 @@ fn refuse_what_is_used_twice(root: &Fields<'_>, scrapes: &[Fields<'_>], outputs:
     let of_outputs = |kind: &'static str| outputs.iter().filter_map(move |output| output.section(kind));
     refuse_same(scrapes, "job_name");
     refuse_same(outputs, "name");
-    refuse_same(&of_outputs("expose").chain(root.section("admin")).collect::<Vec<_>>(), "listen");
+    let agent = root.section("metrics_agent");
+    let ingress = agent.and_then(|agent| agent.section("ingress"));
+    let listeners = of_outputs("expose").chain(root.section("admin")).chain(agent).chain(ingress);
+    refuse_same(&listeners.collect::<Vec<_>>(), "listen");
     refuse_same(&of_outputs("file").collect::<Vec<_>>(), "path");
     refuse_same(&of_outputs("queue").filter_map(|queue| queue.section("disk")).collect::<Vec<_>>(), "path");
 }

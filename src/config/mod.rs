@@ -3,7 +3,7 @@
 //! - `yaml` makes a bounded tree in which every value knows its place.
 //! - `raw` has the tables of keys, `schema` the words that they are written in; docs/config.md is written from them too.
 //! - `fields` reads the tree against a table, expands `variables`, and collects every `problem` of a file.
-//! - `scrape`, `negotiation`, `output`, and what they share in `tls`, `http` and `common`, check what keys mean together.
+//! - `scrape`, `negotiation`, `output`, `metrics_agent`, and what they share in `tls`, `http` and `common`, check what keys mean together.
 //! - `checked` is the result: complete, and free of contradictions.
 //!
 //! Nothing here acts: no name is resolved, and no file is opened but the configuration itself.
@@ -13,6 +13,7 @@ mod common;
 pub mod fields;
 mod http;
 mod load;
+mod metrics_agent;
 mod nats;
 mod negotiation;
 mod output;
@@ -27,6 +28,7 @@ mod variables;
 pub mod yaml;
 
 pub use fields::NamedFile;
-pub use load::{FILE_VARIABLE, Source, SourceError, YAML_VARIABLE, load, load_with_files};
+pub use load::{FILE_VARIABLE, Source, SourceError, YAML_VARIABLE, load, load_text, load_with_files};
+pub use metrics_agent::check_tag;
 pub use problem::{Pos, Problem, Problems, quoted};
 pub use variables::Environment;

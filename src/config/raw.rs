@@ -4,12 +4,14 @@
 //! Keys that are known elsewhere and not here are listed too: each gets a sentence of its own, not just "no such key".
 
 mod common;
+mod metrics_agent;
 mod nats;
 mod outputs;
 mod scrape;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
+pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
@@ -33,11 +35,14 @@ pub static ROOT: Section = Section {
             "What concerns the whole process, and defaults for every scrape configuration.",
         ),
         key("scrape_configs", Type::Sections(&SCRAPE), "What is scraped."),
-        key("outputs", Type::Sections(&OUTPUT), "Where it goes; at least one.").required(),
+        key("outputs", Type::Sections(&OUTPUT), "Where it goes; at least one.")
+            .otherwise("an error, unless there is `metrics_agent`"),
         key("register", Type::Section(&REGISTER), "Announces over NATS where this process can be scraped."),
         key("targets_file", Type::Section(&TARGETS_FILE), "Keeps a file of the discovered targets for Prometheus."),
         key("admin", Type::Section(&ADMIN), "The port for status page, self-metrics and API; `null` turns it off.")
             .otherwise("on, with its defaults"),
+        key("metrics_agent", Type::Section(&METRICS_AGENT), "A drop-in for Cloud Foundry's metrics-agent.")
+            .otherwise("off"),
     ],
     foreign: &[
         ("rule_files", "not supported: promferry evaluates no rules; leave them to the server that stores the samples"),
@@ -242,4 +247,6 @@ pub static SECTIONS: &[&Section] = &[
     &TARGETS_FILE,
     &ADMIN,
     &SERVER_TLS,
+    &METRICS_AGENT,
+    &INGRESS,
 ];

@@ -228,6 +228,7 @@ fn prom_scraper_sd(fields: &Fields<'_>) -> PromScraperSd {
         host: fields.read_optional("host", host).unwrap_or_default(),
         refresh_interval: fields.duration("refresh_interval"),
         target_limit: fields.count("target_limit"),
+        ignores_interval: false,
     }
 }
 

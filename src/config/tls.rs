@@ -49,11 +49,7 @@ fn hex_byte(digits: &str) -> Option<u8> {
 
 /// `listen`, `tls_config` and `insecure`. Off loopback, clients must show a certificate or `insecure` be set.
 pub fn listener(fields: &Fields<'_>) -> (SocketAddr, Option<ServerTls>) {
-    let tls = fields.section("tls_config").map(|tls| ServerTls {
-        cert_file: tls.path("cert_file").unwrap_or_default(),
-        key_file: tls.path("key_file").unwrap_or_default(),
-        client_ca_file: tls.path("client_ca_file"),
-    });
+    let tls = fields.section("tls_config").map(|tls| server_tls(&tls));
     let listen = fields.read_optional("listen", address);
     let is_insecure = fields.switch("insecure");
     let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
@@ -65,7 +61,17 @@ pub fn listener(fields: &Fields<'_>) -> (SocketAddr, Option<ServerTls>) {
     (listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), tls)
 }
 
-fn address(text: &str) -> Result<SocketAddr, Complaint> {
+/// `tls_config` of a listener.
+pub fn server_tls(tls: &Fields<'_>) -> ServerTls {
+    ServerTls {
+        cert_file: tls.path("cert_file").unwrap_or_default(),
+        key_file: tls.path("key_file").unwrap_or_default(),
+        client_ca_file: tls.path("client_ca_file"),
+    }
+}
+
+/// An address and a port.
+pub fn address(text: &str) -> Result<SocketAddr, Complaint> {
     let ip = text.rsplit_once(':').map(|(host, _)| host);
     let literal = match (text.strip_prefix("localhost:"), ip) {
         (Some(port), _) => format!("127.0.0.1:{port}"),

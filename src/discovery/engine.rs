@@ -12,7 +12,6 @@ use crate::target::Target;
 
 use super::files::{Part, PathGlob, Scan};
 use super::last_good::{FileKind, Files, Said};
-use super::prom_scraper::Announcement;
 use super::remote::{Remote, Remotes, Said as RemoteSaid};
 use super::resolve::{DropReason, Dropped, Group, discovered, resolve};
 use super::{DROPPED_MAX, TargetSet, shard, static_sd};
@@ -228,8 +227,8 @@ impl Engine {
             FileKind::PromScraper => {
                 let Some(sd) = config.discovery.prom_scraper.get(source.entry) else { return (Vec::new(), 0) };
                 let groups = said.filter_map(|(path, said)| match said {
-                    Said::Announcement(Announcement::Endpoint(endpoint)) => Some(endpoint.group(&sd.host, path)),
-                    _ => None,
+                    Said::Announcement(said) => Some(said.endpoint(sd.ignores_interval)?.group(sd, path)),
+                    Said::Groups(_) => None,
                 });
                 (groups.collect(), sd.target_limit)
             }

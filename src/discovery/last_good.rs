@@ -185,7 +185,7 @@ impl Held {
             (Some(Said::Groups(_)), _) => {
                 "this file is skipped; its targets from the last good version are still being scraped"
             }
-            (Some(Said::Announcement(Announcement::Off(_))), _) => {
+            (Some(Said::Announcement(Announcement::Off(_) | Announcement::Paused(_))), _) => {
                 "this file is skipped; its last good version announced nothing"
             }
             (None, FileKind::PromScraper) => {
@@ -203,6 +203,7 @@ impl Held {
         }
         match &self.last_good {
             Some(Said::Announcement(Announcement::Off(why))) => FileStatus::Off(why),
+            Some(Said::Announcement(Announcement::Paused(_))) => FileStatus::Off(prom_scraper::PAUSED),
             Some(Said::Announcement(Announcement::Endpoint(_))) => FileStatus::Good { targets: 1 },
             Some(Said::Groups(groups)) => {
                 FileStatus::Good { targets: groups.iter().map(|group| group.targets.len()).sum() }

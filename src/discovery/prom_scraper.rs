@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::checked::PromScraperSd;
 use crate::config::yaml::{self, DISCOVERY_FILE, Entry, Kind, Node};
 use crate::config::{Pos, Problem, quoted, values};
 use crate::model::Labels;
@@ -35,6 +36,22 @@ pub(super) enum Announcement {
     Off(&'static str),
     /// An endpoint.
     Endpoint(Box<Endpoint>),
+    /// An endpoint that is not scraped at an interval; on request it may be.
+    Paused(Box<Endpoint>),
+}
+
+/// Why a file that announces a paused endpoint is off.
+pub(super) const PAUSED: &str = "its scrape_interval is zero or less";
+
+impl Announcement {
+    /// The endpoint, if it is to be scraped: at an interval, or on request where `ignores_interval`.
+    pub(super) fn endpoint(&self, ignores_interval: bool) -> Option<&Endpoint> {
+        match self {
+            Self::Endpoint(endpoint) => Some(endpoint),
+            Self::Paused(endpoint) if ignores_interval => Some(endpoint),
+            Self::Paused(_) | Self::Off(_) => None,
+        }
+    }
 }
 
 /// An endpoint, as a file announces it; the host is the configuration's.
@@ -105,7 +122,7 @@ fn read(root: &Node) -> Result<Announcement, Fault> {
         }
     }
     match endpoint.interval {
-        Some(Duration::ZERO) => Ok(Announcement::Off("its scrape_interval is zero or less")),
+        Some(Duration::ZERO) => Ok(Announcement::Paused(Box::new(endpoint))),
         _ => Ok(Announcement::Endpoint(Box::new(endpoint))),
     }
 }
@@ -247,8 +264,8 @@ fn read_labels(entry: &Entry) -> Result<Labels<'static>, Fault> {
 }
 
 impl Endpoint {
-    /// The target of this endpoint, announced by `file`, on `host`.
-    pub(super) fn group(&self, host: &str, file: &Path) -> Group {
+    /// The target of this endpoint, announced by `file`.
+    pub(super) fn group(&self, sd: &PromScraperSd, file: &Path) -> Group {
         let job = bosh_job(file);
         let mut labels = self.labels.clone();
         let source_id = match self.source_id.as_str() {
@@ -259,7 +276,7 @@ impl Endpoint {
             labels.set("source_id", source_id.to_owned());
         }
         let scheme = self.scheme.map_or("", Scheme::as_str);
-        let interval = self.interval.map(prometheus_duration).unwrap_or_default();
+        let interval = self.interval.filter(|_| !sd.ignores_interval).map(prometheus_duration).unwrap_or_default();
         for (name, value) in [
             ("instance_id", self.instance_id.as_str()),
             ("__scheme__", scheme),
@@ -281,11 +298,11 @@ impl Endpoint {
         }
         let some_path = |path: &str| (!path.is_empty()).then(|| PathBuf::from(path));
         Group {
-            targets: vec![authority(host, self.port)],
+            targets: vec![authority(&sd.host, self.port)],
             labels,
             file: Some(file.to_owned()),
             own: Own {
-                is_announced: true,
+                announced: Some(self.labels.clone()),
                 params: self.params.clone(),
                 headers: self.headers.clone(),
                 server_name: (!self.server_name.is_empty()).then(|| self.server_name.clone()),
@@ -327,6 +344,11 @@ mod tests {
         }
     }
 
+    fn sd(host: &str, ignores_interval: bool) -> PromScraperSd {
+        let refresh_interval = Duration::from_secs(15);
+        PromScraperSd { files: Vec::new(), host: host.to_owned(), refresh_interval, target_limit: 0, ignores_interval }
+    }
+
     #[test]
     fn a_file_that_renders_to_nothing_is_off() {
         for text in ["", "\n", "---", "---\n", "\n\n---\n\n", "# nothing\n", "--- \n...\n", "null", "~\n"] {
@@ -334,7 +356,10 @@ mod tests {
         }
         for interval in ["0", "0s", "-1s", "\"0\"", "0ms"] {
             let text = format!("port: 1\nscrape_interval: {interval}");
-            assert_eq!(parse_text(&text), Ok(Announcement::Off("its scrape_interval is zero or less")), "{interval}");
+            let said = parse_text(&text).unwrap();
+            assert!(said.endpoint(false).is_none(), "{interval}");
+            let asked = said.endpoint(true).expect(interval).group(&sd("::1", true), "f".as_ref());
+            assert_eq!(asked.labels.get("__scrape_interval__"), None, "{interval}");
         }
     }
 
@@ -346,7 +371,8 @@ mod tests {
             client_cert_path: /cert\nclient_key_path: /key\nsomething: {else: 1}";
         let read = endpoint(text);
         assert_eq!(read.unknown_keys, ["something"]);
-        let group = read.group("10.0.0.1", Path::new("/var/vcap/jobs/router/config/prom_scraper_config.yml"));
+        let group =
+            read.group(&sd("10.0.0.1", false), Path::new("/var/vcap/jobs/router/config/prom_scraper_config.yml"));
         assert_eq!(group.targets, ["10.0.0.1:9100"]);
         assert_eq!(
             group.labels.to_string(),
@@ -368,7 +394,7 @@ mod tests {
     #[test]
     fn the_job_directory_stands_for_a_missing_source_id() {
         let source_id = |text: &str, file: &str| {
-            endpoint(text).group("::1", Path::new(file)).labels.get_or_empty("source_id").to_owned()
+            endpoint(text).group(&sd("::1", false), Path::new(file)).labels.get_or_empty("source_id").to_owned()
         };
         let bosh = "/var/vcap/jobs/nats/config/metric_port.yml";
         assert_eq!(source_id("port: 1", bosh), "nats");
@@ -376,7 +402,7 @@ mod tests {
         assert_eq!(source_id("port: 1\nlabels: {source_id: own}", bosh), "own");
         assert_eq!(source_id("port: 1\nsource_id: key\nlabels: {source_id: own}", bosh), "key");
         assert_eq!(source_id("port: 1", "/etc/scrape/nats/p.yml"), "nats");
-        assert_eq!(endpoint("port: 1").group("::1", Path::new(bosh)).targets, ["[::1]:1"]);
+        assert_eq!(endpoint("port: 1").group(&sd("::1", false), Path::new(bosh)).targets, ["[::1]:1"]);
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub(super) struct Group {
 /// What a prom_scraper file sets beside labels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Own {
-    /// A job that we do not trust announced it.
-    pub(super) is_announced: bool,
+    /// The file's labels, where a job that we do not trust announced it.
+    pub(super) announced: Option<Labels<'static>>,
     pub(super) params: Params,
     pub(super) headers: Vec<Header>,
     pub(super) server_name: Option<String>,
@@ -157,7 +157,7 @@ pub(super) fn resolve(
             interval: parts.interval,
             timeout: parts.timeout,
             discovered,
-            is_announced: own.is_announced,
+            announced: own.announced.clone(),
             file: file.cloned(),
         }),
         Err(reason) => Err(Dropped { job: config.job_name.clone(), discovered, file: file.cloned(), reason }),
@@ -229,7 +229,7 @@ fn times(config: &ScrapeConfig, own: &Own, labels: &Labels<'_>) -> Result<(Durat
     }
     // The writer of an announced file cannot know the configuration's timeout, and is not punished for it.
     let is_default = timeout.as_millis() == config.scrape_timeout.as_millis();
-    if timeout > interval && is_default && (config.is_timeout_inherited || own.is_announced) {
+    if timeout > interval && is_default && (config.is_timeout_inherited || own.announced.is_some()) {
         return Ok((interval, interval));
     }
     if timeout > interval {

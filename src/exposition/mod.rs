@@ -6,6 +6,7 @@
 //! targets together with them. Nothing here does input
 //! or output, knows a clock, or logs.
 
+mod as_is;
 mod body;
 mod context;
 mod format;
@@ -19,6 +20,7 @@ pub mod text;
 mod value;
 pub mod write;
 
+pub use as_is::AsIs;
 pub use body::{BadLine, Counts, Refusal, Settings, Skipped};
 pub use format::{ForeignProtobuf, Format, is_media_type};
 pub use table::{Admission, Admit, Parsed, Table};

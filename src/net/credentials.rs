@@ -188,6 +188,46 @@ impl Credentials {
     }
 }
 
+/// A certificate of ours, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnCertificate {
+    /// What it is shown to: `client` to those we connect to, `listener` to those who connect to us.
+    pub shown_as: &'static str,
+    /// Its `cert_file`.
+    pub file: PathBuf,
+    /// Until when the one in use is valid, in seconds since 1970; `None` while there is none.
+    pub not_after: Option<i64>,
+    /// Why the newest files are not in use.
+    pub problem: Option<String>,
+}
+
+impl Credentials {
+    /// Every certificate of ours that somebody holds, ordered, each file once. Looks at the files as any other holder does.
+    pub fn certificates(&self) -> Vec<OwnCertificate> {
+        let clients = held(&self.clients).into_iter().filter_map(|(settings, handle)| {
+            Some(OwnCertificate::of("client", settings.cert_file?, lock(&handle).state()))
+        });
+        let listeners = held(&self.listeners).into_iter();
+        let listeners = listeners
+            .map(|(settings, handle)| OwnCertificate::of("listener", settings.cert_file, lock(&handle).state()));
+        let mut all: Vec<_> = clients.chain(listeners).collect();
+        all.sort();
+        all.dedup_by(|next, kept| (next.shown_as, &next.file) == (kept.shown_as, &kept.file));
+        all
+    }
+}
+
+impl OwnCertificate {
+    fn of(
+        shown_as: &'static str,
+        file: PathBuf,
+        (certificate, fault): (Option<Certificate>, Option<CredentialError>),
+    ) -> Self {
+        let not_after = certificate.map(|certificate| certificate.not_after.as_second());
+        Self { shown_as, file, not_after, problem: fault.map(|fault| fault.to_string()) }
+    }
+}
+
 /// TLS towards a server, as it is now.
 #[derive(Clone, Debug)]
 pub struct ClientCredentials {
@@ -291,6 +331,11 @@ fn share<K: Eq + Hash, T>(all: &Mutex<Shared<K, T>>, key: K, make: impl FnOnce()
     let handle = Arc::new(Mutex::new(make()));
     all.insert(key, Arc::downgrade(&handle));
     handle
+}
+
+/// Those that somebody holds. The list is not locked while their files are looked at.
+fn held<K: Clone, T>(all: &Mutex<Shared<K, T>>) -> Vec<(K, Handle<T>)> {
+    lock(all).iter().filter_map(|(key, handle)| Some((key.clone(), handle.upgrade()?))).collect()
 }
 
 /// Nothing that is guarded here is left half-changed by a panic.

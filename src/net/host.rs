@@ -1,6 +1,6 @@
 //! This machine: its name, and which addresses are its own.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 /// The machine's name, or "localhost" where the system does not tell.
 pub fn machine_name() -> String {
@@ -17,6 +17,22 @@ pub fn is_own_address(address: IpAddr) -> bool {
     address.is_loopback() || (!address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok())
 }
 
+/// Whether this host and port are a listener of ours.
+pub fn is_listener(host: &str, port: u16, listener: SocketAddr) -> bool {
+    port == listener.port() && is_host_of(host, listener)
+}
+
+fn is_host_of(name: &str, address: SocketAddr) -> bool {
+    let (ours, is_any) = (address.ip(), address.ip().is_unspecified());
+    match name.parse::<IpAddr>() {
+        Ok(ip) if is_any => is_own_address(ip),
+        Ok(ip) => ip.to_canonical() == ours.to_canonical(),
+        Err(_) if name.eq_ignore_ascii_case("localhost") => is_any || ours.is_loopback(),
+        // Other names are not resolved here: only the machine's own is known.
+        Err(_) => is_any && name.eq_ignore_ascii_case(&machine_name()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +43,24 @@ mod tests {
         assert!(is_own_address("::1".parse().unwrap()));
         assert!(!is_own_address("192.0.2.1".parse().unwrap()));
         assert!(!machine_name().is_empty());
+    }
+
+    #[test]
+    fn our_own_endpoint_is_known_by_each_of_its_addresses() {
+        let is = |name: &str, address: &str| is_host_of(name, address.parse().unwrap());
+        let machine = machine_name();
+        for name in ["127.0.0.1", "::1", "localhost", "LocalHost", machine.as_str()] {
+            assert!(is(name, "0.0.0.0:9699") && is(name, "[::]:9699"), "{name}");
+        }
+        assert!(is("127.0.0.1", "127.0.0.1:9699") && is("localhost", "127.0.0.1:9699"));
+        assert!(is("::ffff:10.0.0.1", "10.0.0.1:9699"));
+        for (name, address) in [
+            ("192.0.2.1", "0.0.0.0:9699"),
+            ("other.example", "0.0.0.0:9699"),
+            ("127.0.0.1", "10.0.0.1:9699"),
+            ("localhost", "10.0.0.1:9699"),
+        ] {
+            assert!(!is(name, address), "{name} {address}");
+        }
     }
 }

@@ -3,12 +3,14 @@
 pub mod accept;
 pub mod authorization;
 pub mod body;
+pub mod bpm;
 pub mod certificate;
 pub mod connect;
 pub mod connection;
 pub mod credentials;
 pub mod dns;
 pub mod error;
+pub mod grpc;
 pub mod host;
 pub mod http;
 pub mod nats;

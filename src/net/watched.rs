@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::bpm;
 use super::certificate::{Certificate, sha256};
 use super::credentials::{CredentialError, shown};
 use super::vcap;
@@ -111,6 +112,12 @@ impl<T: Value> Watched<T> {
         }
     }
 
+    /// The certificate that is in use, and why the newest files are not.
+    pub(super) fn state(&mut self) -> (Option<Certificate>, Option<CredentialError>) {
+        let current = self.current().ok();
+        (current.and_then(|value| value.certificate().cloned()), self.fault.clone())
+    }
+
     fn check(&mut self) {
         let stamps: Vec<Option<Stamp>> = self.files.iter().map(|(_, path)| Stamp::of(path)).collect();
         if self.digest.is_some() && stamps == self.stamps && !stamps.iter().flatten().any(Stamp::is_fresh) {
@@ -191,10 +198,11 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, CredentialError> {
     if let Some(reference) = vcap::reference(path) {
         return vcap::read(reference).map_err(|reason| CredentialError::malformed(key, path, &reason));
     }
-    let unreadable = |error: std::io::Error| CredentialError::Unreadable {
-        key,
-        path: path.to_owned(),
-        reason: super::text::io_words(&error),
+    let unreadable = |error: std::io::Error| {
+        let words = super::text::io_words(&error);
+        let is_hidden = error.kind() == std::io::ErrorKind::NotFound && bpm::hides(path);
+        let reason = if is_hidden { format!("{words}; {}", bpm::REMEDY) } else { words };
+        CredentialError::Unreadable { key, path: path.to_owned(), reason }
     };
     let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {

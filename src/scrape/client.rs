@@ -327,7 +327,7 @@ impl Client {
         match self.target.config.follow_redirects {
             Some(true) => {}
             Some(false) => return Err(refuse("follow_redirects is false".into())),
-            None if self.target.is_announced => {
+            None if self.target.announced.is_some() => {
                 return Err(refuse(
                     "redirects of targets that a job announced are followed only with follow_redirects: true".into(),
                 ));

@@ -7,12 +7,14 @@ mod accept;
 mod admit;
 pub mod client;
 mod manager;
+mod now;
 mod redirect;
 mod run;
 mod schedule;
 mod status;
 
 pub use manager::{Admit, Emit, Manager, Scrapes};
+pub use now::{CONCURRENT_SCRAPES_MAX, ScrapeNow, Targets};
 pub use run::{Probe, probe};
 pub use schedule::{Schedule, Tick};
 pub use status::{Health, Status, Totals, Watched};

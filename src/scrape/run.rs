@@ -12,8 +12,8 @@ use super::admit;
 use super::client::{Client, Head, ScrapeError};
 use super::status::{Edges, Watched};
 use crate::config::checked::OnBadLine;
-use crate::exposition::{Counts, Parsed, Refusal, Settings, Table};
-use crate::model::{ChunkBuilder, Point, PointsBuilder, STALE_NAN, Scrape, SeriesSet, Value};
+use crate::exposition::{AsIs, Counts, Parsed, Refusal, Settings, Table};
+use crate::model::{ChunkBuilder, Labels, Point, PointsBuilder, STALE_NAN, Scrape, SeriesSet, Value};
 use crate::net::credentials::Credentials;
 use crate::target::Target;
 
@@ -29,9 +29,9 @@ pub(super) struct Scraper {
 }
 
 /// Why a scrape failed: a short stable word, and one sentence.
-struct Fault {
-    kind: &'static str,
-    error: String,
+pub(super) struct Fault {
+    pub(super) kind: &'static str,
+    pub(super) error: String,
 }
 
 impl From<ScrapeError> for Fault {
@@ -75,8 +75,10 @@ impl Scraper {
         let read = read(&self.target, &mut self.client, &mut self.table, began + self.target.timeout).await;
         let duration = began.elapsed();
         let (is_up, counts) = match read {
-            Ok((_, counts)) => {
+            Ok((head, counts)) => {
                 self.table.accept();
+                let certificate = head.peer.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
+                self.watched.note_certificate(certificate.map(|certificate| certificate.not_after.as_second()));
                 self.edges.succeeded(&self.target, &counts);
                 self.watched.note(at_ms, duration, Ok(counts.clone()));
                 (true, counts)
@@ -223,8 +225,27 @@ pub async fn probe(target: &Arc<Target>, credentials: &Credentials) -> Result<Pr
 }
 
 fn table(target: &Arc<Target>) -> Table {
+    Table::new(settings(target), Box::new(admit::Rules::new(target.clone())), admit::own_labels(target))
+}
+
+/// The samples of one scrape, and what its body was made of.
+pub(super) type Scraped = Result<(Arc<Scrape>, Counts), Fault>;
+
+/// Scrapes a target once, and takes its samples as the target has them: no label is added, no rule is applied, and there is
+/// no `up`.
+pub(super) async fn scrape_as_is(target: &Target, client: &mut Client, at_ms: i64) -> Scraped {
+    let mut table = Table::new(settings(target), Box::<AsIs>::default(), Labels::new());
+    table.begin(at_ms);
+    let (_, counts) = read(target, client, &mut table, Instant::now() + target.timeout).await?;
+    table.accept();
+    let Parsed { points, series, exemplars, created } = table.take();
+    let origin = target.origin.clone();
+    Ok((Arc::new(Scrape { origin, at_ms, series, points, exemplars, created, is_last: false }), counts))
+}
+
+fn settings(target: &Target) -> Settings {
     let config = &target.config;
-    let settings = Settings {
+    Settings {
         line_length_max: config.limits.line_bytes,
         sample_limit: config.limits.samples as u64,
         growth_max: config.limits.growth_bytes,
@@ -232,6 +253,5 @@ fn table(target: &Arc<Target>) -> Table {
         track_timestamps_staleness: config.track_timestamps_staleness,
         native_histograms: config.negotiation.native_histograms,
         classic_histograms_too: config.negotiation.always_classic_histograms,
-    };
-    Table::new(settings, Box::new(admit::Rules::new(target.clone())), admit::own_labels(target))
+    }
 }

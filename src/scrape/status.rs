@@ -32,6 +32,8 @@ pub struct Status {
     pub last_duration: Duration,
     /// What the last body was made of.
     pub last: Counts,
+    /// Until when the certificate that the target last showed is valid, in seconds since 1970.
+    pub certificate_not_after: Option<i64>,
 }
 
 /// Counters over all targets since the start, those that are gone among them.
@@ -79,6 +81,11 @@ impl Watched {
     /// Notes a scrape that was left out because memory is short.
     pub(super) fn note_paused(&self) {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner).paused += 1;
+    }
+
+    /// Notes until when the target's certificate is valid.
+    pub(super) fn note_certificate(&self, not_after: Option<i64>) {
+        self.lock().certificate_not_after = not_after;
     }
 
     /// Notes the end of a scrape.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use promferry::admin::{
-    DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot, Readiness, ScrapeCounts,
-    ServedSnapshot, Server, Snapshots, TargetSnapshot, Targets,
+    CertificateSnapshot, DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot,
+    Readiness, RegistrarSnapshot, ScrapeCounts, ServedSnapshot, Server, Snapshots, TargetSnapshot, Targets,
 };
 use promferry::config::checked;
 use promferry::memory::{Accounts, Used};
@@ -50,12 +50,23 @@ fn target(job: &str, health: Health, error: &str) -> TargetSnapshot {
         interval: Duration::from_secs(90),
         timeout: Duration::from_millis(1500),
         file: Some(PathBuf::from("/var/vcap/jobs/gorouter/config/prom_scraper_config.yml")),
+        certificate_not_after: Some(1_800_000_000),
     }
 }
 
 impl Snapshots for Fixed {
     fn targets(&self) -> Targets {
         self.targets.lock().unwrap().clone()
+    }
+
+    fn certificates(&self) -> Vec<CertificateSnapshot> {
+        let one = |shown_as, not_after| CertificateSnapshot {
+            shown_as,
+            file: HOSTILE.to_owned(),
+            not_after,
+            problem: Some(HOSTILE.to_owned()),
+        };
+        vec![one("client", Some(1_700_000_000)), one("listener", None)]
     }
 
     fn outputs(&self) -> Vec<OutputSnapshot> {
@@ -126,6 +137,10 @@ impl Snapshots for Fixed {
         MemorySnapshot { used: Used { accounts, rest: 50 }, limit: Some(100) }
     }
 
+    fn registrar(&self) -> Option<RegistrarSnapshot> {
+        Some(RegistrarSnapshot { is_connected: true, entries: 4, sent: 5, failed: 2 })
+    }
+
     fn readiness(&self) -> Readiness {
         match self.is_ready.load(Ordering::Relaxed) {
             true => Readiness::Ready,
@@ -179,8 +194,10 @@ async fn the_page_puts_problems_first_and_escapes_everything() {
     assert!(
         !body.contains("<script") && !body.contains('\u{1b}') && !body.contains("src=") && !body.contains("@import")
     );
-    // The error, the problem and its file, the output's name, its trouble and its disk's; labels have a form of their own.
-    assert_eq!(body.matches(ESCAPED).count(), 6);
+    // The error, the problem and its file, the output's name, its trouble and its disk's, two certificates' files and their
+    // trouble; labels have a form of their own.
+    assert_eq!(body.matches(ESCAPED).count(), 10);
+    assert!(body.contains("none is in use") && body.contains("certificate valid until 2027-01-15T08:00:00Z"));
     let at = |text: &str| body.find(text).unwrap_or_else(|| panic!("{text} is in\n{body}"));
     assert!(at("Discovery problems (1)") < at("Targets (3, 1 down)"));
     assert!(at("https://broken.internal") < at("https://new.internal"));
@@ -203,7 +220,7 @@ async fn targets_are_told_as_prometheus_tells_them() {
             "scrapeUrl": format!("https://{job}.internal:9090/metrics"),
             "globalUrl": format!("https://{job}.internal:9090/metrics"),
             "lastError": error, "lastScrape": scraped, "lastScrapeDuration": 0.012345, "health": health,
-            "scrapeInterval": "1m30s", "scrapeTimeout": "1s500ms",
+            "scrapeInterval": "1m30s", "scrapeTimeout": "1s500ms", "certificateNotAfter": "2027-01-15T08:00:00Z",
         })
     };
     let scraped = "2023-11-14T22:13:20.123Z";
@@ -284,6 +301,8 @@ async fn self_metrics_are_openmetrics_and_the_ledger_adds_up() {
     assert_eq!((incoming, sum("promferry_output_samples_maybe_doubled_total")), (100.0, 7.0));
     assert_eq!((sum("promferry_memory_bytes"), sum("promferry_memory_limit_bytes")), (60.0, 100.0));
     assert_eq!(sum("promferry_scrapes_paused_total"), 6.0);
+    let registrar = ["connected", "entries", "messages_total"].map(|name| sum(&format!("promferry_registrar_{name}")));
+    assert_eq!(registrar, [1.0, 4.0, 7.0]);
     let disk = ["records", "samples", "bytes", "segments", "failing", "corrupt_records_total", "corrupt_bytes_total"];
     let disk = disk.map(|name| sum(&format!("promferry_output_disk_{name}")));
     assert_eq!(disk, [2.0, 12.0, 8192.0, 1.0, 1.0, 3.0, 33.0]);

@@ -133,7 +133,7 @@ fn a_job_is_found_with_its_labels() {
         r#"{instance="10.0.16.4:8443",instance_id="7",job="platform",metrics_version="2.0",source_id="router"}"#
     );
     assert_eq!(target.tls.server_name.as_deref(), Some("gorouter.service.internal"));
-    assert!(target.is_announced);
+    assert!(target.announced.is_some());
     assert_eq!(target.file.as_ref(), Some(&vm.file("gorouter")));
     assert_eq!(target.discovered.get("__meta_prom_scraper_job"), Some("gorouter"));
     assert_eq!(status(&set, &vm.file("gorouter")), &FileStatus::Good { targets: 1 });
@@ -389,7 +389,7 @@ async fn file_sd_reads_json_and_yaml_and_keeps_the_last_good() {
     let before = running.wait_for_urls(&all).await;
     assert_eq!(before.targets[0].origin.labels.to_string(), r#"{env="x",instance="a:1",job="platform"}"#);
     assert_eq!(before.targets[0].discovered.get("__meta_filepath"), at("one.json").to_str());
-    assert!(!before.targets[0].is_announced);
+    assert!(!before.targets[0].announced.is_some());
     fs::write(at("one.json"), r#"[{"targets": ["a:1""#).unwrap();
     let broken = running.wait("broken", |set| matches!(status(set, &at("one.json")), FileStatus::Broken { .. })).await;
     assert_eq!(urls(&broken), all);

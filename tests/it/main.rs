@@ -1,6 +1,7 @@
 //! All integration tests, in one binary.
 
 mod admin;
+mod bosh;
 mod certs_example;
 mod cli;
 mod cloud_foundry_app;
@@ -21,6 +22,7 @@ mod file;
 mod fuzzed;
 mod http_client;
 mod kill;
+mod loggregator;
 mod lost_log;
 mod main_job;
 mod memory;

@@ -6,7 +6,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 
-use crate::expose::client::ask_over;
+use crate::expose::client::{ask, ask_over};
+use crate::support::bulk_server::BulkServer;
 use crate::support::certificates::{Ca, Pair, write};
 use crate::support::exporter::Exporter;
 use crate::support::world::{Process, World, until};
@@ -165,4 +166,84 @@ async fn the_aggregate_endpoint_shows_a_new_certificate_when_both_halves_are_the
              certificate"
         )]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pair_that_rolls_in_the_middle_of_a_scrape_costs_nothing_and_the_next_one_shows_the_new() {
+    let world = World::new();
+    let (asked, is_asked) = std::sync::mpsc::channel();
+    let (go, may_go) = std::sync::mpsc::channel();
+    let body = move |nth| {
+        if nth == 2 {
+            asked.send(()).unwrap();
+            may_go.recv().unwrap();
+        }
+        format!("scrape_number {nth}\n")
+    };
+    let tls = world.ca.server(&["127.0.0.1"]).server_config(Some(&world.ca));
+    let exporter = Exporter::start(tls, body).await;
+    world.configure(&format!(
+        r#"
+global: {{scrape_interval: 2s}}
+scrape_configs:
+  - job_name: platform
+    scheme: https
+    tls_config: {{ca_file: ca.crt, cert_file: scrape.crt, key_file: scrape.key}}
+    static_configs: [{{targets: ["{}"], labels: {{source_id: gorouter}}}}]
+outputs: [{{name: lines, file: {{path: lines.json}}}}]
+admin: {{listen: "127.0.0.1:0"}}
+"#,
+        exporter.address
+    ));
+    let promferry = world.run().await;
+    tokio::task::spawn_blocking(move || is_asked.recv().unwrap()).await.unwrap();
+    let new = world.ca.client("metric_scraper");
+    write(world.folder(), "scrape.key", &new.key_pem);
+    write(world.folder(), "scrape.crt", &new.certificate_pem);
+    go.send(()).unwrap();
+    until_scraped(&exporter, 2).await;
+    let clients = exporter.clients();
+    assert_eq!(clients[..2], [world.scraper.certificate.clone(), world.scraper.certificate.clone()]);
+    assert!(clients[2..].iter().all(|shown| *shown == new.certificate));
+
+    let target = promferry.targets().await["gorouter"].clone();
+    assert!(target["certificateNotAfter"].as_str().unwrap().ends_with('Z'), "{target}");
+    let metrics = ask(promferry.admin, "GET", "/metrics", &[]).await.body;
+    let file = world.path("scrape.crt");
+    let own = format!("certificate_expiry_timestamp_seconds{{shown_as=\"client\",file=\"{}\"}} ", file.display());
+    for metric in [own.as_str(), "target_certificate_expiry_timestamp_seconds{job=\"platform\"} "] {
+        assert!(metrics.contains(&format!("\npromferry_{metric}")), "{metric}: {metrics}");
+    }
+    assert_eq!(promferry.terminate().await.log.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_output_shows_a_new_pair_as_soon_as_it_is_there() {
+    let (world, new) = (World::new(), Ca::named("new_ca"));
+    // The receiver trusts only clients of the new authority.
+    let receiver = BulkServer::start_tls(Vec::new(), world.ca.server(&["127.0.0.1"]).server_config(Some(&new))).await;
+    world.ca.client("writer").write_to(world.folder(), "write");
+    world.configure(&format!(
+        r#"
+scrape_configs: [{{job_name: nobody, static_configs: [{{targets: ["127.0.0.1:1"]}}], scrape_interval: 200ms}}]
+outputs:
+  - name: search
+    elasticsearch:
+      urls: ["https://{}"]
+      tls_config: {{ca_file: ca.crt, cert_file: write.crt, key_file: write.key}}
+    batch: {{flush_interval: 50ms, flush_jitter: 0s}}
+admin: {{listen: "127.0.0.1:0"}}
+"#,
+        receiver.address
+    ));
+    let promferry = world.run().await;
+    until("it is refused", async || promferry.outputs().await["search"]["failing"].is_string().then_some(())).await;
+    new.client("writer").write_to(world.folder(), "write");
+    until("it delivers", async || {
+        (promferry.outputs().await["search"]["ledger"]["delivered"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
+    let ended = promferry.terminate().await;
+    assert_eq!(ended.log.of("credentials changed; the new ones are in use").len(), 1);
+    assert_eq!(ended.count("search", "dropped") + ended.count("search", "rejected"), 0);
 }

@@ -449,7 +449,7 @@ async fn redirects_that_are_not_followed_say_why() {
         failure(configured(target(address), |config| config.follow_redirects = Some(false))).await,
         refused("follow_redirects is false")
     );
-    let announced = || Target { is_announced: true, ..target(address) };
+    let announced = || Target { announced: Some(Default::default()), ..target(address) };
     assert_eq!(
         failure(announced()).await,
         refused("redirects of targets that a job announced are followed only with follow_redirects: true")

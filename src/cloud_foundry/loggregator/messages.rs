@@ -3,6 +3,8 @@
 //! Maps are lists of entries here, which is the same on the wire: nothing is hashed that is read once. Where a key comes
 //! twice the last one counts. Logs and events are skipped and not read.
 
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
 /// What came from a source at one time.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Envelope {
@@ -153,4 +155,53 @@ pub struct Timer {
     /// Nanoseconds since 1970.
     #[prost(int64, tag = "3")]
     pub stop: i64,
+}
+
+/// The number of the envelopes in an `EnvelopeBatch`.
+const BATCH: u32 = 1;
+
+/// The envelopes of an `EnvelopeBatch`, each as it came: a batch takes no more memory than its bytes, whatever it holds.
+/// `None` where it is none.
+pub(super) fn envelopes(batch: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let mut rest = batch;
+    while !rest.is_empty() {
+        next_envelope(&mut rest)?;
+    }
+    let mut rest = batch;
+    Some(std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            // That all of it can be read is known by now.
+            if let Some(envelope) = next_envelope(&mut rest)? {
+                return Some(envelope);
+            }
+        }
+        None
+    }))
+}
+
+/// The next field, where it is an envelope; others are skipped, as protobuf wants it.
+fn next_envelope<'b>(rest: &mut &'b [u8]) -> Option<Option<&'b [u8]>> {
+    let (number, wire_type) = decode_key(rest).ok()?;
+    if (number, wire_type) != (BATCH, WireType::LengthDelimited) {
+        return skip_field(wire_type, number, rest, DecodeContext::default()).ok().map(|()| None);
+    }
+    let len = usize::try_from(decode_varint(rest).ok()?).ok()?;
+    let (envelope, behind) = rest.split_at_checked(len)?;
+    *rest = behind;
+    Some(Some(envelope))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_cut_into_envelopes_or_refused_as_a_whole() {
+        let cut = |batch: &'static [u8]| envelopes(batch).map(|envelopes| envelopes.collect::<Vec<_>>());
+        assert_eq!(cut(b""), Some(vec![]));
+        assert_eq!(cut(b"\x0a\x02ab\x0a\x00\x10\x07\x0a\x01c"), Some(vec![&b"ab"[..], b"", b"c"]));
+        assert_eq!(cut(b"\x0a\x02ab\x0a\x02c"), None, "cut short");
+        assert_eq!(cut(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01a"), None, "longer than anything");
+        assert_eq!(cut(b"not protobuf"), None);
+    }
 }

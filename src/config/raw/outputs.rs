@@ -157,7 +157,7 @@ pub static ADMIN: Section = Section {
 /// `tls_config` of a listener.
 pub static SERVER_TLS: Section = Section {
     name: "listener tls_config",
-    about: "TLS of a listener, under `expose` and `admin`. Files are read again when they change.",
+    about: "TLS of a listener, under `expose`, `admin`, `metrics_agent` and its `ingress`. Files are read again when they change.",
     keys: &[
         key("cert_file", Type::Path, "Certificate chain, PEM.").required(),
         key("key_file", Type::Path, "Its key, PEM.").required(),

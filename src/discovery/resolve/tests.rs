@@ -171,7 +171,7 @@ fn an_inherited_timeout_is_lowered_and_an_explicit_one_is_not() {
         target(explicit.clone(), &short, "a:1").unwrap_err(),
         "its timeout of 10s is longer than its interval of 5s"
     );
-    let announced = Group { own: Own { is_announced: true, ..Own::default() }, ..short };
+    let announced = Group { own: Own { announced: Some(Labels::new()), ..Own::default() }, ..short };
     assert_eq!(target(explicit, &announced, "a:1").unwrap().timeout.as_secs(), 5);
 }
 

@@ -8,6 +8,7 @@ pub mod elasticsearch;
 pub mod exporter;
 pub mod fake_target;
 pub mod hec_server;
+pub mod loggregator_client;
 pub mod logs;
 pub mod protobuf;
 pub mod proxy;

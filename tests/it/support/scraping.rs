@@ -70,7 +70,7 @@ pub fn target(address: SocketAddr) -> Target {
         interval: config.scrape_interval,
         timeout: config.scrape_timeout,
         discovered: Labels::default(),
-        is_announced: false,
+        announced: None,
         file: None,
         config,
     }

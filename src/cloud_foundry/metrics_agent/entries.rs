@@ -1,0 +1,73 @@
+//! The entries that tell others what the exporter answers for: its own, and one for each source.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Targets;
+use crate::cloud_foundry::entry::{Entry, entries_to_yaml};
+use crate::cloud_foundry::whole_file::{RETRY_AFTER, keep};
+use crate::config::checked::MetricsAgent;
+use crate::net::authority;
+use crate::target::Target;
+use crate::telemetry::Edge;
+
+/// The entries of an exporter at this port, in metrics-agent's order: its own, then the targets'.
+pub fn entries(config: &MetricsAgent, port: u16, targets: &[Arc<Target>]) -> Vec<Entry> {
+    let own = of_source(config, port, "metrics_agent_exporter");
+    let sources = targets.iter().filter(|target| !target.source_id().is_empty());
+    std::iter::once(own).chain(sources.map(|target| of_target(config, port, target))).collect()
+}
+
+fn of_source(config: &MetricsAgent, port: u16, source_id: &str) -> Entry {
+    let mut labels = config.tags.clone();
+    labels.insert("instance_id".to_owned(), config.instance_id.clone());
+    Entry {
+        targets: vec![authority(&config.address, port)],
+        labels,
+        source: format!("{source_id}__{}", config.instance_id),
+    }
+}
+
+fn of_target(config: &MetricsAgent, port: u16, target: &Target) -> Entry {
+    let source_id = target.source_id();
+    let mut entry = of_source(config, port, source_id);
+    entry.labels.insert("source_id".to_owned(), source_id.to_owned());
+    entry.labels.insert("__param_id".to_owned(), source_id.to_owned());
+    // As in the original a file's labels win. Who reads the entry makes `job` and `instance` anew.
+    let own = target.announced.as_ref().unwrap_or(&target.origin.labels);
+    let is_known = |name: &str| target.announced.is_some() || !matches!(name, "job" | "instance");
+    let own = own.iter().filter(|(name, _)| is_known(name));
+    entry.labels.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    entry
+}
+
+/// Publishes the entries, and keeps them in `file`, for as long as targets come. The file stays at the end.
+pub(super) async fn follow(
+    config: MetricsAgent,
+    port: u16,
+    mut targets: watch::Receiver<Targets>,
+    publish: watch::Sender<Arc<Vec<Entry>>>,
+) {
+    let mut failing = Edge::default();
+    loop {
+        let entries = entries(&config, port, &targets.borrow_and_update().clone());
+        publish.send_if_modified(|held| {
+            let is_new = **held != entries;
+            if is_new {
+                *held = Arc::new(entries);
+            }
+            is_new
+        });
+        let text = entries_to_yaml(&publish.borrow());
+        let is_written = match &config.targets_file {
+            Some(path) => keep(path, text, &mut failing).await,
+            None => true,
+        };
+        let patience = if is_written { Duration::MAX } else { RETRY_AFTER };
+        if let Ok(Err(_)) = tokio::time::timeout(patience, targets.changed()).await {
+            return;
+        }
+    }
+}

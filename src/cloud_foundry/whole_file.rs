@@ -1,0 +1,78 @@
+//! Files for others to read, which are whole at every moment.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::net::text::io_words;
+use crate::telemetry::Edge;
+
+/// How long until a file that could not be written is tried again.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(15);
+
+/// Writes a file that everybody may read (mode 0644): into a new file beside it, which then takes its name.
+///
+/// # Errors
+/// Those of the system; the file is then what it was.
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_string_lossy();
+    // Whoever may write here could have put a link under a name that can be guessed: the file must be new.
+    let temporary = path.with_file_name(format!(".{name}.{}", crate::random::guid()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Writes a targets file unless it holds this text already. Returns whether it does now.
+pub(super) async fn keep(path: &Path, text: String, failing: &mut Edge) -> bool {
+    let file = path.to_owned();
+    let written = tokio::task::spawn_blocking(move || match std::fs::read(&file) {
+        Ok(held) if held == text.as_bytes() => Ok(()),
+        _ => write(&file, text.as_bytes()),
+    });
+    let error = match written.await {
+        Ok(Ok(())) => {
+            if failing.fine().is_some() {
+                tracing::info!(file = %path.display(), "the targets file is written again");
+            }
+            return true;
+        }
+        Ok(Err(error)) => io_words(&error).to_string(),
+        Err(_) => "a bug of promferry's".to_owned(),
+    };
+    if failing.is_news(&error) {
+        let file = path.display();
+        tracing::error!(%file, error, "the targets file cannot be written; it is tried again every 15 s");
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("targets.yml");
+        for content in ["first, which is longer", "second"] {
+            write(&path, content.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        let blocked = folder.path().join("folder");
+        fs::create_dir(&blocked).unwrap();
+        assert!(write(&blocked, b"x").is_err());
+        assert!(write(&folder.path().join("no/file"), b"x").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}

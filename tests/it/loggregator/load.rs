@@ -1,0 +1,94 @@
+//! Ten thousand envelopes a second, none of which may be lost. `tests/run` sends them for half a minute.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use promferry::cloud_foundry::loggregator::View;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::codegen::tokio_stream::Stream;
+
+use super::{Agent, values};
+use crate::support::loggregator_client::{EnvelopeBatch, counter, envelope, gauge};
+
+const CLIENTS: u64 = 4;
+const BATCHES_A_SECOND: u64 = 100;
+/// Envelopes of a batch: as many as make ten thousand a second.
+const BATCH: u64 = 10_000 / CLIENTS / BATCHES_A_SECOND;
+/// Series of a client.
+const SERIES: u64 = 250;
+
+struct Received(mpsc::Receiver<EnvelopeBatch>);
+
+impl Stream for Received {
+    type Item = EnvelopeBatch;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<EnvelopeBatch>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+/// For how long: seconds in `PROMFERRY_TEST_LOAD_S`.
+fn seconds() -> u64 {
+    let set = std::env::var("PROMFERRY_TEST_LOAD_S").ok();
+    set.map_or(3, |seconds| seconds.parse().expect("PROMFERRY_TEST_LOAD_S is a number of seconds"))
+}
+
+fn batch(client: u64, number: u64) -> EnvelopeBatch {
+    let client = client.to_string();
+    let one = |at: u64| {
+        let series = ((number * BATCH + at) % SERIES).to_string();
+        let tags = [
+            ("deployment", "cf"),
+            ("job", "diego-cell"),
+            ("index", "0e4cc47a-abc1-4360-b3f7-46ba7fc10000"),
+            ("ip", "10.0.16.4"),
+            ("origin", "rep"),
+            ("client", client.as_str()),
+            ("series", series.as_str()),
+        ];
+        // Every fifth one is a gauge, whose last value must be there.
+        let said =
+            if at % 5 == 0 { gauge("level", "ms", (number * BATCH + at) as f64) } else { counter("events", 1, 0) };
+        envelope("rep", &tags, said)
+    };
+    EnvelopeBatch { batch: (0..BATCH).map(one).collect() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_envelopes_a_second_are_all_there() {
+    let agent = Agent::start().await;
+    let batches = seconds() * BATCHES_A_SECOND;
+    let began = Instant::now();
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        let mut client = agent.client().await;
+        clients.push(tokio::spawn(async move {
+            let (sender, receiver) = mpsc::channel(16);
+            let streaming = tokio::spawn(async move { client.batch_sender(Received(receiver), None).await });
+            for at in 0..batches {
+                let due = began + Duration::from_secs(at) / BATCHES_A_SECOND as u32;
+                tokio::time::sleep_until(due).await;
+                sender.send(batch(number, at)).await.expect("the stream goes on");
+            }
+            drop(sender);
+            streaming.await.unwrap().expect("the stream ends well");
+        }));
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+    let took = began.elapsed();
+    let sent = CLIENTS * batches * BATCH;
+    let counts = agent.collected.counts();
+    assert_eq!((counts.envelopes, counts.dropped.len()), (sent, 0), "{counts:?}");
+    let collected = values(&View::bare(agent.collected.clone()).scrape(1));
+    let of =
+        |name: &str| collected.iter().filter(|(held, _)| held == name).map(|(_, value)| *value).collect::<Vec<_>>();
+    assert_eq!(of("events").iter().sum::<f64>(), (sent / 5 * 4) as f64, "each one counts");
+    assert_eq!(of("level").len() as u64, CLIENTS * SERIES / 5);
+    let last = of("level").into_iter().fold(0.0, f64::max);
+    assert_eq!(last, (batches * BATCH - 5) as f64);
+    assert!(took < Duration::from_secs(seconds() + 10), "the pace was kept: {took:?}");
+}
