@@ -26,6 +26,7 @@ mod loggregator;
 mod lost_log;
 mod main_job;
 mod memory;
+mod nats;
 mod negotiation;
 mod openmetrics;
 mod ordering;
