@@ -280,7 +280,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, sh
 
 async fn serve_http2(stream: TlsStream<Stalling>, peer: SocketAddr, shared: &Shared) -> Result<(), String> {
     let limits = &shared.limits;
-    let (busy, under_way) = watch::channel(0);
+    let (busy, requests) = watch::channel(Requests::default());
     let service = service_fn(|request| {
         let (answer, busy) = (answer(shared, peer, request), Busy::new(&busy));
         async move {
@@ -301,37 +301,52 @@ async fn serve_http2(stream: TlsStream<Stalling>, peer: SocketAddr, shared: &Sha
     let mut stopped = shared.stopped.clone();
     tokio::select! {
         ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
-        () = idle(under_way, limits.request_timeout) => {}
+        () = idle(requests.clone(), limits.request_timeout) => {}
         _ = stopped.wait_for(|is_stopped| *is_stopped) => {}
+    }
+    // A client that has asked nothing may not even speak HTTP/2: it is not waited for.
+    if !requests.borrow().were_any {
+        return Ok(());
     }
     connection.as_mut().graceful_shutdown();
     let ended = tokio::time::timeout(limits.write_timeout, connection).await;
     ended.map_err(|_| "answers were not taken in time")?.map_err(|error| error.to_string())
 }
 
-/// Counts a request of an HTTP/2 connection for as long as its answer is being made.
-struct Busy(watch::Sender<usize>);
+/// The requests of an HTTP/2 connection.
+#[derive(Default)]
+struct Requests {
+    /// Whose answers are being made.
+    under_way: usize,
+    were_any: bool,
+}
+
+/// Counts a request for as long as its answer is being made.
+struct Busy(watch::Sender<Requests>);
 
 impl Busy {
-    fn new(count: &watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count.clone())
+    fn new(requests: &watch::Sender<Requests>) -> Self {
+        requests.send_modify(|requests| {
+            requests.under_way += 1;
+            requests.were_any = true;
+        });
+        Self(requests.clone())
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        self.0.send_modify(|requests| requests.under_way -= 1);
     }
 }
 
 /// Ends when no request has been under way for `timeout`.
-async fn idle(mut under_way: watch::Receiver<usize>, timeout: Duration) {
+async fn idle(mut requests: watch::Receiver<Requests>, timeout: Duration) {
     loop {
-        if under_way.wait_for(|count| *count == 0).await.is_err() {
+        if requests.wait_for(|requests| requests.under_way == 0).await.is_err() {
             return;
         }
-        if tokio::time::timeout(timeout, under_way.changed()).await.is_err() {
+        if tokio::time::timeout(timeout, requests.changed()).await.is_err() {
             return;
         }
     }

@@ -524,3 +524,47 @@ fn instances_that_share_targets_are_counted_from_0() {
         assert_eq!(problems(&with(shard)), [expected], "{shard}");
     }
 }
+
+#[test]
+fn metrics_agent_may_stand_without_outputs_and_its_ports_need_certificates() {
+    let tls = "tls_config: {cert_file: c, key_file: k, client_ca_file: ca}";
+    let agent = |keys: &str| format!("metrics_agent:\n  address: 10.0.0.1\n  instance_id: i\n  {keys}\n");
+    let scrapes = "scrape_configs: [{job_name: j, prom_scraper_sd_configs: [{}]}]\n";
+    let ignores = |yaml: &str| loaded(yaml).scrapes[0].discovery.prom_scraper[0].ignores_interval;
+    assert!(ignores(&format!("{scrapes}{}", agent(tls))), "targets are scraped on request only");
+    let outputs = "outputs: [{name: o, file: {path: '-'}}]\n";
+    assert!(!ignores(&format!("{scrapes}{outputs}{}", agent(tls))));
+
+    assert_eq!(problems("metrics_agent:\nadmin:\n"), ["1:1: outputs is missing in configuration"]);
+    assert_eq!(
+        problems("metrics_agent: {}\n"),
+        [
+            "1:16: address is missing in metrics_agent",
+            "1:16: instance_id is missing in metrics_agent",
+            "1:16: tls_config is missing in metrics_agent",
+        ]
+    );
+    let open = agent("tls_config: {cert_file: c, key_file: k}\n  ingress: {}");
+    assert_eq!(
+        problems(&open),
+        [
+            "4:15: tls_config: client_ca_file is missing; clients of this port must show a certificate",
+            "5:12: tls_config is missing in ingress",
+        ]
+    );
+    let wrong = agent(&format!(
+        "{tls}\n  address: a b\n  listen: 14726\n  ttl: 0s\n  tags: {{__a: b, a-b: c}}\n  ingress: {{listen: '127.0.0.1:14727', {tls}}}\nadmin: {{listen: '127.0.0.1:14727'}}"
+    ));
+    let wrong = wrong.replacen("  address: 10.0.0.1\n", "", 1);
+    assert_eq!(
+        problems(&wrong),
+        [
+            "4:12: address: \"a b\" is not a host name or address",
+            "5:11: listen: \"14726\" is not an address and a port, such as \"127.0.0.1:9698\" or \"[::1]:9698\"",
+            "6:8: ttl: \"0s\" is below 1s",
+            "7:15: tags: \"__a\" is not the name of a label; use letters, digits and `_`, no digit in front, and no `__`",
+            "7:23: tags: \"a-b\" is not the name of a label; use letters, digits and `_`, no digit in front, and no `__`",
+            "8:21: listen: \"127.0.0.1:14727\" is used twice; the first is on line 9",
+        ]
+    );
+}

@@ -389,7 +389,7 @@ async fn file_sd_reads_json_and_yaml_and_keeps_the_last_good() {
     let before = running.wait_for_urls(&all).await;
     assert_eq!(before.targets[0].origin.labels.to_string(), r#"{env="x",instance="a:1",job="platform"}"#);
     assert_eq!(before.targets[0].discovered.get("__meta_filepath"), at("one.json").to_str());
-    assert!(!before.targets[0].announced.is_some());
+    assert!(before.targets[0].announced.is_none());
     fs::write(at("one.json"), r#"[{"targets": ["a:1""#).unwrap();
     let broken = running.wait("broken", |set| matches!(status(set, &at("one.json")), FileStatus::Broken { .. })).await;
     assert_eq!(urls(&broken), all);

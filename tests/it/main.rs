@@ -26,6 +26,7 @@ mod loggregator;
 mod lost_log;
 mod main_job;
 mod memory;
+mod metrics_agent;
 mod nats;
 mod negotiation;
 mod openmetrics;

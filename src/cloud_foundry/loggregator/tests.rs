@@ -294,8 +294,7 @@ async fn what_no_envelope_comes_for_expires() {
     let second = view.scrape(2);
     let third = view.scrape(3);
     assert_eq!((first.samples(), second.samples(), third.samples()), (2, 2, 1));
-    let stays =
-        format!("stays{{instance_id=\"0\",job=\"loggregator\",loggregator_name=\"c3RheXM=\",source_id=\"rep\"}} 2\n");
+    let stays = "stays{instance_id=\"0\",job=\"loggregator\",loggregator_name=\"c3RheXM=\",source_id=\"rep\"} 2\n";
     assert_eq!(written(&third), stays);
     let gone = second.points.get(1);
     assert!(gone.value.is_stale() && second.series.get(gone.series).name() == "goes");

@@ -232,6 +232,7 @@ struct Metric {
 }
 
 struct Builder<'s> {
+    format: Format,
     set: &'s SeriesSet,
     keys: RandomState,
     families: Vec<LocalFamily>,
@@ -251,6 +252,7 @@ impl Index {
     /// Orders the series of `set`.
     pub fn new(format: Format, set: &SeriesSet) -> Self {
         let mut builder = Builder {
+            format,
             set,
             keys: RandomState::default(),
             families: Vec::new(),
@@ -282,7 +284,10 @@ impl Builder<'_> {
     fn family(&mut self, number: u32, series: &SeriesRef<'_>, fit: Fit) -> u32 {
         let name = stem(series.name(), fit.suffix);
         let (set, families) = (self.set, &mut self.families);
-        let is_it = |family: &LocalFamily| family.kind == fit.kind && family.name(set) == name;
+        // A sample apart from its family, where no type was in force, is of that family all the same.
+        let is_stray = fit.kind == MetricType::Unknown && series.family().kind == MetricType::Unknown;
+        let is_kind = |kind: MetricType| kind == fit.kind || (is_stray && suffixes(self.format, kind).is_empty());
+        let is_it = |family: &LocalFamily| is_kind(family.kind) && family.name(set) == name;
         let found = match families.get(self.last_family as usize) {
             Some(last) if is_it(last) => self.last_family,
             _ => {

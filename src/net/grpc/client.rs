@@ -78,7 +78,7 @@ pub enum CallError {
         /// What it says.
         status: Status,
         /// Header fields of the answer and its trailers, together.
-        metadata: HeaderMap,
+        metadata: Box<HeaderMap>,
     },
     /// No whole answer came.
     #[error("{0}")]
@@ -270,7 +270,7 @@ impl Client {
     }
 
     fn refused(&self, status: Status, metadata: HeaderMap) -> CallError {
-        CallError::Status { address: self.address(), status, metadata }
+        CallError::Status { address: self.address(), status, metadata: Box::new(metadata) }
     }
 
     fn failed(&self, stage: Stage, cause: Cause) -> CallError {

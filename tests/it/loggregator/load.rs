@@ -49,8 +49,11 @@ fn batch(client: u64, number: u64) -> EnvelopeBatch {
             ("series", series.as_str()),
         ];
         // Every fifth one is a gauge, whose last value must be there.
-        let said =
-            if at % 5 == 0 { gauge("level", "ms", (number * BATCH + at) as f64) } else { counter("events", 1, 0) };
+        let said = if at.is_multiple_of(5) {
+            gauge("level", "ms", (number * BATCH + at) as f64)
+        } else {
+            counter("events", 1, 0)
+        };
         envelope("rep", &tags, said)
     };
     EnvelopeBatch { batch: (0..BATCH).map(one).collect() }

@@ -179,7 +179,8 @@ impl Process {
             log.of("promferry is running").pop()
         })
         .await;
-        let admin = text(&running["admin"]).parse().expect("the admin port is on");
+        // Where it is off, nobody is there.
+        let admin = text(&running["admin"]).parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
         Self { child, reading, log, admin }
     }
 

@@ -1,0 +1,66 @@
+//! Scrapes on request, without the exporter around them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use promferry::model::{Labels, Origin};
+use promferry::net::credentials::Credentials;
+use promferry::scrape::{ScrapeNow, Targets};
+use promferry::target::Target;
+use tokio::sync::watch;
+
+use crate::support::fake_target::{FakeTarget, Step, ok};
+use crate::support::scraping::target;
+
+/// A target of this source.
+fn source(source_id: &str, server: &FakeTarget) -> Arc<Target> {
+    let target = target(server.address);
+    let mut labels = Labels::clone(&target.origin.labels);
+    labels.set("source_id", source_id.to_owned());
+    let origin = Origin { labels, ..Origin::clone(&target.origin) };
+    Arc::new(Target { origin: Arc::new(origin), ..target })
+}
+
+fn now(targets: &watch::Sender<Targets>, admits: bool) -> Arc<ScrapeNow> {
+    ScrapeNow::new(targets.subscribe(), Arc::new(Credentials::new(Duration::ZERO)), Arc::new(move || admits))
+}
+
+#[tokio::test]
+async fn who_asks_while_a_scrape_is_under_way_gets_its_outcome() {
+    let server = FakeTarget::start(Step::Answer(ok("a 1\n"))).await;
+    let targets = watch::Sender::new(Targets::from([source("a", &server)]));
+    let now = now(&targets, true);
+    // All of them have asked before the first byte is sent: there is one thread, and nobody waits until then.
+    let (one, two, three) = tokio::join!(now.scrape("a"), now.scrape("a"), now.scrape("a"));
+    let [one, two, three] = [one, two, three].map(|asked| asked.unwrap().unwrap());
+    assert!(Arc::ptr_eq(&one, &two) && Arc::ptr_eq(&two, &three));
+    assert_eq!(server.heads().len(), 1);
+    assert!(!Arc::ptr_eq(&one, &now.scrape("a").await.unwrap().unwrap()), "the next one scrapes anew");
+    assert_eq!((server.heads().len(), server.connections()), (2, 1));
+    assert!(now.scrape("b").await.is_none());
+    assert_eq!(now.failures(), [("a".into(), 0)]);
+}
+
+#[tokio::test]
+async fn a_changed_target_keeps_its_count_and_one_that_is_gone_is_forgotten() {
+    let closed = FakeTarget::start(Step::ThenVanish(Vec::new())).await;
+    let server = FakeTarget::start(Step::Answer(ok("a 1\n"))).await;
+    let targets = watch::Sender::new(Targets::from([source("a", &closed)]));
+    let now = now(&targets, true);
+    assert!(now.scrape("a").await.unwrap().is_err());
+    targets.send_replace(Targets::from([source("a", &closed), source("a", &server)]));
+    assert!(now.scrape("a").await.unwrap().is_ok(), "of two the last one is scraped");
+    assert_eq!(now.failures(), [("a".into(), 1)]);
+    targets.send_replace(Targets::from([]));
+    assert!(now.scrape("a").await.is_none());
+    assert!(now.failures().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_scraped_while_memory_is_short() {
+    let server = FakeTarget::start(Step::Answer(ok("a 1\n"))).await;
+    let targets = watch::Sender::new(Targets::from([source("a", &server)]));
+    let reason = now(&targets, false).scrape("a").await.unwrap().unwrap_err();
+    assert_eq!(&*reason, "memory is short, and targets are not scraped until it is not");
+    assert_eq!(server.connections(), 0);
+}
