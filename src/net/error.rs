@@ -383,7 +383,9 @@ fn alert_name(alert: AlertDescription) -> &'static str {
         Alert::InsufficientSecurity => "insufficient_security",
         Alert::InternalError => "internal_error",
         Alert::UnrecognisedName => "unrecognized_name: it knows no such server_name",
-        Alert::NoApplicationProtocol => "no_application_protocol: it does not speak HTTP/1.1",
+        Alert::NoApplicationProtocol => {
+            "no_application_protocol: it does not speak the version of HTTP that is needed here"
+        }
         Alert::CertificateRequired => "certificate_required",
         other => other.as_str().unwrap_or("an unknown alert"),
     }

@@ -13,6 +13,7 @@ use promferry::model::{
 };
 use promferry::net::credentials::Credentials;
 use promferry::net::grpc::{Call, Code, Limits, Server, Service, Shape, Status};
+use promferry::net::server as http_server;
 use promferry::net::tls::{ServerTls, TlsSettings};
 use promferry::output::loggregator::Loggregator;
 use promferry::pipeline::{Batch, Ledger, Output as _, SenderOptions, Slice};
@@ -425,4 +426,52 @@ async fn a_certificate_that_is_rolled_is_shown_at_the_next_call() {
     ca.write_to(place.folder.path());
     output.check().await.unwrap();
     assert_eq!(agent.notes().calls, 2);
+}
+
+#[tokio::test]
+async fn what_does_not_speak_grpc_is_told_in_words() {
+    let place = Place::new();
+    let tls = || {
+        let file = |name: &str| place.folder.path().join(name);
+        let tls = ServerTls {
+            cert_file: file("metron.crt"),
+            key_file: file("metron.key"),
+            client_ca_file: Some(file("ca.crt")),
+        };
+        Some(Credentials::new(Duration::ZERO).listener(&tls))
+    };
+    // A port for HTTP/1.1.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let handler: http_server::Handler =
+        Arc::new(|_| Box::pin(async { http_server::text(http::StatusCode::OK, "up 1\n") }));
+    let web = http_server::Server::start(listener, tls(), http_server::Limits::default(), handler).unwrap();
+    let said = place.output(web.listens_on()).check().await.unwrap_err();
+    assert!(said.contains("does not speak the version of HTTP that is needed here"), "{said}");
+
+    // A port that says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = place.settings(silent.local_addr().unwrap());
+    settings.timeout = Duration::from_millis(100);
+    let said = Loggregator::new(&settings, &Credentials::default()).check().await.unwrap_err();
+    assert!(said.ends_with("did not finish the TLS handshake within 100ms"), "{said}");
+
+    // Nobody.
+    let address = silent.local_addr().unwrap();
+    drop(silent);
+    let said = place.output(address).check().await.unwrap_err();
+    assert_eq!(said, format!("nothing listens on {address} (connection refused)"));
+
+    // An agent without the service.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    struct Nothing;
+    impl Service for Nothing {
+        fn begin(&self, _: &str) -> Option<Box<dyn Call>> {
+            None
+        }
+    }
+    let other = Server::start(listener, tls(), Limits::default(), Arc::new(Nothing)).unwrap();
+    let said = place.output(other.listens_on()).check().await.unwrap_err();
+    let expected = "takes no envelopes; is this the gRPC port of an agent? \
+                    (UNIMPLEMENTED: \"there is no method /loggregator.v2.Ingress/Send\")";
+    assert_eq!(said, format!("{}: {expected}", other.listens_on()));
 }

@@ -14,6 +14,7 @@ struct Noting(Arc<Mutex<Vec<Bytes>>>);
 
 impl Service for Noting {
     fn begin(&self, path: &str) -> Option<Box<dyn Call>> {
+        assert!(path != "/s.S/Panic", "on purpose");
         (path == "/s.S/M").then(|| Box::new(self.clone()) as Box<dyn Call>)
     }
 }
@@ -66,10 +67,16 @@ async fn answer(stream: &mut TcpStream) -> Vec<(u8, Vec<u8>)> {
     }
 }
 
+/// How a connection begins.
+fn preface() -> Vec<u8> {
+    let mut preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    preface.extend(frame(4, 0, 0, &[]));
+    preface
+}
+
 async fn ask(server: &Server, path: &str, data: &[&[u8]]) -> Vec<(u8, Vec<u8>)> {
     let mut stream = TcpStream::connect(server.listens_on()).await.unwrap();
-    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    request.extend(frame(4, 0, 0, &[]));
+    let mut request = preface();
     let fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "h")];
     let more = [("content-type", "application/grpc"), ("te", "trailers")];
     let block: Vec<u8> = fields.iter().chain(&more).flat_map(|(name, value)| field(name, value)).collect();
@@ -81,11 +88,15 @@ async fn ask(server: &Server, path: &str, data: &[&[u8]]) -> Vec<(u8, Vec<u8>)> 
     answer(&mut stream).await
 }
 
+async fn serve(limits: Limits, service: &Noting) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    Server::start(listener, None, limits, Arc::new(service.clone())).unwrap()
+}
+
 #[tokio::test]
 async fn a_call_is_these_bytes() {
     let service = Noting::default();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = Server::start(listener, None, Limits::default(), Arc::new(service.clone())).unwrap();
+    let server = serve(Limits::default(), &service).await;
 
     // Two messages, the second cut in two.
     let frames = ask(&server, "/s.S/M", &[b"\0\0\0\0\x03one\0\0\0", b"\0\x02tw"]).await;
@@ -105,4 +116,46 @@ async fn a_call_is_these_bytes() {
     let frames = ask(&server, "/s.S/M", &[b"\x07\0\0\0\0"]).await;
     assert!(frames.iter().all(|(kind, _)| *kind != 0), "no message");
     server.stop(Duration::from_secs(5)).await;
+}
+
+/// Whether an answer is a header and no message.
+fn is_refused(frames: &[(u8, Vec<u8>)]) -> bool {
+    frames[0].0 == 1 && frames.iter().all(|(kind, _)| *kind != 0)
+}
+
+#[tokio::test]
+async fn what_all_calls_hold_has_a_limit_and_a_panic_costs_its_call() {
+    let service = Noting::default();
+    let server = serve(Limits { begun_bytes_max: 100, ..Limits::default() }, &service).await;
+    let begun = [&b"\0\0\0\0\xc8"[..], &[7; 150]].concat();
+    assert!(is_refused(&ask(&server, "/s.S/M", &[&begun, &[7; 50]]).await), "a part of 155 bytes is too much");
+    let small = [&b"\0\0\0\0\x5a"[..], &[7; 80]].concat();
+    assert_eq!(ask(&server, "/s.S/M", &[&small, &[7; 10]]).await.len(), 3, "the others' room is free again");
+    let frames = ask(&server, "/s.S/Panic", &[b"\0\0\0\0\0"]).await;
+    assert_eq!(frames.last().unwrap().0, 3, "the stream is reset");
+    assert_eq!(ask(&server, "/s.S/M", &[b"\0\0\0\0\0"]).await.len(), 3, "and the server goes on");
+}
+
+#[tokio::test]
+async fn who_does_nothing_keeps_no_connection() {
+    let short = Duration::from_millis(50);
+    let limits = Limits { idle_timeout: short, unary_timeout: short, ..Limits::default() };
+    let server = serve(limits, &Noting::default()).await;
+    let mut silent = TcpStream::connect(server.listens_on()).await.unwrap();
+    silent.write_all(&preface()).await.unwrap();
+    let mut all = Vec::new();
+    let _ = silent.read_to_end(&mut all).await;
+    assert!(!all.is_empty(), "it was told that the connection ends, and then it did");
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed() {
+    let server = serve(Limits { connections_max: 1, ..Limits::default() }, &Noting::default()).await;
+    // The first one has the only slot: the server accepts it before the next one.
+    let first = TcpStream::connect(server.listens_on()).await.unwrap();
+    let mut second = TcpStream::connect(server.listens_on()).await.unwrap();
+    let mut all = Vec::new();
+    let _ = second.read_to_end(&mut all).await;
+    assert!(all.is_empty(), "one too many");
+    drop(first);
 }
