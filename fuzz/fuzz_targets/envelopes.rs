@@ -12,6 +12,7 @@ const LIMITS: Limits = Limits {
     metrics_max: 100,
     bytes_max: 100_000,
     tags_max: 8,
+    gauges_max: 4,
     name_bytes_max: 64,
     value_bytes_max: 64,
     sources_max: 3,

@@ -39,6 +39,8 @@ pub struct Limits {
     pub bytes_max: usize,
     /// Tags of an envelope. 64.
     pub tags_max: usize,
+    /// Gauges of an envelope. 1,000.
+    pub gauges_max: usize,
     /// Bytes of a metric's name, or of a tag's. 512.
     pub name_bytes_max: usize,
     /// Bytes of a tag's value, of a source's id or of a unit. 4096.
@@ -53,6 +55,7 @@ impl Default for Limits {
             metrics_max: 500_000,
             bytes_max: 256 << 20,
             tags_max: 64,
+            gauges_max: 1000,
             name_bytes_max: 512,
             value_bytes_max: 4096,
             sources_max: 10_000,

@@ -29,12 +29,16 @@ mod reason {
     pub const METRICS: &str = "metrics_limit";
     pub const BYTES: &str = "bytes_limit";
     pub const TAGS: &str = "too_many_tags";
+    pub const GAUGES: &str = "too_many_gauges";
     pub const LENGTH: &str = "text_too_long";
     pub const NO_NAME: &str = "no_name";
     pub const TYPE_CLASH: &str = "type_clash";
     pub const UNDECODABLE: &str = "undecodable";
     pub const TOO_LARGE: &str = "too_large";
 }
+
+/// Envelopes that are folded in while others wait.
+const FOLDED_AT_ONCE: usize = 256;
 
 /// Bytes of one envelope; what is larger is dropped. Its tags take up to 24 times as much while it is read.
 const ENVELOPE_BYTES_MAX: usize = 1 << 20;
@@ -80,21 +84,25 @@ impl Collected {
     pub fn fold_encoded<'e>(&self, envelopes: impl Iterator<Item = &'e [u8]>) {
         let now_s = self.now_s();
         let mut envelope = Envelope::default();
-        let mut state = self.lock();
-        for encoded in envelopes {
-            envelope.clear();
-            let reason = match encoded.len() {
-                0..=ENVELOPE_BYTES_MAX => match envelope.merge(encoded) {
-                    Ok(()) => {
-                        self.fold_one(&mut state, &envelope, now_s);
-                        continue;
-                    }
-                    Err(_) => reason::UNDECODABLE,
-                },
-                _ => reason::TOO_LARGE,
-            };
-            state.counts.envelopes += 1;
-            state.drop_for(reason);
+        let mut envelopes = envelopes.peekable();
+        while envelopes.peek().is_some() {
+            // Others get their turn in between: a message may have hundreds of thousands.
+            let mut state = self.lock();
+            for encoded in envelopes.by_ref().take(FOLDED_AT_ONCE) {
+                envelope.clear();
+                let reason = match encoded.len() {
+                    0..=ENVELOPE_BYTES_MAX => match envelope.merge(encoded) {
+                        Ok(()) => {
+                            self.fold_one(&mut state, &envelope, now_s);
+                            continue;
+                        }
+                        Err(_) => reason::UNDECODABLE,
+                    },
+                    _ => reason::TOO_LARGE,
+                };
+                state.counts.envelopes += 1;
+                state.drop_for(reason);
+            }
         }
     }
 
@@ -165,6 +173,9 @@ impl Collected {
 
     /// An envelope one of whose gauges is dropped counts as dropped, once.
     fn fold_gauges(&self, state: &mut State, scene: &Scene<'_>, gauges: &[GaugeEntry]) -> Result<(), &'static str> {
+        if gauges.len() > self.settings.limits.gauges_max {
+            return Err(reason::GAUGES);
+        }
         let mut folded = Ok(());
         for (at, gauge) in gauges.iter().enumerate() {
             let (unit, value) = gauge.value.as_ref().map_or(("", 0.0), |held| (held.unit.as_str(), held.value));

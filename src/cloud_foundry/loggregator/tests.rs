@@ -195,6 +195,9 @@ fn one_envelope_has_many_gauges() {
     collected.fold(&envelope(&[], Message::Gauge(all)));
     assert_eq!(shown(&collected), format!("a{{{}}} 0\nb{{{}}} 1\n", of_rep("YQ=="), of_rep("Yg==")));
     assert_eq!(collected.counts().dropped.into_iter().collect::<Vec<_>>(), [("no_name", 1)]);
+    let metrics = vec![GaugeEntry { name: "a".to_owned(), value: None }; 1001];
+    collected.fold(&envelope(&[], Message::Gauge(Gauge { metrics })));
+    assert_eq!(collected.counts().dropped["too_many_gauges"], 1);
 }
 
 #[test]
@@ -347,6 +350,8 @@ fn an_envelope_that_cannot_be_read_is_lost_alone() {
     let counts = collected.counts();
     assert_eq!(counts.dropped.into_iter().collect::<Vec<_>>(), [("too_large", 1), ("undecodable", 1)]);
     assert_eq!((counts.envelopes, shown(&collected)), (4, format!("c{{{}}} 2\n", of_rep("Yw=="))));
+    collected.fold_encoded(std::iter::repeat_n(&good[..], 1000));
+    assert_eq!((collected.counts().envelopes, shown(&collected)), (1004, format!("c{{{}}} 1002\n", of_rep("Yw=="))));
 }
 
 /// Marsaglia's xorshift64: the same numbers at every run.
