@@ -113,7 +113,8 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
     let (none, linked) = (json!({}), links(&pems));
     let splunk = json!({"splunk_hec": {"urls": ["https://splunk.example.com:8088"], "token": "t"}});
     let agent = json!({"metrics_agent": {"enabled": true, "tls": pems.server(), "ingress": {"tls": pems.server()}}});
-    let over_link = json!({"nats": {"discover": {"enabled": true}, "register": {"enabled": true}}, "loggregator": {"enabled": true}});
+    let nats = json!({"nats": {"discover": {"enabled": true}, "register": {"enabled": true}}});
+    let loggregator = json!({"loggregator": {"enabled": true}});
     let api_key = json!({"elasticsearch": {"urls": ["http://127.0.0.1:9200"], "api_key": "a2V5", "manage_template": true,
                                            "ilm_policy": "hot"}});
     let closed = json!({"scrape": {"enabled": false}, "admin": {"enabled": false}, "bosh_labels": false, "bpm": {"memory_limit": ""},
@@ -121,6 +122,8 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
     let open = json!({"expose": {"enabled": true, "address": "10.0.16.4", "insecure": true},
                       "admin": {"address": "0.0.0.0", "insecure": true}});
     let all = merged(&everything(&pems), &drop_ins(&pems));
+    let mut without_loggregator = drop_ins(&pems);
+    without_loggregator.as_object_mut().unwrap().remove("loggregator");
     let mut asked = BTreeSet::new();
     let mut known = BTreeSet::new();
     for (what, properties, links) in [
@@ -130,7 +133,9 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
         ("everything", &everything(&pems), &none),
         ("everything, and all drop-ins", &all, &linked),
         ("metrics-agent", &agent, &none),
-        ("everything over links", &over_link, &linked),
+        ("all drop-ins but Loggregator", &without_loggregator, &none),
+        ("NATS over its link", &nats, &linked),
+        ("Loggregator over its link", &loggregator, &linked),
         ("links that nobody uses", &elasticsearch(), &linked),
         ("an API key", &api_key, &none),
         ("a targets file and nothing else", &json!({"targets_file": {"enabled": true}}), &none),
