@@ -22,7 +22,7 @@ fn elasticsearch() -> Json {
     json!({"elasticsearch": {"urls": ["https://search.example.com:9200"]}})
 }
 
-/// Whatever has a property and needs nothing that is yet to come.
+/// Whatever has a property, but for what takes the place of other agents.
 fn everything(pems: &Pems) -> Json {
     let rules =
         json!([{"source_labels": ["__name__"], "regex": "(go)_(.*)", "target_label": "x", "replacement": "${1}-$2"}]);
@@ -88,14 +88,9 @@ fn drop_ins(pems: &Pems) -> Json {
     })
 }
 
-/// Renders, and lets `promferry check` look at the result where it knows all that is in it.
+/// Renders, and lets `promferry check` look at the result.
 fn checked(what: &str, properties: &Json, links: &Json) -> Rendered {
     let rendered = Rendered::new(properties, links).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let unknown = rendered.unknown_sections();
-    if !unknown.is_empty() {
-        println!("{what}: not checked, for promferry does not know {} yet", unknown.join(", "));
-        return rendered;
-    }
     let vm = Vm::new();
     vm.deploy(&rendered);
     let (code, out, err) = vm.check();
@@ -122,8 +117,6 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
     let open = json!({"expose": {"enabled": true, "address": "10.0.16.4", "insecure": true},
                       "admin": {"address": "0.0.0.0", "insecure": true}});
     let all = merged(&everything(&pems), &drop_ins(&pems));
-    let mut without_loggregator = drop_ins(&pems);
-    without_loggregator.as_object_mut().unwrap().remove("loggregator");
     let mut asked = BTreeSet::new();
     let mut known = BTreeSet::new();
     for (what, properties, links) in [
@@ -133,7 +126,6 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
         ("everything", &everything(&pems), &none),
         ("everything, and all drop-ins", &all, &linked),
         ("metrics-agent", &agent, &none),
-        ("all drop-ins but Loggregator", &without_loggregator, &none),
         ("NATS over its link", &nats, &linked),
         ("Loggregator over its link", &loggregator, &linked),
         ("links that nobody uses", &elasticsearch(), &linked),
@@ -333,11 +325,11 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
         ),
         (
             json!({"outputs": [{"name": "x", "kafka": {}}]}),
-            "property outputs: \"x\" has \"kafka\", which is no kind of output; write one of elasticsearch, splunk_hec, expose, file, remote_write, otlp, signalfx, dogstatsd, loggregator",
+            "property outputs: \"x\" has \"kafka\", which is no kind of output; write one of elasticsearch, splunk_hec, loggregator, expose, file",
         ),
         (
             json!({"outputs": [{"name": "x", "file": {}, "expose": {}}]}),
-            "property outputs: \"x\" has 2 kinds; write one of elasticsearch, splunk_hec, expose, file, remote_write, otlp, signalfx, dogstatsd, loggregator",
+            "property outputs: \"x\" has 2 kinds; write one of elasticsearch, splunk_hec, loggregator, expose, file",
         ),
         (
             json!({"outputs": [{"file": {}}]}),
@@ -430,6 +422,17 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
         );
         assert_eq!(said.trim_end_matches(')'), sentence.trim_end_matches(')'), "{properties}");
     }
+}
+
+#[test]
+fn the_templates_know_the_kinds_of_outputs_that_the_program_knows() {
+    let template = std::fs::read_to_string(super::job().join("templates/promferry.yml.erb")).unwrap();
+    let (_, rest) = template.split_once("kinds = %w[").unwrap();
+    let listed: BTreeSet<&str> = rest.split(']').next().unwrap().split(' ').collect();
+    let docs = std::fs::read_to_string(super::root().join("docs/config.md")).unwrap();
+    let (_, rest) = docs.split_once("It needs exactly one of ").unwrap();
+    let known: BTreeSet<&str> = rest.split('.').next().unwrap().split('`').skip(1).step_by(2).collect();
+    assert_eq!(listed, known);
 }
 
 #[test]
