@@ -84,7 +84,6 @@ fn drop_ins(pems: &Pems) -> Json {
         "targets_file": {"enabled": true, "path": "/var/vcap/data/promferry/targets.yml", "format": "yaml"},
         "loggregator": {"enabled": true, "host": "127.0.0.1", "port": 3460, "source_id": "mine", "write_relabel_configs": [],
                         "tls": merged(&pems.client(), &json!({"server_name": "metron"}))},
-        "shard": {"count": 3, "replicas": 2},
     })
 }
 
@@ -110,6 +109,7 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
     let agent = json!({"metrics_agent": {"enabled": true, "tls": pems.server(), "ingress": {"tls": pems.server()}}});
     let nats = json!({"nats": {"discover": {"enabled": true}, "register": {"enabled": true}}});
     let loggregator = json!({"loggregator": {"enabled": true}});
+    let shared = json!({"scrape": {"enabled": false}, "nats": {"discover": {"enabled": true}}, "shard": {"count": 3, "replicas": 2}});
     let api_key = json!({"elasticsearch": {"urls": ["http://127.0.0.1:9200"], "api_key": "a2V5", "manage_template": true,
                                            "ilm_policy": "hot"}});
     let closed = json!({"scrape": {"enabled": false}, "admin": {"enabled": false}, "bosh_labels": false, "bpm": {"memory_limit": ""},
@@ -136,7 +136,7 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
             &json!({"nats": {"register": {"enabled": true}, "servers": ["h:1"]}}),
             &none,
         ),
-        ("shared targets", &json!({"shard": {"count": 3}}), &none),
+        ("shared targets", &shared, &linked),
         ("as little as can be", &closed, &none),
         ("open to others", &open, &none),
     ] {
@@ -360,8 +360,13 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
             "property loggregator.tls: ca_cert, cert and key are not all set, and there is no link loggregator; the agent takes mutual TLS only: write all three",
         ),
         (
-            json!({"shard": {"count": 2, "replicas": 3}}),
+            json!({"scrape": {"enabled": false}, "shard": {"count": 2, "replicas": 3}}),
             "property shard.replicas: 3 is not a whole number from 1 to 2; write one, such as 1",
+        ),
+        (
+            json!({"shard": {"count": 2}}),
+            "property shard.count: it is 2, and scrape.enabled is true; no other instance scrapes the jobs of this VM for it: set \
+             scrape.enabled: false, or leave the sharing to instances of their own",
         ),
         (
             json!({"memory_limit": "100"}),
