@@ -6,6 +6,7 @@
 //! drains, all within one deadline.
 
 mod agent;
+mod announce;
 mod pages;
 mod sift;
 
@@ -30,6 +31,7 @@ use crate::net::server::Server;
 use crate::output::{Running, State};
 use crate::pipeline::{Counts, Fanout, Intake, Shedding};
 use crate::scrape::{Admit, Manager, Scrapes, Targets};
+use announce::{Announcing, Own};
 use pages::Pages;
 use sift::{Listeners, sift};
 
@@ -57,6 +59,7 @@ pub struct App {
     /// Whether targets are scraped at their intervals, or on request only.
     has_intervals: watch::Sender<bool>,
     agent: Option<Agent>,
+    announcing: Arc<Announcing>,
     /// Applies target sets until it is told to stop, and gives the manager back.
     managing: JoinHandle<Manager>,
     stop: watch::Sender<bool>,
@@ -137,6 +140,7 @@ impl App {
             admit,
             has_intervals,
             agent: None,
+            announcing: Arc::default(),
             managing,
             stop,
             admin: None,
@@ -147,6 +151,7 @@ impl App {
         if let Some(listener) = agent_listener {
             app.start_agent(listener).await?;
         }
+        app.announce();
         Ok(app)
     }
 
@@ -182,6 +187,7 @@ impl App {
             outputs: self.outputs.clone(),
             credentials: self.credentials.clone(),
             budget: self.shedding.budget().clone(),
+            announcing: self.announcing.clone(),
             is_ready: self.is_ready.clone(),
         })
     }
@@ -229,6 +235,7 @@ impl App {
         } else {
             self.replace_agent().await;
         }
+        self.announce();
         if !is_admin_same && let Err(error) = self.start_admin().await {
             tracing::error!(error, "the admin port cannot be had, and is off");
         }
@@ -253,6 +260,8 @@ impl App {
     /// Ends everything in the order of the data, by `shutdown_timeout` from now. Returns the ledgers.
     pub async fn shutdown(mut self) -> Vec<Account> {
         let deadline = Instant::now() + self.config.global.shutdown_timeout;
+        // Nobody is told any more of what is about to end.
+        self.announcing.stop();
         drop(self.discovery);
         self.stop.send_replace(true);
         // Beside all others: who asked for a scrape may have to wait for it.
@@ -273,6 +282,12 @@ impl App {
         }
         accounts.sort_by(|a, b| a.output.name.cmp(&b.output.name));
         accounts
+    }
+
+    /// Tells others of our endpoints and of targets, as the configuration has it.
+    fn announce(&self) {
+        let own = Own::of(&self.config, &self.outputs, self.agent.as_ref().map(Agent::entries));
+        self.announcing.apply(&self.config, own, &self.credentials, &self.sifted);
     }
 
     async fn start_agent(&mut self, listener: TcpListener) -> Result<(), String> {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Outputs;
+use super::announce::Announcing;
 use crate::admin::{
     CertificateSnapshot, DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot,
-    Readiness, ScrapeCounts, ServedSnapshot, Snapshots, TargetSnapshot, Targets,
+    Readiness, RegistrarSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, TargetSnapshot, Targets,
 };
 use crate::config::checked::{OutputConfig, OutputKind};
 use crate::discovery::{FileStatus, TargetSet};
@@ -25,6 +26,7 @@ pub(super) struct Pages {
     pub(super) outputs: Arc<Outputs>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) budget: Arc<Budget>,
+    pub(super) announcing: Arc<Announcing>,
     pub(super) is_ready: watch::Receiver<bool>,
 }
 
@@ -90,6 +92,15 @@ impl Snapshots for Pages {
 
     fn memory(&self) -> MemorySnapshot {
         MemorySnapshot { used: self.budget.used(), limit: self.budget.limit() }
+    }
+
+    fn registrar(&self) -> Option<RegistrarSnapshot> {
+        self.announcing.registrar().map(|state| RegistrarSnapshot {
+            is_connected: state.is_connected,
+            entries: state.entries,
+            sent: state.messages.sent,
+            failed: state.messages.failed,
+        })
     }
 
     fn readiness(&self) -> Readiness {

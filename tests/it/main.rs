@@ -2,6 +2,7 @@
 
 mod admin;
 mod bosh;
+mod bosh_vm;
 mod certs_example;
 mod cli;
 mod cloud_foundry_app;
@@ -27,6 +28,7 @@ mod lost_log;
 mod main_job;
 mod memory;
 mod metrics_agent;
+mod nats;
 mod negotiation;
 mod openmetrics;
 mod ordering;

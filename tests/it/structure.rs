@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("exposition", &["model"]),
     ("config", &["model", "relabel", "net"]),
     ("target", &["model", "net", "config"]),
+    ("cloud_foundry", &["target", "model", "net", "exposition", "config"]),
     ("discovery", &["target", "net", "relabel", "model", "config", "cloud_foundry"]),
     ("scrape", &["target", "exposition", "relabel", "net", "model", "config"]),
     ("pipeline", &["model"]),
