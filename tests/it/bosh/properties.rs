@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use promferry::config::{self, Source};
+use promferry::model::Labels;
 use serde_json::{Value as Json, json};
 
 use super::{Pems, Rendered, Vm, has_ruby, instance, links, ruby};
@@ -491,6 +492,40 @@ fn every_sample_has_boshs_labels_and_an_operator_may_change_them() {
     let changed = json!({"external_labels": {"az": "", "ip": "", "id": "", "index": "${x}", "team": "a"}});
     assert_eq!(labels(changed), "deployment=cf index=${x} instance_group=router team=a");
     assert_eq!(labels(json!({"bosh_labels": false})), "");
+}
+
+#[test]
+fn the_firehose_gets_what_prom_scraper_gives_it() {
+    if !has_ruby() {
+        return;
+    }
+    let pems = Pems::new();
+    let rules = json!([{"regex": "secret", "action": "labeldrop"}]);
+    let vm = Vm::new();
+    vm.deploy(&Rendered::of(json!({
+        "loggregator": {"enabled": true, "tls": pems.client(), "write_relabel_configs": rules},
+        "external_labels": {"az": "mine"},
+    })));
+    let path = vm.path("/var/vcap/jobs/promferry/config/promferry.yml");
+    let config = config::load(&Source::File(path), &|_| None).unwrap();
+    let sent = |given: &[(&str, &str)]| {
+        let mut labels = Labels::new();
+        given.iter().for_each(|&(name, value)| labels.set(name, value));
+        let is_sent = config.outputs[0].write_relabel.apply(&mut labels);
+        let text: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        is_sent.then(|| text.join(" "))
+    };
+    let ours = [("deployment", "cf"), ("index", "2"), ("ip", "10.0.16.4"), ("az", "mine")];
+    let metric = |more: &[(&'static str, &'static str)]| sent(&[&[("__name__", "a")], &ours[..], more].concat());
+    assert_eq!(metric(&[("secret", "x")]).as_deref(), Some("__name__=a az=mine"), "the agent has its own");
+    let own = [("__name__", "a"), ("deployment", "other"), ("index", "22"), ("ip", "10x0.16.4")];
+    assert_eq!(sent(&own).as_deref(), Some("__name__=a deployment=other index=22 ip=10x0.16.4"), "a metric's own stay");
+    for name in ["up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_series_added"] {
+        assert_eq!(sent(&[("__name__", name)]), None);
+    }
+    for name in ["upper", "scrape_targets_total"] {
+        assert!(sent(&[("__name__", name)]).is_some(), "{name} is a job's own");
+    }
 }
 
 #[test]
