@@ -14,6 +14,7 @@ use crate::admin::{
 use crate::config::checked::{OutputConfig, OutputKind};
 use crate::discovery::{FileStatus, TargetSet};
 use crate::memory::Budget;
+use crate::net::authority;
 use crate::net::credentials::{Credentials, OwnCertificate};
 use crate::output::State;
 use crate::output::expose::Served;
@@ -141,6 +142,7 @@ fn output(config: &OutputConfig, state: State) -> OutputSnapshot {
             ("elasticsearch", elastic.http.urls.iter().map(ToString::to_string).collect())
         }
         OutputKind::SplunkHec(splunk) => ("splunk_hec", splunk.http.urls.iter().map(ToString::to_string).collect()),
+        OutputKind::Loggregator(agent) => ("loggregator", vec![authority(&agent.host, agent.port)]),
         OutputKind::Expose(expose) => {
             // Not the configured one: its port may be 0.
             let listens_on = state.listens_on.unwrap_or(expose.listen);

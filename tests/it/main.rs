@@ -2,6 +2,7 @@
 
 mod admin;
 mod bosh;
+mod bosh_vm;
 mod certs_example;
 mod cli;
 mod cloud_foundry_app;
