@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::common::name_text;
 use super::fields::{Fields, Placed};
 use super::http::host;
+use super::scrape::Defaults;
 use super::tls::{address, server_tls};
+use crate::model::Labels;
 use crate::net::tls::ServerTls;
 
 /// Tags of an agent, at most.
@@ -48,10 +50,14 @@ pub struct Ingress {
     pub tls: ServerTls,
     /// Tags of a timer that become labels of its histogram.
     pub timer_tags: Vec<String>,
+    /// Time between two readings of its metrics for outputs: `global.scrape_interval`.
+    pub scrape_interval: Duration,
+    /// Labels for those samples that do not have them; from `global.external_labels`.
+    pub external_labels: Labels<'static>,
 }
 
 /// The section.
-pub fn metrics_agent(fields: &Fields<'_>) -> MetricsAgent {
+pub fn metrics_agent(fields: &Fields<'_>, defaults: &Defaults) -> MetricsAgent {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     MetricsAgent {
         listen: fields.read_optional("listen", address).unwrap_or(any),
@@ -67,6 +73,8 @@ pub fn metrics_agent(fields: &Fields<'_>) -> MetricsAgent {
             listen: ingress.read_optional("listen", address).unwrap_or(any),
             tls: mutual_tls(&ingress),
             timer_tags: ingress.texts("timer_tags").into_iter().map(|tag| tag.text).collect(),
+            scrape_interval: defaults.interval(),
+            external_labels: defaults.external_labels().clone(),
         }),
     }
 }

@@ -33,6 +33,18 @@ pub struct Defaults {
     shard: Option<Shard>,
 }
 
+impl Defaults {
+    /// `global.scrape_interval`.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// `global.external_labels`.
+    pub fn external_labels(&self) -> &Labels<'static> {
+        &self.external_labels
+    }
+}
+
 /// `global`: what concerns the process, and what scrape configurations inherit.
 pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
     let interval = fields.duration("scrape_interval");

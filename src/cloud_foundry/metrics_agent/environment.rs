@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::config::checked::{Config, Ingress, MetricsAgent, PromScraperSd, ScrapeConfig};
 use crate::config::{Environment, check_tag, load_text, quoted, values};
+use crate::model::Labels;
 use crate::net::tls::{ServerTls, TlsSettings};
 
 /// What the environment says nothing of. The exporter is asked once in a while and has 5 s; redirects are followed; what is asked
@@ -114,6 +115,9 @@ fn agent(reader: &mut Reader<'_>) -> MetricsAgent {
             listen: SocketAddr::from((local, reader.port("AGENT_PORT", 3461))),
             tls: reader.server_tls("AGENT_CERT_FILE_PATH", "AGENT_KEY_FILE_PATH", "AGENT_CA_FILE_PATH"),
             timer_tags: reader.list("WHITELISTED_TIMER_TAGS"),
+            // For outputs, of which there are none.
+            scrape_interval: Duration::from_secs(15),
+            external_labels: Labels::new(),
         }),
     }
 }
@@ -273,6 +277,8 @@ mod tests {
                 listen: "127.0.0.1:3".parse().unwrap(),
                 tls: tls("a"),
                 timer_tags: vec!["peer_type".into(), "status_code".into()],
+                scrape_interval: Duration::from_secs(15),
+                external_labels: Labels::new(),
             }),
         };
         assert_eq!(config.metrics_agent, Some(expected));

@@ -349,6 +349,36 @@ async fn with_outputs_targets_are_scraped_at_their_intervals_too() {
 }
 
 #[tokio::test]
+async fn outputs_have_the_metrics_of_envelopes_for_as_long_as_there_is_a_way_in() {
+    let vm = Vm::new();
+    let ingress = "  ingress: {listen: '127.0.0.1:0', tls_config: {cert_file: agent.crt, key_file: agent.key, client_ca_file: clients.crt}}\n";
+    let alone = section("honor_labels: true", "outputs: [{name: all, expose: {listen: '127.0.0.1:0'}}]\n");
+    let alone = alone.replace("global: {", "global: {external_labels: {site: x}, ");
+    vm.world.configure(&alone.replace("admin:", &format!("{ingress}admin:")));
+    let agent = vm.agent(vm.world.run().await);
+    let mut loggregator = Client::connect(agent.ingress(), &vm.ca, Some(&vm.client)).await.unwrap();
+    loggregator.send(vec![envelope("s", &[("job", "router")], counter("requests", 7, 0))]).await.unwrap();
+    let requests = async || {
+        let served = agent.process.aggregate("all").await;
+        served.into_iter().find(|(series, _)| series.name == "requests")
+    };
+    let (series, value) = until("the metric", requests).await;
+    assert_eq!(value, "7");
+    let label = |name: &str| series.labels.iter().find(|(held, _)| *held == name).map(|(_, value)| value.as_str());
+    assert_eq!(
+        ["job", "site", "deployment", "source_id"].map(label),
+        [Some("router"), Some("x"), Some("cf"), Some("s")]
+    );
+    assert_eq!(label("instance"), Some(&*format!("10.0.1.5:{}", agent.exporter().port())));
+
+    vm.world.configure(&alone);
+    agent.process.signal("HUP");
+    until("the end of the metric", async || requests().await.is_none().then_some(())).await;
+    let ended = agent.process.terminate().await;
+    assert_eq!((ended.status.code(), ended.log.complaints()), (Some(0), Vec::<String>::new()));
+}
+
+#[tokio::test]
 async fn only_clients_with_a_certificate_of_the_authority_are_answered() {
     let vm = Vm::new();
     let agent = vm.run().await;
