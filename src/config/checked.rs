@@ -15,6 +15,7 @@ use crate::model::Labels;
 use crate::net::authorization::Authorization;
 use crate::net::credentials::{Credentials, Secret};
 pub use crate::net::dns::Record as DnsRecord;
+use crate::net::nats;
 use crate::net::tls::{ServerTls, TlsSettings};
 use crate::net::{Scheme, Url};
 use crate::relabel::Rules;
@@ -28,6 +29,10 @@ pub struct Config {
     pub scrapes: Vec<Arc<ScrapeConfig>>,
     /// Where it goes; names are unique. None only beside `metrics_agent`.
     pub outputs: Vec<Arc<OutputConfig>>,
+    /// Who is told over NATS where this process can be scraped.
+    pub register: Option<Register>,
+    /// A file of the discovered targets.
+    pub targets_file: Option<TargetsFile>,
     /// The admin port, or `None` where it is off.
     pub admin: Option<Admin>,
     /// The drop-in for metrics-agent, or `None` where it is off.
@@ -41,6 +46,8 @@ pub struct Global {
     pub memory_limit: MemoryLimit,
     /// From SIGTERM to the end of the process, at most.
     pub shutdown_timeout: Duration,
+    /// Labels for every sample that does not have them.
+    pub external_labels: Labels<'static>,
 }
 
 /// What the process may use of memory.
@@ -154,6 +161,8 @@ pub struct Discovery {
     pub http: Vec<HttpSd>,
     /// `dns_sd_configs`.
     pub dns: Vec<DnsSd>,
+    /// `nats_sd_configs`.
+    pub nats: Vec<NatsSd>,
 }
 
 /// One entry of `http_sd_configs`.
@@ -188,6 +197,57 @@ pub struct DnsSd {
     pub refresh_interval: Duration,
     /// Targets at most; 0 is no limit.
     pub target_limit: usize,
+}
+
+/// One entry of `nats_sd_configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NatsSd {
+    /// Where and how.
+    pub nats: nats::Settings,
+    /// What is listened to.
+    pub subject: String,
+    /// How long a source is kept after its last message.
+    pub expiry: Duration,
+    /// Targets at most; 0 is no limit.
+    pub target_limit: usize,
+}
+
+/// `register`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Register {
+    /// Where and how.
+    pub nats: nats::Settings,
+    /// Where it is published.
+    pub subject: String,
+    /// Time between two rounds.
+    pub interval: Duration,
+    /// The host name or address of `expose` outputs; `None` where what they listen on is one.
+    pub address: Option<String>,
+    /// What tells this process from others; `None` for what its labels, or its machine, say.
+    pub instance_id: Option<String>,
+    /// Globs of files with entries of others; relative ones are already joined to the configuration's folder.
+    pub files: Vec<String>,
+}
+
+/// `targets_file`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetsFile {
+    /// The file.
+    pub path: PathBuf,
+    /// What is written.
+    pub format: TargetsFileFormat,
+    /// Names of the scrape configurations whose targets are in it; all where there is none.
+    pub jobs: Vec<String>,
+}
+
+/// What a targets file holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetsFileFormat {
+    /// As scrape-config-generator writes it.
+    #[default]
+    Json,
+    /// The same, as YAML.
+    Yaml,
 }
 
 /// One entry of `static_configs`.

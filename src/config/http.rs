@@ -200,7 +200,7 @@ pub fn url_with_query(text: &str) -> Result<Url, Complaint> {
 }
 
 /// Host, without brackets, and port.
-fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
+pub fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((ip, port)) => {
             ip.parse::<IpAddr>().ok().filter(IpAddr::is_ipv6)?;
@@ -218,7 +218,8 @@ fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-fn is_visible(text: &str) -> bool {
+/// Whether a text has nothing but visible ASCII.
+pub fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

@@ -11,7 +11,7 @@ use super::fields::{Fields, NamedFile, Reader};
 use super::problem::{Pos, Problem, Problems};
 use super::raw::ROOT;
 use super::variables::Environment;
-use super::{metrics_agent, output, scrape, yaml};
+use super::{metrics_agent, nats, output, scrape, yaml};
 use crate::net::text::io_words;
 
 /// Where the configuration is.
@@ -135,6 +135,8 @@ fn root(fields: &Fields<'_>) -> Config {
         metrics_agent,
         scrapes: scrapes.iter().map(scrape_config).collect(),
         outputs: outputs.iter().filter_map(output::output).map(Arc::new).collect(),
+        register: nats::register(fields, &outputs),
+        targets_file: nats::targets_file(fields, &scrapes),
         admin: output::admin(fields),
     }
 }

@@ -14,6 +14,7 @@ pub mod fields;
 mod http;
 mod load;
 mod metrics_agent;
+mod nats;
 mod negotiation;
 mod output;
 mod problem;

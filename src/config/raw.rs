@@ -5,12 +5,14 @@
 
 mod common;
 mod metrics_agent;
+mod nats;
 mod outputs;
 mod scrape;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
+pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use splunk_hec::SPLUNK_HEC;
@@ -35,6 +37,8 @@ pub static ROOT: Section = Section {
         key("scrape_configs", Type::Sections(&SCRAPE), "What is scraped."),
         key("outputs", Type::Sections(&OUTPUT), "Where it goes; at least one.")
             .otherwise("an error, unless there is `metrics_agent`"),
+        key("register", Type::Section(&REGISTER), "Announces over NATS where this process can be scraped."),
+        key("targets_file", Type::Section(&TARGETS_FILE), "Keeps a file of the discovered targets for Prometheus."),
         key("admin", Type::Section(&ADMIN), "The port for status page, self-metrics and API; `null` turns it off.")
             .otherwise("on, with its defaults"),
         key("metrics_agent", Type::Section(&METRICS_AGENT), "A drop-in for Cloud Foundry's metrics-agent.")
@@ -224,6 +228,7 @@ pub static SECTIONS: &[&Section] = &[
     &PROM_SCRAPER_SD,
     &HTTP_SD,
     &DNS_SD,
+    &NATS_SD,
     &TLS,
     &BASIC_AUTH,
     &AUTHORIZATION,
@@ -238,6 +243,8 @@ pub static SECTIONS: &[&Section] = &[
     &BATCH,
     &QUEUE,
     &DISK,
+    &REGISTER,
+    &TARGETS_FILE,
     &ADMIN,
     &SERVER_TLS,
     &METRICS_AGENT,

@@ -11,6 +11,7 @@ use super::checked::{
 use super::common::{labels, name_text, rules};
 use super::fields::Fields;
 use super::http::{auth, host, http_headers, url_path, url_with_query};
+use super::nats::nats_sd;
 use super::negotiation::{self, negotiation};
 use super::problem::quoted;
 use super::raw::PROM_SCRAPER_FILES;
@@ -71,7 +72,11 @@ pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
         external_labels: labels(fields, "external_labels"),
         shard: fields.section("shard").and_then(|fields| shard(&fields)),
     };
-    let global = Global { memory_limit: memory_limit(fields), shutdown_timeout: fields.duration("shutdown_timeout") };
+    let global = Global {
+        memory_limit: memory_limit(fields),
+        shutdown_timeout: fields.duration("shutdown_timeout"),
+        external_labels: defaults.external_labels.clone(),
+    };
     (global, defaults)
 }
 
@@ -189,6 +194,7 @@ fn discovery(fields: &Fields<'_>) -> Discovery {
         prom_scraper: fields.sections("prom_scraper_sd_configs").iter().map(prom_scraper_sd).collect(),
         http: fields.sections("http_sd_configs").iter().map(http_sd).collect(),
         dns: fields.sections("dns_sd_configs").iter().map(dns_sd).collect(),
+        nats: fields.sections("nats_sd_configs").iter().map(nats_sd).collect(),
     }
 }
 
@@ -288,7 +294,8 @@ fn dns_sd(fields: &Fields<'_>) -> DnsSd {
     }
 }
 
-fn globs(fields: &Fields<'_>) -> Vec<String> {
+/// `files`: at least one, joined to the configuration's folder.
+pub fn globs(fields: &Fields<'_>) -> Vec<String> {
     fields.refuse_empty_list("files");
     let mut globs = Vec::new();
     for file in fields.texts("files") {

@@ -20,6 +20,7 @@ mod file_sd;
 mod files;
 mod http_sd;
 mod last_good;
+mod nats_sd;
 mod prom_scraper;
 mod remote;
 mod request;

@@ -14,11 +14,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::config::checked::{DnsSd, HttpSd, ScrapeConfig};
+use crate::config::checked::{DnsSd, HttpSd, NatsSd, ScrapeConfig};
 use crate::net::credentials::Credentials;
 
 use super::resolve::Group;
-use super::{dns_sd, http_sd};
+use super::{dns_sd, http_sd, nats_sd};
 
 /// One entry of a scrape configuration whose answer comes over the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,8 @@ pub(super) enum Remote {
     Http(Box<HttpSd>),
     /// Of `dns_sd_configs`.
     Dns(DnsSd),
+    /// Of `nats_sd_configs`.
+    Nats(Box<NatsSd>),
 }
 
 impl Remote {
@@ -34,7 +36,8 @@ impl Remote {
     pub(super) fn all(config: &ScrapeConfig) -> Vec<Self> {
         let http = config.discovery.http.iter().cloned().map(|sd| Self::Http(Box::new(sd)));
         let dns = config.discovery.dns.iter().cloned().map(Self::Dns);
-        http.chain(dns).collect()
+        let nats = config.discovery.nats.iter().cloned().map(|sd| Self::Nats(Box::new(sd)));
+        http.chain(dns).chain(nats).collect()
     }
 
     /// Targets at most; 0 is no limit.
@@ -42,6 +45,7 @@ impl Remote {
         match self {
             Self::Http(sd) => sd.target_limit,
             Self::Dns(sd) => sd.target_limit,
+            Self::Nats(sd) => sd.target_limit,
         }
     }
 
@@ -50,6 +54,7 @@ impl Remote {
         match self {
             Self::Http(_) => Patience::FirstWord(http_sd::TIMEOUT),
             Self::Dns(_) => Patience::FirstWord(dns_sd::TIMEOUT),
+            Self::Nats(_) => Patience::Listening(nats_sd::LISTENING),
         }
     }
 
@@ -57,6 +62,7 @@ impl Remote {
         match self {
             Self::Http(sd) => http_sd::run(*sd, &credentials, tell).await,
             Self::Dns(sd) => dns_sd::run(sd, tell).await,
+            Self::Nats(sd) => nats_sd::run(*sd, &credentials, tell).await,
         }
     }
 }
@@ -65,6 +71,8 @@ impl Remote {
 enum Patience {
     /// With its first word, which comes within this time.
     FirstWord(Duration),
+    /// After this time, in which others speak; or with its first word, where that is a problem.
+    Listening(Duration),
 }
 
 /// What a mechanism knows now.
@@ -158,9 +166,12 @@ impl Remotes {
     pub(super) async fn first_words(&self) {
         let begin = tokio::time::Instant::now();
         for running in &self.running {
-            let Patience::FirstWord(time_max) = running.remote.patience();
+            let (time_max, is_whole) = match running.remote.patience() {
+                Patience::FirstWord(time_max) => (time_max, true),
+                Patience::Listening(time) => (time, false),
+            };
             let has_spoken = async {
-                while lock(&running.said).is_none() {
+                while lock(&running.said).as_ref().is_none_or(|said| !is_whole && said.problem.is_none()) {
                     tokio::time::sleep(FIRST_WORD_LOOK).await;
                 }
             };

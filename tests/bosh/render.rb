@@ -1,5 +1,5 @@
 #!/usr/bin/env ruby
-# Renders a job as BOSH would: a request in JSON on stdin, an answer in JSON on stdout.
+# Renders jobs as BOSH would: a list of requests in JSON on stdin, the list of answers in JSON on stdout.
 #
 #   {"job": FOLDER, "properties": {…}, "spec": {…}, "links": {NAME: {"properties": {…}, "instances": […]}}}
 #   -> {"files": {PATH: TEXT}, "asked": [PROPERTY], "known": [PROPERTY]} or {"error": SENTENCE}
@@ -7,11 +7,13 @@
 require 'json'
 require_relative 'templates'
 
-request = JSON.parse($stdin.read)
-begin
+def answer(request)
   job = Bosh::Job.new(request['job'])
   files, asked = job.render(request['properties'] || {}, request['spec'] || {}, request['links'] || {})
-  puts JSON.generate('files' => files, 'asked' => asked, 'known' => job.spec['properties'].keys)
+  { 'files' => files, 'asked' => asked, 'known' => job.spec['properties'].keys }
 rescue RuntimeError => error
-  puts JSON.generate('error' => error.message)
+  { 'error' => error.message }
 end
+
+requests = JSON.parse($stdin.read)
+puts JSON.generate(requests.map { |request| answer(request) })

@@ -28,15 +28,21 @@ fn job() -> PathBuf {
     root().join("bosh/jobs/promferry")
 }
 
-/// Whether there is Ruby; a word where there is none. A panic where it is required.
+/// Whether there is Ruby, and curl, which a script of the job uses; a word where there is not. A panic where they are required.
 fn has_ruby() -> bool {
-    if Command::new("ruby").arg("--version").output().is_ok_and(|said| said.status.success()) {
-        return true;
+    let runs = |tool| Command::new(tool).arg("--version").output().is_ok_and(|said| said.status.success());
+    let has = runs("ruby") && runs("curl");
+    if !has {
+        assert!(!is_required("ruby"), "there is no Ruby, or no curl");
+        println!("skipped: no Ruby, or no curl (tests/run installs them)");
     }
+    has
+}
+
+/// Whether `tests/run` says that an engine is there.
+fn is_required(engine: &str) -> bool {
     let required = std::env::var("PROMFERRY_TEST_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|engine| engine == "ruby"), "there is no Ruby");
-    println!("skipped: no Ruby (tests/run installs it)");
-    false
+    required.split(',').any(|name| name == engine)
 }
 
 /// Runs a Ruby script of `tests/bosh` that ends well; what it says.
@@ -68,8 +74,18 @@ struct Rendered {
 
 impl Rendered {
     fn new(properties: &Json, links: &Json) -> Result<Self, String> {
-        let request = json!({"job": job(), "properties": properties, "spec": instance(), "links": links});
-        let answer: Json = serde_json::from_str(&ruby("render.rb", &[], &request.to_string())).unwrap();
+        Self::all(&[(properties, links)]).remove(0)
+    }
+
+    /// Renders with each of these properties and links, in one run of Ruby.
+    fn all(requests: &[(&Json, &Json)]) -> Vec<Result<Self, String>> {
+        let request = |(properties, links): &(&Json, &Json)| json!({"job": job(), "properties": properties, "spec": instance(), "links": links});
+        let requests = Json::Array(requests.iter().map(request).collect());
+        let answers: Vec<Json> = serde_json::from_str(&ruby("render.rb", &[], &requests.to_string())).unwrap();
+        answers.iter().map(Self::read).collect()
+    }
+
+    fn read(answer: &Json) -> Result<Self, String> {
         if let Some(error) = answer["error"].as_str() {
             return Err(error.to_owned());
         }
@@ -94,8 +110,8 @@ impl Rendered {
     /// Sections of its configuration that are not known yet.
     fn unknown_sections(&self) -> Vec<&'static str> {
         let docs = std::fs::read_to_string(root().join("docs/config.md")).unwrap();
-        let is_known = |key: &str| docs.contains(&format!("\n| `{key}` | "));
-        let has = |key: &str| self.config().lines().any(|line| line.trim_start().starts_with(&format!("{key}:")));
+        let is_known = |key: &str| docs.contains(&format!("\n## `{key}`\n"));
+        let has = |key: &str| self.config().lines().any(|line| line.trim() == format!("{key}:"));
         LATER.iter().copied().filter(|key| has(key) && !is_known(key)).collect()
     }
 }

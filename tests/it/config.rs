@@ -315,7 +315,7 @@ const CANARY: &str = "c4n4ry";
 #[test]
 fn no_secret_is_ever_printed() {
     let good = include_str!("config/secrets.yml");
-    assert_eq!(good.matches(CANARY).count(), 11);
+    assert_eq!(good.matches(CANARY).count(), 15);
     let config = loaded(good);
     let shown = format!("{config:?} {config:#?}");
     assert!(!shown.contains(CANARY) && shown.contains("***"), "{shown}");
@@ -346,6 +346,14 @@ fn no_secret_is_ever_printed() {
         splunk_with("token: \"Splunk c4n4ry\""),
         splunk_with("token: c4n4ry\n    headers: {authorization: c4n4ry}"),
         splunk_with("default_token: c4n4ry"),
+        scrape_with("nats_sd_configs: [{servers: ['nats://u:c4n4ry@host:x']}]"),
+        scrape_with("nats_sd_configs: [{servers: ['htp://u:c4n4ry@host']}]"),
+        scrape_with("nats_sd_configs: [{servers: ['u:c4n4ry%@host']}]"),
+        scrape_with("nats_sd_configs: [{servers: 'nats://u:c4n4ry@host'}]"),
+        scrape_with("nats_sd_configs: [{servers: [[c4n4ry]]}]"),
+        scrape_with("nats_sd_configs: [{servers: [h], token: [c4n4ry]}]"),
+        scrape_with("nats_sd_configs: [{servers: [h], password: c4n4ry}]"),
+        scrape_with("nats_sd_configs: [{servers: [h], nkey: c4n4ry}]"),
         elasticsearch_with("api_key: [c4n4ry]"),
         elasticsearch_with("api_key: \"c4n4ry\\n\""),
         elasticsearch_with("headers: {authorization: c4n4ry}"),

@@ -4,8 +4,8 @@ use super::super::negotiation::PROTOCOLS;
 use super::super::schema::{Section, Type};
 use super::{
     ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS, AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, METRIC_NAME_ESCAPING_SCHEME,
-    METRIC_NAME_VALIDATION_SCHEME, NO_AZURE, NO_BEARER, NO_BEARER_FILE, NO_BUCKET_LIMIT, NO_EXTRA, NO_NHCB, NO_OAUTH,
-    NO_PROXY, NO_SD, NO_SD_YET, RELABEL, SCRAPE_NATIVE_HISTOGRAMS, SCRAPE_PROTOCOLS, TARGET_LIMIT, TLS, key,
+    METRIC_NAME_VALIDATION_SCHEME, NATS_SD, NO_AZURE, NO_BEARER, NO_BEARER_FILE, NO_BUCKET_LIMIT, NO_EXTRA, NO_NHCB,
+    NO_OAUTH, NO_PROXY, NO_SD, NO_SD_YET, RELABEL, SCRAPE_NATIVE_HISTOGRAMS, SCRAPE_PROTOCOLS, TARGET_LIMIT, TLS, key,
 };
 
 /// `scrape_configs[]`.
@@ -40,7 +40,7 @@ pub static SCRAPE: Section = Section {
             "Headers for each request: a mapping with values for each name.",
         ),
         key("follow_redirects", Type::Switch, "Whether redirects are followed, ten at most, never from https to http.")
-            .otherwise("true, but false for targets from `prom_scraper_sd_configs`"),
+            .otherwise("true, but false for targets from `prom_scraper_sd_configs` and `nats_sd_configs`"),
         key("enable_compression", Type::Switch, "Whether compressed answers are asked for.").default("true"),
         SCRAPE_PROTOCOLS.otherwise("as in `global`"),
         key(
@@ -86,6 +86,7 @@ pub static SCRAPE: Section = Section {
         ),
         key("http_sd_configs", Type::Sections(&HTTP_SD), "Targets that a server lists, in Prometheus' JSON."),
         key("dns_sd_configs", Type::Sections(&DNS_SD), "Targets that names stand for."),
+        key("nats_sd_configs", Type::Sections(&NATS_SD), "Targets that registrars announce over NATS."),
         key(
             "relabel_configs",
             Type::Sections(&RELABEL),
@@ -115,7 +116,6 @@ pub static SCRAPE: Section = Section {
         ("scrape_failure_log_file", "not supported: a failing scrape is logged on stderr, once a cause"),
         ("sigv4", NO_AZURE),
         ("azuread", NO_AZURE),
-        ("nats_sd_configs", NO_SD_YET),
         ("nomad_sd_configs", NO_SD_YET),
         ("kubernetes_sd_configs", NO_SD),
         ("consul_sd_configs", NO_SD),

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value as Json, json};
 
-use super::{Pems, Rendered, Vm, has_ruby, links, root, ruby};
+use super::{Pems, Rendered, Vm, has_ruby, is_required, links, root, ruby};
 
 /// The manifest of the tests with ops files applied to it, by their names.
 fn manifest(operations: &[&str]) -> Json {
@@ -179,4 +179,34 @@ fn the_package_is_one_executable() {
     assert_eq!(String::from_utf8(said.stdout).unwrap(), format!("promferry {}\n", env!("CARGO_PKG_VERSION")));
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(std::fs::metadata(target.join("bin/promferry")).unwrap().permissions().mode() & 0o777, 0o755);
+}
+
+/// The versions of glibc's symbols that a file names: `GLIBC_2.28` is 2, 28.
+fn glibc_versions(file: &[u8]) -> Vec<(u32, u32)> {
+    let pattern = regex::bytes::Regex::new(r"GLIBC_([0-9]+)\.([0-9]+)").unwrap();
+    let number = |digits: &[u8]| std::str::from_utf8(digits).unwrap().parse().unwrap();
+    pattern.captures_iter(file).map(|found| (number(&found[1]), number(&found[2]))).collect()
+}
+
+/// Jammy has glibc 2.35 and Noble 2.39; what is older than both by years runs on both.
+#[test]
+fn the_executable_for_stemcells_asks_for_glibc_2_28_at_most() {
+    let path = root().join("bosh/src/promferry/promferry");
+    let file = match std::fs::read(&path) {
+        Ok(file) => file,
+        Err(error) => {
+            assert!(!is_required("zig"), "{}: {error}", path.display());
+            println!("skipped: bosh/build has not run (tests/run runs it)");
+            return;
+        }
+    };
+    let versions = glibc_versions(&file);
+    assert!(versions.len() > 3, "it is linked against glibc");
+    let newest = versions.into_iter().max().unwrap();
+    assert!(newest <= (2, 28), "{newest:?}");
+    assert!(!file.windows(12).any(|bytes| bytes == b".debug_info\0"), "it is stripped");
+    let said = Command::new(&path).arg("--version").output().unwrap();
+    assert!(said.status.success());
+    // One of this machine asks for whatever this machine has: what is looked at is there to be seen.
+    assert!(!glibc_versions(&std::fs::read(env!("CARGO_BIN_EXE_promferry")).unwrap()).is_empty());
 }

@@ -133,6 +133,13 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
         ("everything over links", &over_link, &linked),
         ("links that nobody uses", &elasticsearch(), &linked),
         ("an API key", &api_key, &none),
+        ("a targets file and nothing else", &json!({"targets_file": {"enabled": true}}), &none),
+        (
+            "announcements and nothing else",
+            &json!({"nats": {"register": {"enabled": true}, "servers": ["h:1"]}}),
+            &none,
+        ),
+        ("shared targets", &json!({"shard": {"count": 3}}), &none),
         ("as little as can be", &closed, &none),
         ("open to others", &open, &none),
     ] {
@@ -200,7 +207,7 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
     let pems = Pems::new();
     let half = json!({"cert": pems.certificate});
     let es = |more: Json| merged(&elasticsearch(), &json!({"elasticsearch": more}));
-    for (properties, sentence) in [
+    let cases = [
         (
             json!({"scrape": {"interval": "15x"}}),
             "property scrape.interval: \"15x\" is not a duration; write a number and a unit, such as 500ms, 15s or 2m",
@@ -332,11 +339,11 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
             "property outputs: one of them has no name; write each as a mapping with a name and a kind",
         ),
         (
-            es(json!({"urls": ["https://es:9200"]})).pipe("batch", json!({"max_samples": 0})),
+            merged(&elasticsearch(), &json!({"batch": {"max_samples": 0}})),
             "property batch.max_samples: 0 is not a whole number of 1 or more; write one, such as 1",
         ),
         (
-            elasticsearch().pipe("queue", json!({"on_full": "wait"})),
+            merged(&elasticsearch(), &json!({"queue": {"on_full": "wait"}})),
             "property queue.on_full: \"wait\" is not known; write one of drop_oldest, drop_newest",
         ),
         (
@@ -403,8 +410,11 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
             json!({"post_start": {"timeout_seconds": 60}}),
             "property post_start.timeout_seconds: 60 is not a whole number from 1 to 25; monit gives up after 30 s",
         ),
-    ] {
-        let Err(error) = Rendered::new(&properties, &json!({})) else { panic!("it is rendered: {properties}") };
+    ];
+    let no_links = json!({});
+    let requests: Vec<_> = cases.iter().map(|(properties, _)| (properties, &no_links)).collect();
+    for (answer, (properties, sentence)) in Rendered::all(&requests).into_iter().zip(&cases) {
+        let Err(error) = answer else { panic!("it is rendered: {properties}") };
         assert!(!error.contains("secret-word"), "{error}");
         let (before, said) = error.split_once(": ").unwrap();
         assert!(
@@ -414,17 +424,6 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
             "{error}"
         );
         assert_eq!(said.trim_end_matches(')'), sentence.trim_end_matches(')'), "{properties}");
-    }
-}
-
-trait Pipe {
-    fn pipe(self, key: &str, value: Json) -> Self;
-}
-
-impl Pipe for Json {
-    /// The same with one more key.
-    fn pipe(self, key: &str, value: Json) -> Self {
-        merged(&self, &json!({ key: value }))
     }
 }
 
@@ -608,6 +607,11 @@ fn bpm_shows_what_is_announced_and_a_disk_only_where_something_is_written() {
         "{more}"
     );
     assert!(more.contains("    A: b c\n") && !more.contains("memory:"), "{more}");
+    // What check is told is what the process is told.
+    let volumes =
+        BPM.lines().find_map(|line| line.trim().strip_prefix("PROMFERRY_BPM_VOLUMES: ")).unwrap().trim_matches('"');
+    let pre_start = Rendered::of(json!({})).file("bin/pre-start").replace('\\', "");
+    assert!(pre_start.contains(&format!("export PROMFERRY_BPM_VOLUMES={volumes}\n")), "{pre_start}");
 }
 
 #[test]
@@ -645,8 +649,9 @@ fn the_helper_renders_as_bosh_does() {
     );
     let rendered = |template: &str, properties: Json, links: Json| {
         write("templates/t.erb", template);
-        let request = json!({"job": folder.path(), "properties": properties, "spec": instance(), "links": links});
-        let answer: Json = serde_json::from_str(&ruby("render.rb", &[], &request.to_string())).unwrap();
+        let request = json!([{"job": folder.path(), "properties": properties, "spec": instance(), "links": links}]);
+        let answers: Json = serde_json::from_str(&ruby("render.rb", &[], &request.to_string())).unwrap();
+        let answer = &answers[0];
         answer["files"]["t"].as_str().or(answer["error"].as_str()).unwrap().to_owned()
     };
     let link = json!({"l": {"instances": [{"address": "10.0.0.1"}], "properties": {"x": {"y": 3}}}});

@@ -196,6 +196,31 @@ async fn a_start_is_waited_for_and_the_end_too() {
     assert_eq!(words[2], "promferry does not run");
 }
 
+#[tokio::test]
+async fn in_place_of_metrics_agent_it_is_ready_at_once_and_lists_its_targets() {
+    if !has_ruby() {
+        return;
+    }
+    let pems = Pems::new();
+    let agent = json!({"enabled": true, "port": free_port(), "metrics_port": free_port(), "tls": pems.server()});
+    let (vm, _) = deployed(&[("metrics_agent", agent), ("post_start", json!({"timeout_seconds": 25}))]);
+    std::fs::create_dir_all(vm.path("/var/vcap/data/promferry")).unwrap();
+    let config = vm.path("/var/vcap/jobs/gorouter/config");
+    std::fs::create_dir_all(&config).unwrap();
+    // Nobody answers there: whether a target does is no matter of the start.
+    std::fs::write(config.join("prom_scraper_config.yml"), "port: 1\nsource_id: gorouter\n").unwrap();
+    let config = vm.path("/var/vcap/jobs/promferry/config/promferry.yml");
+    let mut command = command(&["run", "-c", config.to_str().unwrap()]);
+    let _process = command.stderr(Stdio::null()).spawn().unwrap();
+    let (code, out, err) = script(&vm, "post-start");
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "promferry: ready\n", ""));
+    let listed = std::fs::read_to_string(vm.path("/var/vcap/data/promferry/metric_targets.yml")).unwrap();
+    for source in ["metrics_agent_exporter", "gorouter", "promferry"] {
+        assert!(listed.contains(&format!("source: {source}__0e4cc47a-abc1-4360-b3f7-46ba7fc10000\n")), "{listed}");
+    }
+    assert!(listed.contains("instance_group: router\n"), "{listed}");
+}
+
 #[test]
 fn a_start_that_does_not_come_ends_the_deploy_and_says_where_to_look() {
     if !has_ruby() {

@@ -321,14 +321,22 @@ async fn with_outputs_targets_are_scraped_at_their_intervals_too() {
     let vm = Vm::new();
     let target = FakeTarget::start(Step::Answer(ok("a 1\n"))).await;
     vm.world.deploy("job", "v1", &format!("{}scrape_interval: 50ms\n", at("job", target.address.port())));
-    let (alone, output) = (section("honor_labels: true", ""), "outputs: [{name: kept, file: {path: kept.jsonl}}]\n");
+    // What others announce is theirs to announce, or two of us would do it for each other for ever.
+    let others = format!("[{{\"targets\": [\"{}\"], \"labels\": {{\"source_id\": \"other\"}}}}]", target.address);
+    std::fs::write(vm.world.path("others.json"), others).unwrap();
+    let (alone, output) = (
+        section("file_sd_configs: [{files: [others.json]}]", ""),
+        "outputs: [{name: kept, file: {path: kept.jsonl}}]\n",
+    );
     vm.world.configure(&alone);
     let agent = vm.agent(vm.world.run().await);
     assert_eq!(agent.get("/metrics?id=job").await.0, 200);
     assert_eq!(target.heads().len(), 1, "without outputs only for who asks");
     vm.world.configure(&format!("{alone}{output}"));
     agent.process.signal("HUP");
-    agent.process.until_up(&["job"]).await;
+    agent.process.until_up(&["job", "other"]).await;
+    assert_eq!(agent.get("/metrics?id=other").await.0, 404);
+    assert!(!vm.targets_file().contains("other"));
     until("samples", async || (!written(&vm.world.path("kept.jsonl")).is_empty()).then_some(())).await;
     assert_eq!(
         agent.get("/metrics?id=job").await,

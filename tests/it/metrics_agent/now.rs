@@ -18,7 +18,7 @@ fn source(source_id: &str, server: &FakeTarget) -> Arc<Target> {
     let mut labels = Labels::clone(&target.origin.labels);
     labels.set("source_id", source_id.to_owned());
     let origin = Origin { labels, ..Origin::clone(&target.origin) };
-    Arc::new(Target { origin: Arc::new(origin), ..target })
+    Arc::new(Target { origin: Arc::new(origin), announced: Some(Labels::default()), ..target })
 }
 
 fn now(targets: &watch::Sender<Targets>, admits: bool) -> Arc<ScrapeNow> {
@@ -38,6 +38,9 @@ async fn who_asks_while_a_scrape_is_under_way_gets_its_outcome() {
     assert!(!Arc::ptr_eq(&one, &now.scrape("a").await.unwrap().unwrap()), "the next one scrapes anew");
     assert_eq!((server.heads().len(), server.connections()), (2, 1));
     assert!(now.scrape("b").await.is_none());
+    let theirs = Target { announced: None, ..Arc::into_inner(source("b", &server)).unwrap() };
+    targets.send_replace(Targets::from([source("a", &server), Arc::new(theirs)]));
+    assert!(now.scrape("b").await.is_none(), "only what a job of this machine announced is served");
     assert_eq!(now.failures(), [("a".into(), 0)]);
 }
 
