@@ -23,6 +23,7 @@ use super::run::{Fault, Scraped, scrape_as_is};
 use super::status::Edges;
 use crate::model::{Scrape, wall_ms};
 use crate::net::credentials::Credentials;
+use crate::net::text::prometheus_duration;
 use crate::target::Target;
 
 /// Scrapes on request at a time, over all sources.
@@ -160,7 +161,8 @@ impl Source {
         }
         let limit = self.target.timeout;
         let Ok(Ok(_slot)) = timeout(limit, slots.acquire()).await else {
-            let error = format!("{CONCURRENT_SCRAPES_MAX} scrapes are under way, and none ended within {limit:?}");
+            let limit = prometheus_duration(limit);
+            let error = format!("{CONCURRENT_SCRAPES_MAX} scrapes are under way, and none ended within {limit}");
             return (fault("busy", error), client);
         };
         let scraped = scrape_as_is(&self.target, &mut client, wall_ms()).await;
