@@ -6,6 +6,7 @@
 //! drains, all within one deadline.
 
 mod agent;
+mod announce;
 mod pages;
 mod sift;
 
@@ -30,6 +31,7 @@ use crate::net::server::Server;
 use crate::output::{Running, State};
 use crate::pipeline::{Counts, Fanout, Intake, Shedding};
 use crate::scrape::{Admit, Emit, Manager, Scrapes, Targets};
+use announce::{Announcing, Own};
 use pages::Pages;
 use sift::{Listeners, sift};
 
@@ -58,6 +60,7 @@ pub struct App {
     has_intervals: watch::Sender<bool>,
     agent: Option<agent::Running>,
     emit: Emit,
+    announcing: Arc<Announcing>,
     /// Applies target sets until it is told to stop, and gives the manager back.
     managing: JoinHandle<Manager>,
     stop: watch::Sender<bool>,
@@ -139,6 +142,7 @@ impl App {
             has_intervals,
             agent: None,
             emit,
+            announcing: Arc::default(),
             managing,
             stop,
             admin: None,
@@ -149,6 +153,7 @@ impl App {
         if let Some(listener) = agent_listener {
             app.start_agent(listener).await?;
         }
+        app.announce();
         Ok(app)
     }
 
@@ -184,6 +189,7 @@ impl App {
             outputs: self.outputs.clone(),
             credentials: self.credentials.clone(),
             budget: self.shedding.budget().clone(),
+            announcing: self.announcing.clone(),
             is_ready: self.is_ready.clone(),
         })
     }
@@ -231,6 +237,7 @@ impl App {
         } else {
             self.replace_agent().await;
         }
+        self.announce();
         if !is_admin_same && let Err(error) = self.start_admin().await {
             tracing::error!(error, "the admin port cannot be had, and is off");
         }
@@ -255,6 +262,8 @@ impl App {
     /// Ends everything in the order of the data, by `shutdown_timeout` from now. Returns the ledgers.
     pub async fn shutdown(mut self) -> Vec<Account> {
         let deadline = Instant::now() + self.config.global.shutdown_timeout;
+        // Nobody is told any more of what is about to end.
+        self.announcing.stop();
         drop(self.discovery);
         self.stop.send_replace(true);
         // Beside all others: who asked for a scrape may have to wait for it.
@@ -280,6 +289,12 @@ impl App {
         accounts
     }
 
+    /// Tells others of our endpoints and of targets, as the configuration has it.
+    fn announce(&self) {
+        let own = Own::of(&self.config, &self.outputs, self.agent().map(Agent::entries));
+        self.announcing.apply(&self.config, own, &self.credentials, &self.sifted);
+    }
+
     async fn start_agent(&mut self, listener: TcpListener) -> Result<(), String> {
         let Some(config) = &self.config.metrics_agent else { return Ok(()) };
         let wiring = agent::Wiring {
@@ -289,6 +304,7 @@ impl App {
             emit: self.emit.clone(),
             has_outputs: self.has_intervals.subscribe(),
             snapshots: self.snapshots(),
+            external_labels: self.config.global.external_labels.clone(),
         };
         self.agent = Some(agent::Running::start(config, listener, wiring).await?);
         Ok(())
@@ -345,7 +361,7 @@ fn memory_limit(config: &Config) -> Option<u64> {
 fn has_place(output: &OutputConfig) -> bool {
     match output.kind {
         OutputKind::Expose(_) | OutputKind::File(_) => true,
-        OutputKind::Elasticsearch(_) | OutputKind::SplunkHec(_) => false,
+        OutputKind::Elasticsearch(_) | OutputKind::SplunkHec(_) | OutputKind::Loggregator(_) => false,
     }
 }
 

@@ -13,7 +13,8 @@ use prometheus_client::registry::Registry;
 
 use super::process::Process;
 use super::snapshot::{
-    CertificateSnapshot, Health, MemorySnapshot, OutputSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, Targets,
+    CertificateSnapshot, Health, MemorySnapshot, OutputSnapshot, RegistrarSnapshot, ScrapeCounts, ServedSnapshot,
+    Snapshots, Targets,
 };
 use crate::pipeline::Reasons;
 use crate::pipeline::disk::DiskState;
@@ -29,6 +30,7 @@ pub(super) fn exposition(snapshots: &dyn Snapshots) -> Result<String, fmt::Error
         scrapes: snapshots.scrapes(),
         certificates: snapshots.certificates(),
         memory: snapshots.memory(),
+        registrar: snapshots.registrar(),
         process: Process::read(),
     };
     let mut registry = Registry::default();
@@ -45,6 +47,7 @@ struct Snapshot {
     scrapes: ScrapeCounts,
     certificates: Vec<CertificateSnapshot>,
     memory: MemorySnapshot,
+    registrar: Option<RegistrarSnapshot>,
     process: Process,
 }
 
@@ -59,6 +62,7 @@ impl Collector for Snapshot {
         self.ledgers(&mut writer)?;
         self.outputs(&mut writer)?;
         self.disks(&mut writer)?;
+        self.registrar(&mut writer)?;
         self.served(&mut writer)
     }
 }
@@ -135,6 +139,17 @@ impl Snapshot {
         writer.gauge("promferry_memory_bytes", "Memory used, estimated; their sum is held against the limit.", rows)?;
         let limit = limit.map(|limit| ([], limit));
         writer.gauge("promferry_memory_limit_bytes", "The memory_limit; not there where there is none.", limit)
+    }
+
+    fn registrar(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let Some(registrar) = &self.registrar else { return Ok(()) };
+        let messages = [("sent", registrar.sent), ("failed", registrar.failed)];
+        let rows = messages.map(|(result, count)| ([("result", result)], count));
+        writer.counter("promferry_registrar_messages", "Messages published over NATS, or not.", rows)?;
+        let entries = [([], registrar.entries as u64)];
+        writer.gauge("promferry_registrar_entries", "Entries that the registrar announces.", entries)?;
+        let connected = [([], u64::from(registrar.is_connected))];
+        writer.gauge("promferry_registrar_connected", "Whether the registrar has a connection to NATS.", connected)
     }
 
     fn targets(&self, writer: &mut Writer<'_>) -> fmt::Result {

@@ -24,7 +24,7 @@ use crate::net::server::{self, Limits, Request, Response, full, text};
 
 pub use snapshot::{
     CertificateSnapshot, DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot,
-    Readiness, ScrapeCounts, ServedSnapshot, Snapshots, TargetSnapshot, Targets,
+    Readiness, RegistrarSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, TargetSnapshot, Targets,
 };
 
 /// Connections at a time: people and one or two scrapers.

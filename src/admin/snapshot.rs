@@ -29,8 +29,24 @@ pub trait Snapshots: Send + Sync + 'static {
     /// What the process uses of memory.
     fn memory(&self) -> MemorySnapshot;
 
+    /// The registrar; `None` where there is none.
+    fn registrar(&self) -> Option<RegistrarSnapshot>;
+
     /// Whether the first round of scrapes is done.
     fn readiness(&self) -> Readiness;
+}
+
+/// What the registrar announces over NATS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistrarSnapshot {
+    /// Whether there is a connection.
+    pub is_connected: bool,
+    /// Entries of the last round.
+    pub entries: usize,
+    /// Messages that were sent.
+    pub sent: u64,
+    /// Messages that could not be sent.
+    pub failed: u64,
 }
 
 /// Whether the program is ready.

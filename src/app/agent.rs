@@ -13,7 +13,7 @@ use crate::admin::{self, Snapshots};
 use crate::cloud_foundry::exporter::Proxied;
 use crate::cloud_foundry::loggregator::View;
 use crate::cloud_foundry::metrics_agent::{Agent, Parts};
-use crate::config::checked::{Ingress, MetricsAgent};
+use crate::config::checked::MetricsAgent;
 use crate::model::{Labels, Origin, PointsBuilder, STALE_NAN, Scrape, wall_ms};
 use crate::net::authority;
 use crate::net::credentials::Credentials;
@@ -32,6 +32,7 @@ pub(super) struct Wiring {
     /// Whether there are outputs.
     pub(super) has_outputs: watch::Receiver<bool>,
     pub(super) snapshots: Arc<dyn Snapshots>,
+    pub(super) external_labels: Labels<'static>,
 }
 
 /// An agent at work, and the delivery of its envelopes' metrics.
@@ -44,7 +45,7 @@ pub(super) struct Running {
 impl Running {
     /// Starts an agent on a port that is open already.
     pub(super) async fn start(config: &MetricsAgent, listener: TcpListener, wiring: Wiring) -> Result<Self, String> {
-        let Wiring { targets, credentials, admit, emit, has_outputs, snapshots } = wiring;
+        let Wiring { targets, credentials, admit, emit, has_outputs, snapshots, external_labels } = wiring;
         let now = ScrapeNow::new(targets.clone(), credentials.clone(), admit);
         let asked = now.clone();
         let parts = Parts {
@@ -65,7 +66,7 @@ impl Running {
         };
         let agent = Agent::start(config, &credentials, parts).await?;
         let delivery = config.ingress.as_ref().zip(agent.collected().cloned()).map(|(ingress, collected)| {
-            let origin = origin(config, ingress, agent.exporter().port());
+            let origin = origin(external_labels, authority(&config.address, agent.exporter().port()));
             let view = View::target(collected, origin.clone());
             let (end, ended) = watch::channel(false);
             (end, tokio::spawn(deliver(view, origin, ingress.scrape_interval, emit, has_outputs, ended)))
@@ -95,9 +96,7 @@ impl Running {
     }
 }
 
-fn origin(config: &MetricsAgent, ingress: &Ingress, port: u16) -> Arc<Origin> {
-    let instance = authority(&config.address, port);
-    let mut labels: Labels<'static> = ingress.external_labels.clone();
+fn origin(mut labels: Labels<'static>, instance: String) -> Arc<Origin> {
     labels.set("job", JOB);
     labels.set("instance", instance.clone());
     let mut hasher = FixedState::with_seed(0).build_hasher();

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Outputs;
+use super::announce::Announcing;
 use crate::admin::{
     CertificateSnapshot, DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot,
-    Readiness, ScrapeCounts, ServedSnapshot, Snapshots, TargetSnapshot, Targets,
+    Readiness, RegistrarSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, TargetSnapshot, Targets,
 };
 use crate::config::checked::{OutputConfig, OutputKind};
 use crate::discovery::{FileStatus, TargetSet};
 use crate::memory::Budget;
+use crate::net::authority;
 use crate::net::credentials::{Credentials, OwnCertificate};
 use crate::output::State;
 use crate::output::expose::Served;
@@ -24,6 +26,7 @@ pub(super) struct Pages {
     pub(super) outputs: Arc<Outputs>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) budget: Arc<Budget>,
+    pub(super) announcing: Arc<Announcing>,
     pub(super) is_ready: watch::Receiver<bool>,
 }
 
@@ -91,6 +94,15 @@ impl Snapshots for Pages {
         MemorySnapshot { used: self.budget.used(), limit: self.budget.limit() }
     }
 
+    fn registrar(&self) -> Option<RegistrarSnapshot> {
+        self.announcing.registrar().map(|state| RegistrarSnapshot {
+            is_connected: state.is_connected,
+            entries: state.entries,
+            sent: state.messages.sent,
+            failed: state.messages.failed,
+        })
+    }
+
     fn readiness(&self) -> Readiness {
         if *self.is_ready.borrow() {
             return Readiness::Ready;
@@ -130,6 +142,7 @@ fn output(config: &OutputConfig, state: State) -> OutputSnapshot {
             ("elasticsearch", elastic.http.urls.iter().map(ToString::to_string).collect())
         }
         OutputKind::SplunkHec(splunk) => ("splunk_hec", splunk.http.urls.iter().map(ToString::to_string).collect()),
+        OutputKind::Loggregator(agent) => ("loggregator", vec![authority(&agent.host, agent.port)]),
         OutputKind::Expose(expose) => {
             // Not the configured one: its port may be 0.
             let listens_on = state.listens_on.unwrap_or(expose.listen);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{FAILED, USAGE, source};
 use crate::app::{Account, App};
-use crate::cloud_foundry::metrics_agent;
+use crate::cloud_foundry::{metrics_agent, prom_scraper};
 use crate::config::{self, checked::Config};
 use crate::pipeline::{Counts, Reasons};
 
@@ -18,27 +18,33 @@ pub(super) struct Arguments {
     /// Take the place of Cloud Foundry's metrics-agent: everything is read from its environment
     #[arg(long)]
     metrics_agent: bool,
+    /// Take the place of Cloud Foundry's prom_scraper: everything is read from its environment
+    #[arg(long, conflicts_with = "metrics_agent")]
+    prom_scraper: bool,
 }
 
 /// Where the configuration is read, now and at each reload.
 enum Place {
     Source(source::Arguments),
     MetricsAgent,
+    PromScraper,
 }
 
 impl Place {
     fn new(arguments: Arguments) -> Result<Self, u8> {
-        if !arguments.metrics_agent {
-            return Ok(Self::Source(arguments.source));
-        }
+        let (place, name, instead) = match (arguments.metrics_agent, arguments.prom_scraper) {
+            (true, _) => (Self::MetricsAgent, "metrics-agent", "a section \"metrics_agent\""),
+            (false, true) => (Self::PromScraper, "prom-scraper", "an output \"loggregator\""),
+            (false, false) => return Ok(Self::Source(arguments.source)),
+        };
         if arguments.source.names_a_file() {
             eprintln!(
-                "promferry: --metrics-agent reads everything from the environment, so -c cannot be given too; leave one of them out, \
-                 or write a section \"metrics_agent\" into the file"
+                "promferry: --{name} reads everything from the environment, so -c cannot be given too; leave one of them out, \
+                 or write {instead} into the file"
             );
             return Err(USAGE);
         }
-        Ok(Self::MetricsAgent)
+        Ok(place)
     }
 
     /// The checked configuration, or everything that is wrong with it; no sentence where stderr has it already.
@@ -48,8 +54,11 @@ impl Place {
                 let source = arguments.source().map_err(|_| None)?;
                 config::load(&source, &source::environment).map_err(|problems| Some(problems.to_string()))
             }
-            Self::MetricsAgent => {
-                let read = metrics_agent::from_environment(&source::environment);
+            Self::MetricsAgent | Self::PromScraper => {
+                let read = match self {
+                    Self::PromScraper => prom_scraper::from_environment(&source::environment),
+                    _ => metrics_agent::from_environment(&source::environment),
+                };
                 let read = read.map_err(|error| Some(error.to_string()))?;
                 for note in &read.notes {
                     tracing::warn!(note, "the environment is not taken over whole");

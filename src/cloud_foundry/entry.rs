@@ -63,28 +63,40 @@ impl Entry {
     }
 
     fn push(&self, out: &mut String, first: &str, next: &str) {
-        let _ = write!(out, "{first}targets:");
-        if self.targets.is_empty() {
-            out.push_str(" []");
-        }
-        for target in &self.targets {
-            out.push_str("\n    - ");
-            push_line(out, target);
-        }
-        let _ = write!(out, "\n{next}labels:");
-        if self.labels.is_empty() {
-            out.push_str(" {}");
-        }
-        for key in sorted_keys(self.labels.keys().map(String::as_str)) {
-            out.push('\n');
-            push_key(out, key, 4);
-            out.push(' ');
-            push_value(out, self.labels.get(key).map_or("", String::as_str), 8);
-        }
-        let _ = write!(out, "\n{next}source: ");
+        push_group(out, first, next, &self.targets, &self.labels);
+        let _ = write!(out, "{next}source: ");
         push_line(out, &self.source);
         out.push('\n');
     }
+}
+
+/// Targets and labels, each key behind its margin.
+pub(super) fn push_group(
+    out: &mut String,
+    first: &str,
+    next: &str,
+    targets: &[String],
+    labels: &BTreeMap<String, String>,
+) {
+    let _ = write!(out, "{first}targets:");
+    if targets.is_empty() {
+        out.push_str(" []");
+    }
+    for target in targets {
+        out.push_str("\n    - ");
+        push_line(out, target);
+    }
+    let _ = write!(out, "\n{next}labels:");
+    if labels.is_empty() {
+        out.push_str(" {}");
+    }
+    for key in sorted_keys(labels.keys().map(String::as_str)) {
+        out.push('\n');
+        push_key(out, key, 4);
+        out.push(' ');
+        push_value(out, labels.get(key).map_or("", String::as_str), 8);
+    }
+    out.push('\n');
 }
 
 /// The targets file: a list of all entries.

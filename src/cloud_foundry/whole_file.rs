@@ -4,6 +4,13 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
+
+use crate::net::text::io_words;
+use crate::telemetry::Edge;
+
+/// How long until a file that could not be written is tried again.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(15);
 
 /// Writes a file that everybody may read (mode 0644): into a new file beside it, which then takes its name.
 ///
@@ -23,6 +30,30 @@ pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Writes a targets file unless it holds this text already. Returns whether it does now.
+pub(super) async fn keep(path: &Path, text: String, failing: &mut Edge) -> bool {
+    let file = path.to_owned();
+    let written = tokio::task::spawn_blocking(move || match std::fs::read(&file) {
+        Ok(held) if held == text.as_bytes() => Ok(()),
+        _ => write(&file, text.as_bytes()),
+    });
+    let error = match written.await {
+        Ok(Ok(())) => {
+            if failing.fine().is_some() {
+                tracing::info!(file = %path.display(), "the targets file is written again");
+            }
+            return true;
+        }
+        Ok(Err(error)) => io_words(&error).to_string(),
+        Err(_) => "a bug of promferry's".to_owned(),
+    };
+    if failing.is_news(&error) {
+        let file = path.display();
+        tracing::error!(%file, error, "the targets file cannot be written; it is tried again every 15 s");
+    }
+    false
 }
 
 #[cfg(test)]

@@ -376,6 +376,8 @@ pub enum OutputKind {
     Elasticsearch(Box<Elasticsearch>),
     /// Splunk's HTTP Event Collector.
     SplunkHec(Box<SplunkHec>),
+    /// Loggregator's agent.
+    Loggregator(Box<Loggregator>),
     /// The aggregate endpoint.
     Expose(Expose),
     /// A file, or stdout.
@@ -387,7 +389,7 @@ impl OutputKind {
     pub fn takes_any_order(&self) -> bool {
         match self {
             Self::Elasticsearch(_) | Self::SplunkHec(_) => true,
-            Self::Expose(_) | Self::File(_) => false,
+            Self::Loggregator(_) | Self::Expose(_) | Self::File(_) => false,
         }
     }
 }
@@ -395,9 +397,9 @@ impl OutputKind {
 /// How requests are made up. A batch ends at whichever comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Samples; 10,000.
+    /// Samples; 10,000, for Loggregator 1,000.
     pub max_samples: usize,
-    /// Bytes of the body before compression; 5 MiB, for Splunk 2 MiB.
+    /// Bytes of the body before compression; 5 MiB, for Splunk 2 MiB, for Loggregator 1 MiB.
     pub max_bytes: usize,
     /// Age of its oldest sample; 10 s.
     pub flush_interval: Duration,
@@ -560,6 +562,21 @@ pub struct SplunkHec {
     pub rename_reserved: bool,
     /// Acknowledgements are waited for, for so long; `None` where they are not.
     pub ack_timeout: Option<Duration>,
+}
+
+/// The output to an agent of Loggregator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loggregator {
+    /// The agent's host name or address, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// TLS towards it.
+    pub tls: TlsSettings,
+    /// The source of samples that have none.
+    pub source_id: String,
+    /// For a whole call, from connecting to the last byte of the answer; 10 s.
+    pub timeout: Duration,
 }
 
 /// The aggregate endpoint.

@@ -10,7 +10,6 @@ use super::fields::{Fields, Placed};
 use super::http::host;
 use super::scrape::Defaults;
 use super::tls::{address, server_tls};
-use crate::model::Labels;
 use crate::net::tls::ServerTls;
 
 /// Tags of an agent, at most.
@@ -52,8 +51,6 @@ pub struct Ingress {
     pub timer_tags: Vec<String>,
     /// Time between two readings of its metrics for outputs: `global.scrape_interval`.
     pub scrape_interval: Duration,
-    /// Labels for those samples that do not have them; from `global.external_labels`.
-    pub external_labels: Labels<'static>,
 }
 
 /// The section.
@@ -74,7 +71,6 @@ pub fn metrics_agent(fields: &Fields<'_>, defaults: &Defaults) -> MetricsAgent {
             tls: mutual_tls(&ingress),
             timer_tags: ingress.texts("timer_tags").into_iter().map(|tag| tag.text).collect(),
             scrape_interval: defaults.interval(),
-            external_labels: defaults.external_labels().clone(),
         }),
     }
 }

@@ -30,5 +30,6 @@ pub mod yaml;
 pub use fields::NamedFile;
 pub use load::{FILE_VARIABLE, Source, SourceError, YAML_VARIABLE, load, load_text, load_with_files};
 pub use metrics_agent::check_tag;
+pub use output::agent_address;
 pub use problem::{Pos, Problem, Problems, quoted};
 pub use variables::Environment;

@@ -1,6 +1,7 @@
 //! `outputs` and `admin`.
 
 mod elasticsearch;
+mod loggregator;
 mod splunk_hec;
 
 use super::checked::{
@@ -11,6 +12,8 @@ use super::fields::Fields;
 use super::http::{url, url_path};
 use super::schema::listed;
 use super::tls::listener;
+
+pub use loggregator::address as agent_address;
 
 /// One entry of `outputs`; `None` where it cannot be told which kind it is. Then a problem was noted.
 pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
@@ -30,7 +33,7 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
-const KINDS: [&str; 4] = ["elasticsearch", "splunk_hec", "expose", "file"];
+const KINDS: [&str; 5] = ["elasticsearch", "splunk_hec", "loggregator", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
@@ -47,23 +50,30 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     let elasticsearch =
         fields.section("elasticsearch").map(|f| OutputKind::Elasticsearch(Box::new(elasticsearch::elasticsearch(&f))));
     let splunk = fields.section("splunk_hec").map(|f| OutputKind::SplunkHec(Box::new(splunk_hec::splunk_hec(&f))));
+    let loggregator =
+        fields.section("loggregator").map(|f| OutputKind::Loggregator(Box::new(loggregator::loggregator(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
-    elasticsearch.or(splunk).or(expose).or(file)
+    elasticsearch.or(splunk).or(loggregator).or(expose).or(file)
 }
 
 /// Bytes of a body. Splunk Cloud takes 5 MiB at most, and says of more that its data are invalid.
 const BODY_BYTES: u64 = 5 << 20;
 const SPLUNK_BODY_BYTES: u64 = 2 << 20;
+/// An agent takes messages of 10 MiB, and has a buffer of ten thousand envelopes: what comes faster than it reads is lost there.
+const LOGGREGATOR_BODY_BYTES: u64 = 1 << 20;
+const LOGGREGATOR_SAMPLES: usize = 1000;
+const SAMPLES: usize = 10_000;
 
 fn batch(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Batch {
-    let usual_bytes = match kind {
-        Some(OutputKind::SplunkHec(_)) => SPLUNK_BODY_BYTES,
-        _ => BODY_BYTES,
+    let (usual_samples, usual_bytes) = match kind {
+        Some(OutputKind::SplunkHec(_)) => (SAMPLES, SPLUNK_BODY_BYTES),
+        Some(OutputKind::Loggregator(_)) => (LOGGREGATOR_SAMPLES, LOGGREGATOR_BODY_BYTES),
+        _ => (SAMPLES, BODY_BYTES),
     };
     let fields = fields.section_or_defaults("batch");
     Batch {
-        max_samples: fields.count("max_samples"),
+        max_samples: fields.optional_count("max_samples").unwrap_or(usual_samples),
         max_bytes: to_usize(fields.optional_size("max_bytes").unwrap_or(usual_bytes)),
         flush_interval: fields.duration("flush_interval"),
         flush_jitter: fields.duration("flush_jitter"),

@@ -4,6 +4,7 @@
 //! Keys that are known elsewhere and not here are listed too: each gets a sentence of its own, not just "no such key".
 
 mod common;
+mod loggregator;
 mod metrics_agent;
 mod nats;
 mod outputs;
@@ -11,6 +12,7 @@ mod scrape;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
+pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
@@ -49,7 +51,7 @@ pub static ROOT: Section = Section {
         ("alerting", "not supported: promferry evaluates no rules; leave alerts to the server that stores the samples"),
         (
             "remote_write",
-            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, expose and file",
+            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, loggregator, expose and file",
         ),
         ("remote_read", "not supported: promferry stores no samples to be queried"),
         ("storage", "not supported: promferry stores no samples to be queried"),
@@ -238,6 +240,7 @@ pub static SECTIONS: &[&Section] = &[
     &ELASTICSEARCH,
     &LIFECYCLE,
     &SPLUNK_HEC,
+    &LOGGREGATOR,
     &EXPOSE,
     &FILE,
     &BATCH,

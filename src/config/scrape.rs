@@ -39,11 +39,6 @@ impl Defaults {
     pub fn interval(&self) -> Duration {
         self.interval
     }
-
-    /// `global.external_labels`.
-    pub fn external_labels(&self) -> &Labels<'static> {
-        &self.external_labels
-    }
 }
 
 /// `global`: what concerns the process, and what scrape configurations inherit.

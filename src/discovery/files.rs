@@ -243,6 +243,18 @@ pub(super) fn read(path: &Path) -> Result<Option<Content>, String> {
     Ok(Some(Content { bytes, modified: metadata.modified().ok() }))
 }
 
+/// What the globs find now, by path: the content of each file, or why it cannot be read. What is no glob finds nothing.
+pub fn read_all(globs: &[String]) -> Vec<(PathBuf, Result<Vec<u8>, String>)> {
+    let mut scan = Scan::default();
+    globs.iter().filter_map(|glob| PathGlob::new(glob).ok()).for_each(|glob| glob.find(&mut scan));
+    let read = |path: PathBuf| match read(&path) {
+        Ok(content) => Some((path, Ok(content?.bytes))),
+        Err(reason) => Some((path, Err(reason))),
+    };
+    let folders = scan.unreadable.into_iter().map(|(folder, reason)| (folder, Err(reason)));
+    scan.files.into_iter().filter_map(read).chain(folders).collect()
+}
+
 fn is_absence(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }

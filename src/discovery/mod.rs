@@ -46,6 +46,7 @@ use crate::net::credentials::Credentials;
 use crate::target::Target;
 
 use engine::Engine;
+pub use files::read_all;
 pub use remote::Network;
 use remote::Remotes;
 pub use resolve::{DropReason, Dropped};

@@ -77,6 +77,8 @@ struct Listener {
     problem: Option<String>,
     tell_at: Option<Instant>,
     losses: Recurrence,
+    /// The next connection is worth a line: one that comes and goes is told of once in a while.
+    is_news: bool,
     refusals: Edge,
 }
 
@@ -88,6 +90,7 @@ impl Listener {
             problem: None,
             tell_at: None,
             losses: Recurrence::default(),
+            is_news: true,
             refusals: Edge::default(),
         }
     }
@@ -96,7 +99,9 @@ impl Listener {
         let now = Instant::now();
         match event {
             Event::Connected { server, tls } => {
-                tracing::info!(server, tls, subject = self.subject, "listening to NATS for targets");
+                if std::mem::take(&mut self.is_news) {
+                    tracing::info!(server, tls, subject = self.subject, "listening to NATS for targets");
+                }
                 self.sources.resume(now);
                 self.set_problem(None);
                 // Also where nothing changed: it is the first word of this mechanism.
@@ -118,7 +123,8 @@ impl Listener {
             Event::Objection(words) => self.set_problem(Some(format!("nats_sd: the server objects: {words}"))),
             Event::Lost(reason) => {
                 self.sources.pause();
-                if self.losses.is_news() {
+                self.is_news = self.losses.is_news();
+                if self.is_news {
                     tracing::warn!(error = reason, "the connection to NATS is lost; targets stay as they are");
                 }
             }
@@ -128,6 +134,7 @@ impl Listener {
                     1 => "; the targets of 1 source stay as they are".to_owned(),
                     count => format!("; the targets of {count} sources stay as they are"),
                 };
+                self.is_news = true;
                 self.set_problem(Some(format!("nats_sd: {reasons}{stay}")));
             }
         }
@@ -255,13 +262,9 @@ fn group(entry: &Entry) -> Group {
     for (name, value) in entry.labels.iter().filter(|(name, value)| may_be_set(name, value)) {
         labels.set(name.clone(), value.clone());
     }
+    let own = Own { announced: Some(labels.clone()), ..Own::default() };
     labels.set("__meta_nats_source", entry.source.clone());
-    Group {
-        targets: entry.targets.clone(),
-        labels,
-        own: Own { announced: Some(Labels::new()), ..Own::default() },
-        ..Group::default()
-    }
+    Group { targets: entry.targets.clone(), labels, own, ..Group::default() }
 }
 
 /// Whether somebody on NATS may set this label. The rest of those that steer a scrape are the configuration's: an interval

@@ -27,6 +27,7 @@ pub mod expose;
 pub mod file;
 pub mod http;
 mod json;
+pub mod loggregator;
 pub mod splunk_hec;
 
 /// An output at work.
@@ -94,6 +95,9 @@ impl Running {
             }
             OutputKind::SplunkHec(splunk) => {
                 start.sender(splunk_hec::SplunkHec::new(splunk, credentials), SPLUNK_REQUESTS)
+            }
+            OutputKind::Loggregator(agent) => {
+                start.sender(loggregator::Loggregator::new(agent, credentials), LOGGREGATOR_LANES)
             }
             OutputKind::Expose(expose) => start.expose(expose).await?,
             OutputKind::File(file) => start.file(file),
@@ -165,6 +169,7 @@ pub async fn try_once(config: &OutputConfig, credentials: &Credentials) -> Resul
     match &config.kind {
         OutputKind::Elasticsearch(elastic) => elasticsearch::Elasticsearch::new(elastic, credentials).check().await,
         OutputKind::SplunkHec(splunk) => splunk_hec::check(splunk, credentials).await,
+        OutputKind::Loggregator(agent) => loggregator::Loggregator::new(agent, credentials).check().await,
         OutputKind::Expose(expose) => Server::bind(expose.listen).await.map(|_| ()),
         OutputKind::File(_) => Ok(()),
     }
@@ -175,6 +180,9 @@ const ELASTICSEARCH_REQUESTS: usize = 2;
 
 /// Requests in flight to one collector, for the same reason.
 const SPLUNK_REQUESTS: usize = 2;
+
+/// Lanes to an agent. It is on this machine, and answers before there is a next batch: one call at a time is enough.
+const LOGGREGATOR_LANES: usize = 1;
 
 /// What differs from output to output.
 struct Started {

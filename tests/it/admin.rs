@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use promferry::admin::{
     CertificateSnapshot, DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot,
-    Readiness, ScrapeCounts, ServedSnapshot, Server, Snapshots, TargetSnapshot, Targets,
+    Readiness, RegistrarSnapshot, ScrapeCounts, ServedSnapshot, Server, Snapshots, TargetSnapshot, Targets,
 };
 use promferry::config::checked;
 use promferry::memory::{Accounts, Used};
@@ -135,6 +135,10 @@ impl Snapshots for Fixed {
     fn memory(&self) -> MemorySnapshot {
         let accounts = Accounts { samples: 1, series: 2, tables: 3, bodies: 4 };
         MemorySnapshot { used: Used { accounts, rest: 50 }, limit: Some(100) }
+    }
+
+    fn registrar(&self) -> Option<RegistrarSnapshot> {
+        Some(RegistrarSnapshot { is_connected: true, entries: 4, sent: 5, failed: 2 })
     }
 
     fn readiness(&self) -> Readiness {
@@ -297,6 +301,8 @@ async fn self_metrics_are_openmetrics_and_the_ledger_adds_up() {
     assert_eq!((incoming, sum("promferry_output_samples_maybe_doubled_total")), (100.0, 7.0));
     assert_eq!((sum("promferry_memory_bytes"), sum("promferry_memory_limit_bytes")), (60.0, 100.0));
     assert_eq!(sum("promferry_scrapes_paused_total"), 6.0);
+    let registrar = ["connected", "entries", "messages_total"].map(|name| sum(&format!("promferry_registrar_{name}")));
+    assert_eq!(registrar, [1.0, 4.0, 7.0]);
     let disk = ["records", "samples", "bytes", "segments", "failing", "corrupt_records_total", "corrupt_bytes_total"];
     let disk = disk.map(|name| sum(&format!("promferry_output_disk_{name}")));
     assert_eq!(disk, [2.0, 12.0, 8192.0, 1.0, 1.0, 3.0, 33.0]);

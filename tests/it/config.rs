@@ -177,7 +177,7 @@ fn what_prometheus_knows_and_we_lack_gets_a_sentence_of_its_own() {
     }
     assert_eq!(
         problems("outputs: [{name: o, otlp: {}}]"),
-        ["1:21: otlp: not supported yet; outputs are elasticsearch, splunk_hec, expose and file"]
+        ["1:21: otlp: not supported yet; outputs are elasticsearch, splunk_hec, loggregator, expose and file"]
     );
 }
 
@@ -567,4 +567,22 @@ fn metrics_agent_may_stand_without_outputs_and_its_ports_need_certificates() {
             "8:21: listen: \"127.0.0.1:14727\" is used twice; the first is on line 9",
         ]
     );
+}
+
+#[test]
+fn an_agent_of_loggregator_is_asked_for_by_a_host_and_a_port() {
+    let output = |keys: &str| format!("outputs:\n  - name: a\n    loggregator: {{{keys}}}\n");
+    let tls = "tls_config: {ca_file: ca, cert_file: c, key_file: k}";
+    let config = loaded(&output(tls));
+    let OutputKind::Loggregator(agent) = &config.outputs[0].kind else { panic!("{config:?}") };
+    let name = agent.tls.server_name.as_deref();
+    assert_eq!((agent.host.as_str(), agent.port, name), ("127.0.0.1", 3458, Some("metron")));
+    let batch = &config.outputs[0].batch;
+    assert_eq!((batch.max_samples, batch.max_bytes), (1000, 1 << 20));
+    for bad in ["localhost", "::1:3458", "a:0", "a:99999", ":3458", "http://a:1"] {
+        let said = problems(&output(&format!("address: \"{bad}\", {tls}")));
+        assert!(said.len() == 1 && said[0].contains(bad), "{said:?}");
+    }
+    let said = problems(&output("address: \"[::1]:3458\", tls_config: {ca_file: ca}"));
+    assert_eq!(said, ["3:54: cert_file is missing in tls_config"]);
 }

@@ -1,6 +1,7 @@
 //! Loggregator's ingress, over real sockets with mutual TLS, spoken to by a client that is not ours.
 
 mod load;
+mod output;
 mod wire;
 
 use std::sync::Arc;

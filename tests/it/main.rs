@@ -27,6 +27,7 @@ mod lost_log;
 mod main_job;
 mod memory;
 mod metrics_agent;
+mod nats;
 mod negotiation;
 mod openmetrics;
 mod ordering;

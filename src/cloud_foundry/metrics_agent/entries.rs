@@ -1,6 +1,5 @@
 //! The entries that tell others what the exporter answers for: its own, and one for each source.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,15 +7,11 @@ use tokio::sync::watch;
 
 use super::Targets;
 use crate::cloud_foundry::entry::{Entry, entries_to_yaml};
-use crate::cloud_foundry::whole_file;
+use crate::cloud_foundry::whole_file::{RETRY_AFTER, keep};
 use crate::config::checked::MetricsAgent;
 use crate::net::authority;
-use crate::net::text::io_words;
 use crate::target::Target;
 use crate::telemetry::Edge;
-
-/// How long until a file that could not be written is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(15);
 
 /// The entries of an exporter at this port, in metrics-agent's order: its own, then those of the sources that jobs announced.
 pub fn entries(config: &MetricsAgent, port: u16, targets: &[Arc<Target>]) -> Vec<Entry> {
@@ -72,28 +67,4 @@ pub(super) async fn follow(
             return;
         }
     }
-}
-
-/// Writes the file unless it holds this text already. Returns whether it does now.
-async fn keep(path: &Path, text: String, failing: &mut Edge) -> bool {
-    let file = path.to_owned();
-    let written = tokio::task::spawn_blocking(move || match std::fs::read(&file) {
-        Ok(held) if held == text.as_bytes() => Ok(()),
-        _ => whole_file::write(&file, text.as_bytes()),
-    });
-    let error = match written.await {
-        Ok(Ok(())) => {
-            if failing.fine().is_some() {
-                tracing::info!(file = %path.display(), "the targets file is written again");
-            }
-            return true;
-        }
-        Ok(Err(error)) => io_words(&error).to_string(),
-        Err(_) => "a bug of promferry's".to_owned(),
-    };
-    if failing.is_news(&error) {
-        let file = path.display();
-        tracing::error!(%file, error, "the targets file cannot be written; it is tried again every 15 s");
-    }
-    false
 }

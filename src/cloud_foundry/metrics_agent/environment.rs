@@ -1,20 +1,16 @@
 //! metrics-agent's environment as a configuration.
 //!
-//! The variables are those of metrics-discovery-release 3.2.33, job `metrics-agent`. One that is set to nothing is not set. All
-//! that is wrong is told at once.
+//! The variables are those of metrics-discovery-release 3.2.33, job `metrics-agent`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::checked::{Config, Ingress, MetricsAgent, PromScraperSd, ScrapeConfig};
-use crate::config::{Environment, check_tag, load_text, quoted, values};
-use crate::model::Labels;
-use crate::net::tls::{ServerTls, TlsSettings};
+use crate::cloud_foundry::environment::{EnvironmentError, FromEnvironment, Reader};
+use crate::config::checked::{Ingress, MetricsAgent, PromScraperSd, ScrapeConfig};
+use crate::config::{Environment, check_tag, quoted};
+use crate::net::tls::TlsSettings;
 
 /// What the environment says nothing of. The exporter is asked once in a while and has 5 s; redirects are followed; what is asked
 /// for is text, as the original does by asking for nothing.
@@ -30,44 +26,15 @@ metrics_agent: {address: unset, instance_id: unset, tls_config: {cert_file: unse
 admin: null
 ";
 
-/// The shortest and the longest time of `TTL` and `EXPIRATION_INTERVAL`.
-const TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
-
-/// Everything that is wrong with the environment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EnvironmentError {
-    missing: Vec<&'static str>,
-    wrong: Vec<String>,
-}
-
-impl fmt::Display for EnvironmentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let missing = (!self.missing.is_empty()).then(|| {
-            let names = self.missing.join(", ");
-            format!("missing required environment variables: {names}; set them as metrics-agent's job does")
-        });
-        let sentences: Vec<&str> = missing.iter().chain(&self.wrong).map(String::as_str).collect();
-        f.write_str(&sentences.join("\n"))
-    }
-}
-
-impl std::error::Error for EnvironmentError {}
-
-/// A configuration made of the environment.
-#[derive(Debug)]
-pub struct FromEnvironment {
-    /// All of it.
-    pub config: Config,
-    /// What was left out of it, one sentence each.
-    pub notes: Vec<String>,
-}
+/// The shortest time of `TTL` and `EXPIRATION_INTERVAL`.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Reads metrics-agent's environment.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn from_environment(environment: Environment<'_>) -> Result<FromEnvironment, EnvironmentError> {
-    let mut reader = Reader { environment, error: EnvironmentError::default(), notes: Vec::new() };
+    let mut reader = Reader::new("metrics-agent", environment);
     let agent = agent(&mut reader);
     let tls = TlsSettings {
         ca_file: Some(reader.path("SCRAPE_CA_CERT_PATH")),
@@ -77,16 +44,10 @@ pub fn from_environment(environment: Environment<'_>) -> Result<FromEnvironment,
     };
     let globs = reader.list("CONFIG_GLOBS");
     reader.tell_what_means_nothing();
-    let base = load_text("metrics-agent's defaults", BASE);
-    let mut config =
-        base.map_err(|problems| EnvironmentError { wrong: vec![problems.to_string()], missing: Vec::new() })?;
+    let mut config = reader.base("metrics-agent's defaults", BASE)?;
     config.scrapes = config.scrapes.iter().map(|scrape| Arc::new(with_globs(scrape, &globs, &tls))).collect();
     config.metrics_agent = Some(agent);
-    if reader.error == EnvironmentError::default() {
-        Ok(FromEnvironment { config, notes: reader.notes })
-    } else {
-        Err(reader.error)
-    }
+    reader.finish(config)
 }
 
 /// Each glob is looked at by itself: entries are in the order of the globs.
@@ -108,117 +69,41 @@ fn agent(reader: &mut Reader<'_>) -> MetricsAgent {
         targets_file: Some(reader.path("METRICS_TARGETS_FILE")),
         address: reader.word("ADDR"),
         instance_id: reader.word("INSTANCE_ID"),
-        tags: reader.tags(),
-        ttl: reader.time("TTL", Duration::from_secs(600)),
-        expiration_interval: reader.time("EXPIRATION_INTERVAL", Duration::from_secs(60)),
+        tags: tags(reader),
+        ttl: reader.time("TTL", Duration::from_secs(600), SHORTEST),
+        expiration_interval: reader.time("EXPIRATION_INTERVAL", Duration::from_secs(60), SHORTEST),
         ingress: Some(Ingress {
             listen: SocketAddr::from((local, reader.port("AGENT_PORT", 3461))),
             tls: reader.server_tls("AGENT_CERT_FILE_PATH", "AGENT_KEY_FILE_PATH", "AGENT_CA_FILE_PATH"),
             timer_tags: reader.list("WHITELISTED_TIMER_TAGS"),
             // For outputs, of which there are none.
             scrape_interval: Duration::from_secs(15),
-            external_labels: Labels::new(),
         }),
     }
 }
 
-struct Reader<'e> {
-    environment: Environment<'e>,
-    error: EnvironmentError,
-    notes: Vec<String>,
-}
-
-impl Reader<'_> {
-    fn optional(&self, name: &str) -> Option<String> {
-        (self.environment)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-    }
-
-    /// A value that must be there; empty where it is not.
-    fn required(&mut self, name: &'static str) -> String {
-        let value = self.optional(name);
-        if value.is_none() {
-            self.error.missing.push(name);
-        }
-        value.unwrap_or_default()
-    }
-
-    fn path(&mut self, name: &'static str) -> PathBuf {
-        self.required(name).into()
-    }
-
-    /// Something that goes into a label or an address: printable, without blanks.
-    fn word(&mut self, name: &'static str) -> String {
-        let value = self.required(name);
-        if !value.chars().all(|c| c.is_ascii_graphic()) {
-            self.wrong(name, &value, "holds a blank, a control character or one that is not ASCII");
-        }
-        value
-    }
-
-    fn server_tls(&mut self, cert: &'static str, key: &'static str, ca: &'static str) -> ServerTls {
-        ServerTls { cert_file: self.path(cert), key_file: self.path(key), client_ca_file: Some(self.path(ca)) }
-    }
-
-    fn port(&mut self, name: &'static str, usual: u16) -> u16 {
-        let Some(value) = self.optional(name) else { return usual };
-        u16::from_str(&value).unwrap_or_else(|_| {
-            self.wrong(name, &value, "is not a port; write a whole number from 1 to 65535");
-            usual
-        })
-    }
-
-    fn time(&mut self, name: &'static str, usual: Duration) -> Duration {
-        let Some(value) = self.optional(name) else { return usual };
-        let read = values::duration(&value).and_then(|time| match (TIMES.0..=TIMES.1).contains(&time) {
-            true => Ok(time),
-            false => Err("is out of range; it is from 1s to 24h".to_owned()),
-        });
-        read.unwrap_or_else(|complaint| {
-            self.wrong(name, &value, &complaint);
-            usual
-        })
-    }
-
-    /// What stands between commas.
-    fn list(&self, name: &str) -> Vec<String> {
-        let value = self.optional(name).unwrap_or_default();
-        value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
-    }
-
-    /// `AGENT_TAGS`: names and values, with colons between. A name that no label can have costs its tag only.
-    fn tags(&mut self) -> BTreeMap<String, String> {
-        let mut tags = BTreeMap::new();
-        for pair in self.list("AGENT_TAGS") {
-            let Some((name, value)) = pair.split_once(':') else {
-                self.wrong("AGENT_TAGS", &pair, "is not a name and a value with a colon between them");
-                continue;
-            };
-            match check_tag(name) {
-                Ok(()) => drop(tags.insert(name.to_owned(), value.to_owned())),
-                Err(complaint) => {
-                    self.notes.push(format!("AGENT_TAGS: {} {complaint}; the tag is left out", quoted(name)));
-                }
+/// `AGENT_TAGS`: names and values, with colons between. A name that no label can have costs its tag only.
+fn tags(reader: &mut Reader<'_>) -> BTreeMap<String, String> {
+    let mut tags = BTreeMap::new();
+    for pair in reader.list("AGENT_TAGS") {
+        let Some((name, value)) = pair.split_once(':') else {
+            reader.wrong("AGENT_TAGS", &pair, "is not a name and a value with a colon between them");
+            continue;
+        };
+        match check_tag(name) {
+            Ok(()) => drop(tags.insert(name.to_owned(), value.to_owned())),
+            Err(complaint) => {
+                reader.notes.push(format!("AGENT_TAGS: {} {complaint}; the tag is left out", quoted(name)));
             }
         }
-        tags
     }
-
-    fn wrong(&mut self, name: &str, value: &str, complaint: &str) {
-        self.error.wrong.push(format!("{name}: {} {complaint}", quoted(value)));
-    }
-
-    fn tell_what_means_nothing(&mut self) {
-        let is_on = |name: &&str| self.optional(name).is_some_and(|value| value != "false");
-        let names: Vec<&str> = ["DEBUG_METRICS", "PPROF_PORT"].into_iter().filter(is_on).collect();
-        if !names.is_empty() {
-            self.notes.push(format!("{}: these are settings of Go's runtime, and mean nothing here", names.join(", ")));
-        }
-    }
+    tags
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::tls::ServerTls;
 
     const WHOLE: &[(&str, &str)] = &[
         ("METRICS_EXPORTER_PORT", "1"),
@@ -278,7 +163,6 @@ mod tests {
                 tls: tls("a"),
                 timer_tags: vec!["peer_type".into(), "status_code".into()],
                 scrape_interval: Duration::from_secs(15),
-                external_labels: Labels::new(),
             }),
         };
         assert_eq!(config.metrics_agent, Some(expected));

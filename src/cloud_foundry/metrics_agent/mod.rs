@@ -22,7 +22,7 @@ use crate::net::credentials::Credentials;
 use crate::net::server::{Handler, Limits, Server};
 use crate::target::Target;
 pub use entries::entries;
-pub use environment::{EnvironmentError, FromEnvironment, from_environment};
+pub use environment::from_environment;
 
 /// Connections to the exporter at a time: a few scrapers, of which each may have one for every source.
 const CONNECTIONS_MAX: usize = 512;

@@ -94,8 +94,8 @@ impl Status {
         Self { code, message: message.into() }
     }
 
-    /// Its header fields.
-    pub(super) fn write_to(&self, headers: &mut HeaderMap) {
+    /// Writes its header fields.
+    pub fn write_to(&self, headers: &mut HeaderMap) {
         headers.insert(GRPC_STATUS, HeaderValue::from(self.code as u16));
         // What is left of it after encoding is ASCII that may stand in a header.
         if let Some(message) = HeaderValue::from_str(&percent_encoded(&self.message)).ok().filter(|m| !m.is_empty()) {
@@ -104,7 +104,7 @@ impl Status {
     }
 
     /// The status in trailers, or in the header of an answer that is nothing else; `None` where there is none.
-    pub(super) fn read_from(headers: &HeaderMap) -> Option<Self> {
+    pub fn read_from(headers: &HeaderMap) -> Option<Self> {
         let number = headers.get(GRPC_STATUS)?.to_str().ok().and_then(|text| text.parse().ok());
         let message = headers.get(GRPC_MESSAGE).map(|value| percent_decoded(value.as_bytes())).unwrap_or_default();
         Some(Self { code: number.map_or(Code::Unknown, Code::of), message })

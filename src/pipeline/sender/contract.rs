@@ -139,7 +139,7 @@ impl Request {
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The headers.
+    /// The headers; in gRPC its trailers too, so `grpc-status` is among them.
     pub headers: HeaderMap,
     /// The body, inflated, capped.
     pub body: Bytes,

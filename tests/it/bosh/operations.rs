@@ -65,7 +65,10 @@ fn ops_files_put_promferry_into_a_cf_deployment() {
     assert_eq!(outputs(&["colocate"]), ["expose"]);
     assert_eq!(outputs(&["colocate", "send-to-elasticsearch"]), ["elasticsearch"]);
     assert_eq!(outputs(&["colocate", "send-to-splunk"]), ["splunk_hec"]);
-    assert_eq!(outputs(&["colocate", "expose-to-prometheus", "send-to-splunk"]), ["splunk_hec", "expose"]);
+    assert_eq!(
+        outputs(&["colocate", "expose-to-prometheus", "send-to-splunk"]),
+        ["splunk_hec", "loggregator", "expose"]
+    );
     assert_eq!(outputs(&["colocate", "replace-prom-scraper"]), ["loggregator"]);
     let all = [
         "colocate",

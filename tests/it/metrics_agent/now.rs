@@ -71,7 +71,8 @@ async fn one_scrape_too_many_waits_for_its_timeout_and_fails() {
     let names: Vec<String> = (0..CONCURRENT_SCRAPES_MAX).map(|number| format!("slow-{number}")).collect();
     let mut all: Vec<_> = names.iter().map(|name| source(name, &silent)).collect();
     all.push(source_within("late", &silent, Duration::from_millis(50)));
-    let now = now(&watch::Sender::new(all.into()), true);
+    let targets = watch::Sender::new(all.into());
+    let now = now(&targets, true);
     let slow = names.into_iter().map(|name| {
         let now = now.clone();
         tokio::spawn(async move { now.scrape(&name).await.is_some() })

@@ -72,13 +72,18 @@ pub struct Delivery {
 impl Delivery {
     /// Starts the output's sender.
     pub fn start(output: impl Output, options: SenderOptions) -> Self {
+        Self::start_with_lanes(output, options, 1)
+    }
+
+    /// The same with so many lanes.
+    pub fn start_with_lanes(output: impl Output, options: SenderOptions, lanes: usize) -> Self {
         let limits = QueueLimits {
             samples: 1_000_000,
             bytes: 64 << 20,
             age: Duration::from_secs(7200),
             overflow: Overflow::DropOldest,
         };
-        let queue = Queue::new(Ledger::new(&options.name), limits, 1);
+        let queue = Queue::new(Ledger::new(&options.name), limits, lanes);
         let status: Arc<std::sync::Mutex<SenderStatus>> = Arc::default();
         let (deadline, watched) = watch::channel(None);
         let task = tokio::spawn(run_sender(Arc::new(output), queue.clone(), None, options, status.clone(), watched));

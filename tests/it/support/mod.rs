@@ -10,6 +10,7 @@ pub mod fake_target;
 pub mod hec_server;
 pub mod loggregator_client;
 pub mod logs;
+pub mod nats_server;
 pub mod protobuf;
 pub mod proxy;
 pub mod random;
