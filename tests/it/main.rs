@@ -45,4 +45,5 @@ mod structure;
 mod successor;
 mod support;
 mod table_model;
+mod targets_file;
 mod tls;
