@@ -28,7 +28,7 @@ use crate::memory::{self, Budget};
 use crate::net::credentials::Credentials;
 use crate::net::host;
 use crate::net::server::Server;
-use crate::output::{Running, State};
+use crate::output::{Predecessor, Running, State};
 use crate::pipeline::{Counts, Fanout, Intake, Shedding};
 use crate::scrape::{Admit, Emit, Manager, Scrapes, Targets};
 use announce::{Announcing, Own};
@@ -91,7 +91,8 @@ impl App {
         let outputs = Arc::<Outputs>::default();
         let shutdown_timeout = config.global.shutdown_timeout;
         for output in &config.outputs {
-            let running = Running::start(output.clone(), &credentials, is_ready.clone(), shutdown_timeout).await?;
+            let running =
+                Running::start(output.clone(), &credentials, is_ready.clone(), shutdown_timeout, None).await?;
             running.queue().inspect(|queue| shedding.watch(queue));
             outputs.add(running);
         }
@@ -248,7 +249,8 @@ impl App {
         let shutdown_timeout = self.config.global.shutdown_timeout;
         let mut started = Vec::new();
         for output in outputs {
-            match Running::start(output.clone(), &self.credentials, self.is_ready.clone(), shutdown_timeout).await {
+            let (is_ready, predecessor) = (self.is_ready.clone(), self.outputs.predecessor(&output.name));
+            match Running::start(output.clone(), &self.credentials, is_ready, shutdown_timeout, predecessor).await {
                 Ok(running) => {
                     running.queue().inspect(|queue| self.shedding.watch(queue));
                     started.push(running);
@@ -434,6 +436,11 @@ impl Outputs {
         let gone = all.extract_if(.., |running| !keep(running)).collect();
         all.extend(new);
         gone
+    }
+
+    /// Whose place an output of this name takes.
+    fn predecessor(&self, name: &str) -> Option<Predecessor> {
+        self.lock().iter().find(|running| running.config.name == name).map(Running::predecessor)
     }
 
     fn intakes(&self) -> Vec<Arc<dyn Intake>> {

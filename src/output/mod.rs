@@ -46,6 +46,18 @@ pub struct Running {
     status: Arc<Mutex<SenderStatus>>,
     deadline: watch::Sender<Option<Instant>>,
     task: JoinHandle<()>,
+    /// Goes with the value: see [`Predecessor`].
+    presence: watch::Sender<()>,
+}
+
+/// An output that is about to go, as the one that takes its place sees it.
+pub struct Predecessor(watch::Receiver<()>);
+
+impl Predecessor {
+    /// Waits until it has delivered what it had, or has given up.
+    async fn gone(mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
 }
 
 /// The disk queue of an output, once it is open.
@@ -71,11 +83,13 @@ pub struct State {
 impl Running {
     /// Starts an output. Only a listener can fail to: one sentence says why.
     /// `is_ready` is what a listener's `/-/ready` tells; a predecessor may take `shutdown_timeout` to leave its disk queue.
+    /// Where samples of one series must arrive in order, nothing is sent before `predecessor` is gone.
     pub async fn start(
         config: Arc<OutputConfig>,
         credentials: &Arc<Credentials>,
         is_ready: watch::Receiver<bool>,
         shutdown_timeout: Duration,
+        predecessor: Option<Predecessor>,
     ) -> Result<Self, String> {
         let ledger = Ledger::new(&config.name);
         let status = Arc::<Mutex<SenderStatus>>::default();
@@ -88,6 +102,7 @@ impl Running {
             credentials,
             is_ready,
             shutdown_timeout,
+            predecessor: predecessor.filter(|_| !config.kind.takes_any_order()),
         };
         let Started { intake, queue, expose, disk, listens_on, task } = match &config.kind {
             OutputKind::Elasticsearch(elastic) => {
@@ -109,7 +124,13 @@ impl Running {
                 Projection::new(Box::new(move |labels| rules.apply(labels)), ledger.clone(), intake)
             }
         };
-        Ok(Self { intake, ledger, listens_on, queue, expose, disk, status, deadline, task, config })
+        let presence = watch::Sender::new(());
+        Ok(Self { intake, ledger, listens_on, queue, expose, disk, status, deadline, task, presence, config })
+    }
+
+    /// What the one that takes its place waits for.
+    pub fn predecessor(&self) -> Predecessor {
+        Predecessor(self.presence.subscribe())
     }
 
     /// Its queue, for one that has one.
@@ -215,6 +236,7 @@ struct Start<'a> {
     credentials: &'a Arc<Credentials>,
     is_ready: watch::Receiver<bool>,
     shutdown_timeout: Duration,
+    predecessor: Option<Predecessor>,
 }
 
 impl Start<'_> {
@@ -232,7 +254,7 @@ impl Start<'_> {
         Queue::new(self.ledger.clone(), limits, lanes)
     }
 
-    fn sender<O: Output>(&self, output: O, workers: usize) -> Started {
+    fn sender<O: Output>(self, output: O, workers: usize) -> Started {
         let batch = &self.config.batch;
         let lanes = match output.ordering() {
             pipeline::Ordering::PerSeries => workers,
@@ -253,8 +275,15 @@ impl Start<'_> {
         let run = {
             let (config, queue, opened) = (self.config.clone(), queue.clone(), open_disk.clone());
             let (status, deadline) = (self.status.clone(), self.deadline.clone());
-            let shutdown_timeout = self.shutdown_timeout;
+            let (shutdown_timeout, predecessor) = (self.shutdown_timeout, self.predecessor);
+            let mut at_the_end = deadline.clone();
             async move {
+                if let Some(predecessor) = predecessor {
+                    tokio::select! {
+                        () = predecessor.gone() => {}
+                        () = pipeline::past(&mut at_the_end) => {}
+                    }
+                }
                 // Scrapes are taken in meanwhile: a predecessor may still have the folder.
                 let disk = match &config.queue.disk {
                     Some(disk) => disk::open(&config.name, disk, &queue, shutdown_timeout, &deadline).await,
@@ -338,8 +367,9 @@ mod tests {
         let config = config::load(&config::Source::File(file), &|_| None).unwrap_or_else(|error| panic!("{error}"));
         let credentials = Arc::new(Credentials::new(Duration::from_secs(1)));
         let (_ready, is_ready) = watch::channel(true);
-        let running =
-            Running::start(config.outputs[0].clone(), &credentials, is_ready, Duration::from_secs(8)).await.unwrap();
+        let running = Running::start(config.outputs[0].clone(), &credentials, is_ready, Duration::from_secs(8), None)
+            .await
+            .unwrap();
         let disk = loop {
             match running.disk.get() {
                 Some(disk) => break disk.clone(),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use promferry::config;
 use promferry::config::checked::Loggregator as OutputSettings;
 use promferry::model::{
     ChunkBuilder, Family, Histogram, Labels, MetricType, Origin, PointsBuilder, STALE_NAN, Scrape, SeriesSet,
@@ -15,6 +16,7 @@ use promferry::net::credentials::Credentials;
 use promferry::net::grpc::{Call, Code, Limits, Server, Service, Shape, Status};
 use promferry::net::server as http_server;
 use promferry::net::tls::{ServerTls, TlsSettings};
+use promferry::output::Running;
 use promferry::output::loggregator::Loggregator;
 use promferry::pipeline::{Batch, Ledger, Output as _, SenderOptions, Slice};
 use prost::Message as _;
@@ -474,4 +476,50 @@ async fn what_does_not_speak_grpc_is_told_in_words() {
     let expected = "takes no envelopes; is this the gRPC port of an agent? \
                     (UNIMPLEMENTED: \"there is no method /loggregator.v2.Ingress/Send\")";
     assert_eq!(said, format!("{}: {expected}", other.listens_on()));
+}
+
+#[tokio::test]
+async fn at_a_reload_the_successor_waits_for_its_predecessor() {
+    let place = Place::new();
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let config = |max_samples: usize| {
+        let yaml = format!(
+            "outputs:\n  - name: firehose\n    loggregator: {{address: \"{address}\", tls_config: {{ca_file: ca.crt, \
+             cert_file: client.crt, key_file: client.key}}}}\n    batch: {{max_samples: {max_samples}, flush_interval: 1ms, \
+             flush_jitter: 0s}}\n"
+        );
+        let file = place.folder.path().join("promferry.yml");
+        std::fs::write(&file, yaml).unwrap();
+        let config = config::load(&config::Source::File(file), &|_| None).unwrap_or_else(|error| panic!("{error}"));
+        config.outputs[0].clone()
+    };
+    let credentials = Arc::new(Credentials::new(Duration::ZERO));
+    let (_ready, is_ready) = tokio::sync::watch::channel(true);
+    let start = async |config, predecessor| {
+        Running::start(config, &credentials, is_ready.clone(), Duration::from_secs(8), predecessor).await.unwrap()
+    };
+    let target = target(1);
+    let offer = |running: &Running, number: i64| {
+        running.intake.offer(&target.scrape(1_798_859_045_006 + number * 1000));
+    };
+    let first = start(config(100), None).await;
+    (0..5).for_each(|number| offer(&first, number));
+    // The agent is away: the first one waits before it tries again.
+    crate::support::world::until("a call failed", async || (first.state().status.failures > 0).then_some(())).await;
+    let agent = Agent::new();
+    let _server = agent.listen(&place, address).await;
+    let second = start(config(200), Some(first.predecessor())).await;
+    (5..10).for_each(|number| offer(&second, number));
+    let deadline = || tokio::time::Instant::now() + Duration::from_secs(30);
+    let (_, of_first) = first.shutdown(deadline()).await;
+    let (_, of_second) = second.shutdown(deadline()).await;
+    for counts in [of_first, of_second] {
+        let skipped: u64 = counts.settled.skipped.values().sum();
+        assert_eq!((counts.offered, counts.waiting), (5 * SERIES as u64, 0), "{counts:?}");
+        assert_eq!(counts.settled.delivered + skipped, counts.offered, "{counts:?}");
+    }
+    let all: Vec<i64> = (0..10).map(|number| (1_798_859_045_006 + number * 1000) * 1_000_000).collect();
+    for (series, times) in times(&agent.notes().taken) {
+        assert_eq!(times, all, "{series}");
+    }
 }
