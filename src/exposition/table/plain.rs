@@ -1,10 +1,11 @@
-//! A sample's line as nearly all are written, read without a look back: `name{a="b",c="d"} `.
+//! A line as nearly all are written, read without a look back: `name{a="b",c="d"} `, `# HELP name text`.
 //!
 //! Not a grammar of its own: whatever is not exactly of this shape is left to that of the format, which reads every line that
 //! is read here as the same. What is written otherwise costs more, and means no less.
 
 use super::super::scan::name_len;
-use crate::model::{Labels, METRIC_NAME};
+use super::contexts::Effect;
+use crate::model::{Labels, METRIC_NAME, MetricType, same};
 
 /// Reads what is before a sample's value, the blank there included, into `labels`, which are empty; gives the metric's name,
 /// which may be the `likely` one that was read before.
@@ -44,6 +45,24 @@ pub(super) fn series<'l>(line: &'l [u8], likely: &str, labels: &mut Labels<'l>) 
         rest = rest.strip_prefix('}')?;
     }
     (rest == " ").then_some(name)
+}
+
+/// Reads a comment as nearly all are written, `# HELP name text` or `# TYPE name type`, whose name may be the `likely` one that
+/// was read before. `None` says nothing about it.
+pub(super) fn comment<'l>(line: &'l [u8], likely: &str) -> Option<Effect<'l>> {
+    let (word, rest) = line.split_first_chunk()?;
+    let is_likely = rest.get(likely.len()) == Some(&b' ') && same(&rest[..likely.len()], likely.as_bytes());
+    let name_len = if is_likely && !likely.is_empty() { likely.len() } else { name_len(rest, true)? };
+    let rest = std::str::from_utf8(rest).ok()?;
+    let (name, text) = (&rest[..name_len], rest[name_len..].strip_prefix(' ')?);
+    match word {
+        b"# TYPE " => MetricType::from_word(text).map(|kind| Effect::Type { name, kind }),
+        b"# HELP " => {
+            let is_plain = *text.as_bytes().first()? > b' ' && memchr::memchr(b'\\', text.as_bytes()).is_none();
+            is_plain.then_some(Effect::Help { name, text })
+        }
+        _ => None,
+    }
 }
 
 /// Labels that are read here; the grammar knows how many a line may have.

@@ -77,6 +77,9 @@ impl TextBody {
         if core.comment(key) {
             return Ok(());
         }
+        if let Some(effect) = plain::comment(line, core.family().name) {
+            return core.add_comment(key, effect, line.len());
+        }
         match self.parse(whole) {
             Ok(text::Line::Help { name, text }) => {
                 core.add_comment(key, Effect::Help { name: &name, text: &text }, line.len())
