@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::SharedSeed;
 use foldhash::fast::{FoldHasher, RandomState};
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::chunk::{FamilyEntry, Metric, SeriesEntry, Slice, fold, pair_hash, part_label};
 use super::labels::same;
@@ -31,7 +32,8 @@ struct PairHashes {
 /// Makes a chunk. Text that repeats is stored once.
 pub struct ChunkBuilder {
     seed: u64,
-    text: String,
+    /// UTF-8, as all that it is made of.
+    text: Vec<u8>,
     families: Vec<FamilyEntry>,
     family_index: HashTable<(u64, u32)>,
     metrics: Vec<Metric>,
@@ -48,6 +50,11 @@ pub struct ChunkBuilder {
     /// The labels of the series that was looked at last, and of the one before.
     prepared: Vec<u32>,
     before: Vec<u32>,
+    /// The sum of the keys of the labels looked at last, and the key of the name.
+    prepared_key: u64,
+    prepared_name: u64,
+    /// The group of these labels, where a family's part label is this.
+    prepared_group: Option<(Option<&'static str>, u64)>,
 }
 
 impl Default for ChunkBuilder {
@@ -61,7 +68,7 @@ impl ChunkBuilder {
     pub(crate) fn with_seed(seed: u64) -> Self {
         Self {
             seed,
-            text: String::new(),
+            text: Vec::new(),
             families: Vec::new(),
             family_index: HashTable::new(),
             metrics: Vec::new(),
@@ -76,6 +83,9 @@ impl ChunkBuilder {
             series: Vec::new(),
             prepared: Vec::new(),
             before: Vec::new(),
+            prepared_key: 0,
+            prepared_name: 0,
+            prepared_group: None,
         }
     }
 
@@ -96,10 +106,9 @@ impl ChunkBuilder {
 
     /// Adds a family and returns its index, for [`push`](Self::push). The caller adds each family once.
     pub fn family(&mut self, family: Family<'_>) -> u32 {
-        let name = self.add_text(family.name);
-        let entry =
-            FamilyEntry { name, help: self.add_text(family.help), unit: self.add_text(family.unit), kind: family.kind };
-        self.families.push(entry);
+        let [name, help, unit] =
+            [family.name, family.help, family.unit].map(|text| add_text(&mut self.text, text.as_bytes()));
+        self.families.push(FamilyEntry { name, help, unit, kind: family.kind });
         (self.families.len() - 1) as u32
     }
 
@@ -111,8 +120,7 @@ impl ChunkBuilder {
         labels: impl Iterator<Item = (&'l str, &'l str)> + Clone,
     ) -> u32 {
         self.prepare(name, labels);
-        let hash = self.hash(name);
-        let metric = self.metric_in(family, name, hash);
+        let metric = self.metric_in(family, name.as_bytes());
         self.push_prepared(metric)
     }
 
@@ -120,7 +128,7 @@ impl ChunkBuilder {
     pub fn finish(self) -> Arc<Chunk> {
         charged(Chunk {
             id: next_id(),
-            text: self.text.into(),
+            text: into_text(self.text),
             families: self.families.into(),
             metrics: self.metrics.into(),
             pairs: self.pairs.into(),
@@ -138,7 +146,7 @@ impl ChunkBuilder {
         }
         let chunk = charged(Chunk {
             id: next_id(),
-            text: self.text.as_str().into(),
+            text: into_text(self.text.clone()),
             families: self.families.as_slice().into(),
             metrics: self.metrics.as_slice().into(),
             pairs: self.pairs.as_slice().into(),
@@ -166,6 +174,7 @@ impl ChunkBuilder {
         self.series.clear();
         self.prepared.clear();
         self.before.clear();
+        (self.prepared_key, self.prepared_group) = (0, None);
     }
 
     /// Bytes of memory that it has.
@@ -184,74 +193,79 @@ impl ChunkBuilder {
     pub(crate) fn prepare<'l>(&mut self, name: &str, labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {
         std::mem::swap(&mut self.before, &mut self.prepared);
         self.prepared.clear();
-        let mut key = self.name_key(name);
+        (self.prepared_key, self.prepared_group) = (0, None);
         for (at, (name, value)) in labels.enumerate() {
-            let pair = self.pair(at, name, value);
+            let pair = self.pair(at, name.as_bytes(), value.as_bytes());
             self.prepared.push(pair);
-            key = fold(key, self.pair_hashes[pair as usize].key);
+            self.prepared_key = self.prepared_key.wrapping_add(self.pair_hashes[pair as usize].key);
         }
-        key
+        self.prepared_hash(name.as_bytes())
     }
 
     /// The labels that were [prepared](Self::prepare) last.
-    pub(crate) fn prepared(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+    pub(crate) fn prepared(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         let pairs = self.prepared.iter().map(|&pair| self.pairs[pair as usize]);
-        pairs.map(|(name, value)| (name.of(&self.text), value.of(&self.text)))
+        pairs.map(|(name, value)| (name.bytes(&self.text), value.bytes(&self.text)))
     }
 
     /// Gives the label in this place of those [prepared](Self::prepare) last another value, which is UTF-8.
     pub(crate) fn change(&mut self, place: usize, value: &[u8]) {
         let Some(&pair) = self.prepared.get(place) else { return };
         let (name, _) = self.pairs[pair as usize];
-        let key = self.pair_key(name.bytes(&self.text), value);
+        let bytes = name.bytes(&self.text);
+        if self.prepared_group.is_some_and(|(part, _)| part.is_none_or(|part| part.as_bytes() != bytes)) {
+            self.prepared_group = None;
+        }
+        let key = self.pair_key(bytes, value);
         let is_it = |&at: &u32| {
             let (held, text) = self.pairs[at as usize];
             held == name && same(text.bytes(&self.text), value)
         };
-        self.prepared[place] = match self.pair_index.find(key, is_it) {
+        let made = match self.pair_index.find(key, is_it) {
             Some(&at) => at,
             None => {
-                let value = std::str::from_utf8(value).unwrap_or_default();
-                let hashes = PairHashes { key, fixed: pair_hash(name.of(&self.text), value) };
+                let hashes = PairHashes { key, fixed: pair_hash(bytes, value) };
                 self.add_pair(name, value, hashes)
             }
         };
+        let before = self.pair_hashes[pair as usize].key;
+        self.prepared_key = self.prepared_key.wrapping_sub(before).wrapping_add(key);
+        self.prepared[place] = made;
     }
 
-    /// What [`prepare`](Self::prepare) would give for the labels prepared last under this name.
-    pub(crate) fn prepared_hash(&self, name: &str) -> u64 {
-        let pairs = self.prepared.iter();
-        pairs.fold(self.name_key(name), |key, &pair| fold(key, self.pair_hashes[pair as usize].key))
+    /// What [`prepare`](Self::prepare) would give for the labels prepared last under this name, which is UTF-8.
+    pub(crate) fn prepared_hash(&mut self, name: &[u8]) -> u64 {
+        self.prepared_name = self.name_key(name);
+        self.prepared_name.wrapping_add(self.prepared_key)
     }
 
-    /// Adds the series that was [prepared](Self::prepare) last; gives its index in this chunk.
-    pub(crate) fn push_as(&mut self, family: Family<'_>, name: &str) -> u32 {
-        let metric = self.metric(family, name);
-        self.push_prepared(metric)
+    /// Adds the series that was [prepared](Self::prepare) last, under this name.
+    pub(crate) fn push_as(&mut self, family: Family<'_>, name: &[u8]) {
+        let family = self.find_family(family, name);
+        let metric = self.metric_in(family, name);
+        self.push_prepared(metric);
     }
 
-    /// The same under the family of the series before, if that had the same name.
-    pub(crate) fn push_as_last(&mut self, name: &str) -> bool {
-        let last = self.metrics.get(self.last_metric as usize);
-        let is_last = last.is_some_and(|last| same(last.name.bytes(&self.text), name.as_bytes()));
-        if is_last {
-            self.push_prepared(self.last_metric);
-        }
-        is_last
+    /// The same under the family of the series before, if there is one.
+    pub(crate) fn push_as_last(&mut self, name: &[u8]) -> bool {
+        let Some(last) = self.metrics.get(self.last_metric as usize) else { return false };
+        let metric = self.metric_in(last.family, name);
+        self.push_prepared(metric);
+        true
     }
 
     /// Whether the series at `at` has this name and the labels that were [prepared](Self::prepare) last.
-    pub(crate) fn is_prepared(&self, at: usize, name: &str) -> bool {
+    pub(crate) fn is_prepared(&self, at: usize, name: &[u8]) -> bool {
         let entry = &self.series[at];
         let end = self.series.get(at + 1).map_or(self.labels.len(), |next| next.labels as usize);
-        self.metrics[entry.metric as usize].name.bytes(&self.text) == name.as_bytes()
+        self.metrics[entry.metric as usize].name.bytes(&self.text) == name
             && self.labels[entry.labels as usize..end] == *self.prepared
     }
 
-    /// The family of the series at `at`.
-    pub(crate) fn family_at(&self, at: usize) -> Family<'_> {
+    /// Whether this is the family of the series at `at`.
+    pub(crate) fn is_family_at(&self, at: usize, family: Family<'_>) -> bool {
         let metric = &self.metrics[self.series[at].metric as usize];
-        self.families[metric.family as usize].of(&self.text)
+        self.families[metric.family as usize].is(&self.text, family)
     }
 
     /// Adds the series of `chunk` for which `keep` holds, by their index in it.
@@ -262,14 +276,17 @@ impl ChunkBuilder {
             let series = chunk.get(at);
             let metric = &mut metrics[entry.metric as usize];
             if *metric == NONE {
-                *metric = self.metric(series.family(), series.name());
+                let name = series.name().as_bytes();
+                self.prepared_name = self.name_key(name);
+                let family = self.find_family(series.family(), name);
+                *metric = self.metric_in(family, name);
             }
             self.series.push(SeriesEntry { metric: *metric, labels: self.labels.len() as u32, group: entry.group });
             for (place, &pair) in series.pairs().iter().enumerate() {
                 let held = &mut pairs[pair as usize];
                 if *held == NONE {
                     let (name, value) = chunk.pair(pair);
-                    *held = self.pair(place, name, value);
+                    *held = self.pair(place, name.as_bytes(), value.as_bytes());
                 }
                 self.labels.push(*held);
             }
@@ -278,66 +295,61 @@ impl ChunkBuilder {
 
     fn push_prepared(&mut self, metric: u32) -> u32 {
         let family = self.metrics[metric as usize].family;
-        let fold_pair = |group, &pair: &u32| fold(group, self.pair_hashes[pair as usize].fixed);
-        let group = match part_label(self.families[family as usize].kind) {
-            None => self.prepared.iter().fold(0, fold_pair),
-            Some(part) => {
-                let is_part = |pair: u32| same(self.pairs[pair as usize].0.bytes(&self.text), part.as_bytes());
-                self.prepared.iter().filter(|pair| !is_part(**pair)).fold(0, fold_pair)
-            }
-        };
+        let group = self.group(part_label(self.families[family as usize].kind));
         let group = [(group >> 32) as u32, group as u32];
         self.series.push(SeriesEntry { metric, labels: self.labels.len() as u32, group });
         self.labels.extend_from_slice(&self.prepared);
         (self.series.len() - 1) as u32
     }
 
-    /// The metric of this name in this family, however often the family comes.
-    fn metric(&mut self, family: Family<'_>, name: &str) -> u32 {
-        let Self { metrics, families, text, .. } = &*self;
-        let is_it =
-            |metric: &Metric| metric.name.of(text) == name && families[metric.family as usize].of(text) == family;
+    /// The group of the labels that were prepared last, in a family with this part: mostly that of the series before.
+    fn group(&mut self, part: Option<&'static str>) -> u64 {
+        if let Some((held, group)) = self.prepared_group
+            && held == part
+        {
+            return group;
+        }
+        let is_part = |pair: u32| part.is_some_and(|part| self.pairs[pair as usize].0.bytes(&self.text) == part.as_bytes());
+        let pairs = self.prepared.iter().filter(|pair| !is_part(**pair));
+        let group = pairs.fold(0, |group, &pair| fold(group, self.pair_hashes[pair as usize].fixed));
+        self.prepared_group = Some((part, group));
+        group
+    }
+
+    /// The metric of this name, which was looked at last, in a family.
+    fn metric_in(&mut self, family: u32, name: &[u8]) -> u32 {
+        let Self { metrics, metric_keys, text, families, .. } = self;
+        let is_it = |metric: &Metric| metric.family == family && same(metric.name.bytes(text), name);
         if metrics.get(self.last_metric as usize).is_some_and(is_it) {
             return self.last_metric;
         }
-        let hash = self.hash(name);
-        if let Some(&found) = self.metric_index.find(hash, |&at| is_it(&metrics[at as usize])) {
-            self.last_metric = found;
-            return found;
-        }
-        let family = self.find_family(family);
-        self.add_metric(family, name, hash)
-    }
-
-    fn metric_in(&mut self, family: u32, name: &str, hash: u64) -> u32 {
-        let is_it = |&at: &u32| {
-            let metric = &self.metrics[at as usize];
-            metric.family == family && metric.name.bytes(&self.text) == name.as_bytes()
+        let hash = self.prepared_name;
+        let entry = self.metric_index.entry(hash, |&at| is_it(&metrics[at as usize]), |&at| metric_keys[at as usize]);
+        let at = match entry {
+            Entry::Occupied(held) => *held.get(),
+            Entry::Vacant(place) => {
+                let at = metrics.len() as u32;
+                place.insert(at);
+                // A gauge or counter is named as its family.
+                let of_family = families[family as usize].name;
+                let name = if same(of_family.bytes(text), name) { of_family } else { add_text(text, name) };
+                metrics.push(Metric { name, family });
+                metric_keys.push(hash);
+                at
+            }
         };
-        match self.metric_index.find(hash, is_it) {
-            Some(&found) => found,
-            None => self.add_metric(family, name, hash),
-        }
-    }
-
-    fn add_metric(&mut self, family: u32, name: &str, hash: u64) -> u32 {
-        let of_family = self.families[family as usize].name;
-        // A gauge or counter is named as its family.
-        let name = if of_family.of(&self.text) == name { of_family } else { self.add_text(name) };
-        let at = self.metrics.len() as u32;
-        self.metrics.push(Metric { name, family });
-        self.metric_keys.push(hash);
-        self.metric_index.insert_unique(hash, at, |&held| self.metric_keys[held as usize]);
         self.last_metric = at;
         at
     }
 
-    fn find_family(&mut self, family: Family<'_>) -> u32 {
+    /// The number of a family, of which a series of this name was looked at last.
+    fn find_family(&mut self, family: Family<'_>, name: &[u8]) -> u32 {
         let last = self.families.len().wrapping_sub(1);
         if self.families.get(last).is_some_and(|last| last.is(&self.text, family)) {
             return last as u32;
         }
-        let hash = self.hash(family.name);
+        let is_named_alike = same(family.name.as_bytes(), name);
+        let hash = if is_named_alike { self.prepared_name } else { self.hash(family.name.as_bytes()) };
         let is_it = |&(_, at): &(u64, u32)| self.families[at as usize].is(&self.text, family);
         if let Some(&(_, at)) = self.family_index.find(hash, is_it) {
             return at;
@@ -349,21 +361,20 @@ impl ChunkBuilder {
 
     /// The number of a label that a series has at `place`.
     #[inline]
-    fn pair(&mut self, place: usize, name: &str, value: &str) -> u32 {
+    fn pair(&mut self, place: usize, name: &[u8], value: &[u8]) -> u32 {
         let alike = self.before.get(place).copied();
-        let held_name =
-            alike.map(|pair| self.pairs[pair as usize].0).filter(|held| same(held.bytes(&self.text), name.as_bytes()));
+        let held_name = alike.map(|pair| self.pairs[pair as usize].0).filter(|held| same(held.bytes(&self.text), name));
         match (alike, held_name) {
-            (Some(pair), Some(_)) if same(self.pairs[pair as usize].1.bytes(&self.text), value.as_bytes()) => pair,
+            (Some(pair), Some(_)) if same(self.pairs[pair as usize].1.bytes(&self.text), value) => pair,
             _ => self.find_pair(held_name, name, value),
         }
     }
 
-    fn find_pair(&mut self, held_name: Option<Slice>, name: &str, value: &str) -> u32 {
-        let key = self.pair_key(name.as_bytes(), value.as_bytes());
+    fn find_pair(&mut self, held_name: Option<Slice>, name: &[u8], value: &[u8]) -> u32 {
+        let key = self.pair_key(name, value);
         let is_it = |&at: &u32| {
             let (held, text) = self.pairs[at as usize];
-            same(text.bytes(&self.text), value.as_bytes()) && same(held.bytes(&self.text), name.as_bytes())
+            same(text.bytes(&self.text), value) && same(held.bytes(&self.text), name)
         };
         if let Some(&at) = self.pair_index.find(key, is_it) {
             return at;
@@ -372,8 +383,8 @@ impl ChunkBuilder {
         self.add_pair(held_name, value, PairHashes { key, fixed: pair_hash(name, value) })
     }
 
-    fn add_pair(&mut self, name: Slice, value: &str, hashes: PairHashes) -> u32 {
-        let pair = (name, self.add_text(value));
+    fn add_pair(&mut self, name: Slice, value: &[u8], hashes: PairHashes) -> u32 {
+        let pair = (name, add_text(&mut self.text, value));
         let at = self.pairs.len() as u32;
         self.pairs.push(pair);
         self.pair_hashes.push(hashes);
@@ -384,11 +395,9 @@ impl ChunkBuilder {
 
     /// The hash of a metric's name, mostly that of the series before.
     #[inline]
-    fn name_key(&self, name: &str) -> u64 {
+    fn name_key(&self, name: &[u8]) -> u64 {
         match self.metrics.get(self.last_metric as usize) {
-            Some(metric) if same(metric.name.bytes(&self.text), name.as_bytes()) => {
-                self.metric_keys[self.last_metric as usize]
-            }
+            Some(metric) if same(metric.name.bytes(&self.text), name) => self.metric_keys[self.last_metric as usize],
             _ => self.hash(name),
         }
     }
@@ -401,27 +410,32 @@ impl ChunkBuilder {
         hasher.finish()
     }
 
-    fn label_name(&mut self, name: &str) -> Slice {
+    fn label_name(&mut self, name: &[u8]) -> Slice {
         let hash = self.hash(name);
-        if let Some(&(_, held)) = self.label_names.find(hash, |(_, held)| held.of(&self.text) == name) {
+        if let Some(&(_, held)) = self.label_names.find(hash, |(_, held)| held.bytes(&self.text) == name) {
             return held;
         }
-        let slice = self.add_text(name);
+        let slice = add_text(&mut self.text, name);
         self.label_names.insert_unique(hash, (hash, slice), |held| held.0);
         slice
     }
 
-    fn add_text(&mut self, text: &str) -> Slice {
-        let slice = Slice { start: self.text.len() as u32, len: text.len() as u32 };
-        self.text.push_str(text);
-        slice
-    }
-
-    fn hash(&self, text: &str) -> u64 {
+    fn hash(&self, text: &[u8]) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.seed, SharedSeed::global_random());
-        hasher.write(text.as_bytes());
+        hasher.write(text);
         hasher.finish()
     }
+}
+
+fn add_text(text: &mut Vec<u8>, more: &[u8]) -> Slice {
+    let slice = Slice { start: text.len() as u32, len: more.len() as u32 };
+    text.extend_from_slice(more);
+    slice
+}
+
+/// Checks all texts of a chunk in one go: each of them was one, but is kept as bytes while a chunk is made.
+fn into_text(text: Vec<u8>) -> Box<str> {
+    String::from_utf8(text).expect("made of texts").into()
 }
 
 fn next_id() -> u64 {
@@ -444,9 +458,9 @@ pub(crate) fn label_set_keys(seed: u64, chunk: &Chunk) -> impl Iterator<Item = u
         hasher.finish()
     };
     let pairs: Vec<u64> = (0..chunk.pairs() as u32).map(|at| chunk.pair(at)).map(|(n, v)| hash(n, v)).collect();
-    let names: Vec<u64> = chunk.metrics.iter().map(|metric| builder.hash(metric.name.of(&chunk.text))).collect();
+    let names: Vec<u64> = chunk.metrics.iter().map(|metric| builder.hash(metric.name.of(&chunk.text).as_bytes())).collect();
     chunk.series.iter().zip(chunk.iter()).map(move |(entry, series)| {
         let name = names[entry.metric as usize];
-        series.pairs().iter().fold(name, |key, &pair| fold(key, pairs[pair as usize]))
+        series.pairs().iter().fold(name, |key: u64, &pair| key.wrapping_add(pairs[pair as usize]))
     })
 }

@@ -35,7 +35,7 @@ pub(super) struct Alike {
     has_parts: bool,
     context: u32,
     owner: Owner,
-    name: String,
+    name: Vec<u8>,
     /// The line from behind its name up to the value.
     text: Vec<u8>,
     labels: Vec<Label>,
@@ -45,7 +45,7 @@ pub(super) struct Alike {
 
 impl Alike {
     /// The name on the last line that was new and plainly written: mostly that of the next one too.
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &[u8] {
         &self.name
     }
 
@@ -60,7 +60,7 @@ impl Alike {
             return None;
         }
         let name_len = match head.split_at_checked(self.name.len()) {
-            Some((name, [b' ' | b'{', ..])) if name == self.name.as_bytes() => name.len(),
+            Some((name, [b' ' | b'{', ..])) if name == self.name => name.len(),
             _ if self.has_parts => return None,
             _ => name_len(head, true)?,
         };
@@ -95,11 +95,10 @@ impl Alike {
         (value, own_ms, bytes): (f64, Option<i64>, usize),
     ) -> Result<Placed, Refusal> {
         let (name, text) = head.split_at(name_len);
-        let is_same_name = name == self.name.as_bytes();
+        let is_same_name = same(name, &self.name);
         if !is_same_name {
             self.name.clear();
-            // Plain names are ASCII.
-            self.name.push_str(std::str::from_utf8(name).unwrap_or_default());
+            self.name.extend_from_slice(name);
         }
         if !is_same_name || self.context != core.context() {
             (self.context, self.owner) = (core.context(), core.owner(&self.name));
@@ -123,7 +122,7 @@ impl Alike {
         let Some(added) = core.only_adds() else { return };
         let (name, text) = head.split_at(name_len);
         self.name.clear();
-        self.name.push_str(std::str::from_utf8(name).unwrap_or_default());
+        self.name.extend_from_slice(name);
         (self.context, self.owner) = (core.context(), owner);
         self.text.clear();
         self.text.extend_from_slice(text);
@@ -134,13 +133,13 @@ impl Alike {
             let name = &self.text[at..at + len];
             let start = at + len + 2;
             let Some(end) = self.text.get(start..).and_then(plain::value_len).map(|len| start + len) else { return };
-            let is_it = |held: &str| held.as_bytes() == name;
+            let is_it = |held: &[u8]| held == name;
             let Some(place) = core.interner.last_labels().position(|(held, _)| is_it(held)) else { return };
-            if added.iter().any(|(held, _)| is_it(held)) {
+            if added.iter().any(|(held, _)| is_it(held.as_bytes())) {
                 return;
             }
             let is_part = match owner {
-                Owner::Family(kind) => part_label(kind).is_some_and(is_it),
+                Owner::Family(kind) => part_label(kind).is_some_and(|part| is_it(part.as_bytes())),
                 Owner::Nobody => false,
             };
             self.has_parts |= matches!(name, b"le" | b"quantile");

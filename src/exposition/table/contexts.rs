@@ -145,6 +145,12 @@ impl Contexts {
         Family { name: self.get(name), help: self.get(help), kind, unit: self.get(unit) }
     }
 
+    /// The name and type of that family.
+    pub(super) fn name_and_kind(&self, context: u32) -> (&str, MetricType) {
+        let Metadata { name, kind, .. } = self.contexts[context as usize].metadata;
+        (self.get(name), kind)
+    }
+
     /// The context before the first comment of a body.
     pub(super) fn start(&mut self, format: Format) -> u32 {
         let metadata = Metadata::of(format);

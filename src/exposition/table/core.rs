@@ -149,10 +149,15 @@ impl Core {
         self.contexts.family(self.context)
     }
 
+    /// The name of that family.
+    pub(super) fn family_name(&self) -> &str {
+        self.contexts.name_and_kind(self.context).0
+    }
+
     /// The family that a sample of this name belongs to, by its name.
-    pub(super) fn owner(&self, name: &str) -> Owner {
-        let family = self.family();
-        if is_part_of(family, name) { Owner::Family(family.kind) } else { Owner::Nobody }
+    pub(super) fn owner(&self, name: &[u8]) -> Owner {
+        let (family, kind) = self.contexts.name_and_kind(self.context);
+        if is_part_of(family, kind, name) { Owner::Family(kind) } else { Owner::Nobody }
     }
 
     /// A comment came. Gives false if it is not known.
@@ -236,7 +241,7 @@ impl Core {
                 let final_name = labels.metric_name();
                 let is_renamed = !std::ptr::eq(final_name, name) && final_name != name;
                 let context = (owner != Owner::Nobody && !is_renamed).then_some(self.context);
-                let family = || match family_of(&self.contexts, self.context, (name, owner)) {
+                let family = || match family_of(&self.contexts, self.context, (name.as_bytes(), owner)) {
                     family if is_renamed => renamed(family, name, final_name),
                     family => family,
                 };
@@ -282,7 +287,7 @@ impl Core {
     pub(super) fn add_alike(
         &mut self,
         key: Key,
-        (name, owner): (&str, Owner),
+        (name, owner): (&[u8], Owner),
         value: f64,
         own_ms: Option<i64>,
         bytes: usize,
@@ -292,9 +297,8 @@ impl Core {
         let context = (owner != Owner::Nobody).then_some(self.context);
         let family = || family_of(&self.contexts, self.context, (name, owner));
         let (series, slot) = self.interner.intern_alike(name, family, context);
-        self.samples.know(slot, series);
         // Not even any more.
-        self.samples.add(series, value, own_ms);
+        self.samples.add_known(slot, series, value, own_ms);
         self.lines.add(Line::new(key, What::sample(series, false, self.samples.is_timed(own_ms))));
         self.check_sample_limit()?;
         Ok(Placed::Series(series))
@@ -519,10 +523,10 @@ impl Core {
 }
 
 /// The family that a sample belongs to under a context.
-fn family_of<'a>(contexts: &'a Contexts, context: u32, (name, owner): (&'a str, Owner)) -> Family<'a> {
+fn family_of<'a>(contexts: &'a Contexts, context: u32, (name, owner): (&'a [u8], Owner)) -> Family<'a> {
     match owner {
         Owner::Family(_) => contexts.family(context),
-        Owner::Nobody => Family { name, ..Family::default() },
+        Owner::Nobody => Family { name: std::str::from_utf8(name).unwrap_or_default(), ..Family::default() },
     }
 }
 

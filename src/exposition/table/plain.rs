@@ -10,10 +10,10 @@ use crate::model::{Labels, METRIC_NAME, MetricType, same};
 /// Reads what is before a sample's value, the blank there included, into `labels`, which are empty; gives the metric's name,
 /// which may be the `likely` one that was read before.
 /// `None` says nothing about the line but that it is not written plainly, and leaves some labels behind.
-pub(super) fn series<'l>(line: &'l [u8], likely: &str, labels: &mut Labels<'l>) -> Option<&'l str> {
+pub(super) fn series<'l>(line: &'l [u8], likely: &[u8], labels: &mut Labels<'l>) -> Option<&'l str> {
     let line = std::str::from_utf8(line).ok()?;
     let name = match line.as_bytes().get(likely.len())? {
-        b' ' | b'{' if !likely.is_empty() && line.starts_with(likely) => &line[..likely.len()],
+        b' ' | b'{' if !likely.is_empty() && line.as_bytes().starts_with(likely) => &line[..likely.len()],
         _ => &line[..name_len(line.as_bytes(), true)?],
     };
     labels.push(METRIC_NAME, name);
@@ -157,7 +157,7 @@ mod tests {
             "a{b=\"c\",d} ",
         ] {
             let mut labels = Labels::new();
-            let Some(name) = series(line.as_bytes(), "a", &mut labels) else { continue };
+            let Some(name) = series(line.as_bytes(), b"a", &mut labels) else { continue };
             read += 1;
             let whole = format!("{line}1");
             let Ok(text::Line::Sample(sample)) = text::parse_line(whole.as_bytes()) else { panic!("{line:?}") };

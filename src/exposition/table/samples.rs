@@ -158,6 +158,18 @@ impl Samples {
         }
     }
 
+    /// [Knows](Self::know) a series and [adds](Self::add) a sample of it.
+    pub(super) fn add_known(&mut self, slot: u32, series: u32, value: f64, own_ms: Option<i64>) {
+        if slot != series || series as usize != self.stamps.len() {
+            self.know(slot, series);
+            self.add(series, value, own_ms);
+            return;
+        }
+        let is_timed = self.is_timed(own_ms);
+        self.stamps.push(self.tally.see(0, (self.now, self.live, self.last_good), is_timed));
+        self.points.push_float(series, value, self.honored(own_ms));
+    }
+
     /// Whether a sample with this time of its own has one that keeps its series from a marker.
     #[inline]
     pub(super) fn is_timed(&self, own_ms: Option<i64>) -> bool {

@@ -77,7 +77,7 @@ impl TextBody {
         if core.comment(key) {
             return Ok(());
         }
-        if let Some(effect) = plain::comment(line, core.family().name) {
+        if let Some(effect) = plain::comment(line, core.family_name()) {
             return core.add_comment(key, effect, line.len());
         }
         match self.parse(whole) {
@@ -161,7 +161,7 @@ impl TextBody {
 /// Gives whose the sample is.
 fn add_sample(core: &mut Core, key: Key, sample: Sample<'_>, bytes: usize) -> Result<Owner, Refusal> {
     let Sample { name, mut labels, value, own_ms, exemplar } = sample;
-    let owner = core.owner(&name);
+    let owner = core.owner(name.as_bytes());
     if let Owner::Family(kind) = owner
         && let Some(part) = part_label(kind).and_then(|part| labels.get(part))
         && !plain::is_normal_number(part)
