@@ -177,6 +177,22 @@ impl ChunkBuilder {
         (self.prepared_key, self.prepared_group) = (0, None);
     }
 
+    /// Makes room for so many more series, of so many bytes.
+    pub(crate) fn make_room(&mut self, series: usize, bytes: usize) {
+        self.text.reserve(bytes);
+        self.series.reserve(series);
+        self.labels.reserve(4 * series);
+        let (families, pairs) = (series / 2, series / 4);
+        self.families.reserve(families);
+        self.metrics.reserve(families);
+        self.metric_keys.reserve(families);
+        self.pairs.reserve(pairs);
+        self.pair_hashes.reserve(pairs);
+        make_room(&mut self.family_index, families, |held| held.0);
+        make_room(&mut self.metric_index, families, |&at| self.metric_keys[at as usize]);
+        make_room(&mut self.pair_index, pairs, |&at| self.pair_hashes[at as usize].key);
+    }
+
     /// Bytes of memory that it has.
     pub(crate) fn bytes(&self) -> usize {
         self.text.capacity()
@@ -424,6 +440,13 @@ impl ChunkBuilder {
         let mut hasher = FoldHasher::with_seed(self.seed, SharedSeed::global_random());
         hasher.write(text);
         hasher.finish()
+    }
+}
+
+/// Makes room for `more`. A table that has to grow for it grows by more: all that is in it is put into its place again.
+pub(crate) fn make_room<T>(table: &mut HashTable<T>, more: usize, hash: impl Fn(&T) -> u64) {
+    if table.capacity() - table.len() < more {
+        table.reserve(more.max(3 * table.len()), hash);
     }
 }
 

@@ -250,6 +250,12 @@ impl PointsBuilder {
         self.values.floats.reserve_exact(points);
     }
 
+    /// Makes room for so many more points that bring their series, and for as many again when they are not enough.
+    pub fn make_room(&mut self, points: usize) {
+        self.values.floats.reserve(points);
+        self.series.reserve(points);
+    }
+
     /// Adds a float, of the scrape's time, whose series is named later.
     pub fn push_value(&mut self, value: f64) {
         self.values.push(value);

@@ -8,7 +8,7 @@ use hashbrown::hash_table::Entry;
 
 use super::super::format::Format;
 use super::keys::Keys;
-use crate::model::{Family, MetricType, same};
+use crate::model::{Family, MetricType, make_room, same};
 
 /// No context, no comment.
 pub(super) const NONE: u32 = u32::MAX;
@@ -257,6 +257,14 @@ impl Contexts {
         let kept = Text { start: self.text.len() as u32, len: text.len() as u32 };
         self.text.push_str(text);
         kept
+    }
+
+    /// Makes room for so many comments that were never seen, of so many bytes.
+    pub(super) fn make_room(&mut self, comments: usize, bytes: usize) {
+        self.comments.reserve(comments);
+        self.contexts.reserve(comments);
+        self.text.reserve(bytes);
+        make_room(&mut self.index, comments, |&held| self.contexts[held as usize].seed);
     }
 
     /// Gives memory back that is not used.

@@ -37,6 +37,9 @@ const NEW_LABEL_BYTES: usize = 96;
 /// What a line costs that comes again in one body: nothing limits how short it is in the body.
 const REPEATED_LINE_BYTES: usize = 64;
 
+/// How long a line is where nothing is known of a body. Most are longer.
+const BYTES_A_LINE: usize = 64;
+
 /// What became of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placed {
@@ -129,6 +132,16 @@ impl Core {
         self.comment_seed = self.keys.hash(self.keys.seed(), &[format as u8]);
         let context = self.contexts.start(format);
         self.enter(context);
+    }
+
+    /// Makes room for a piece of the body that has so many bytes, of which no line is known: they come as they are, and memory
+    /// that grows with them bit by bit is copied again and again.
+    pub(super) fn make_room(&mut self, bytes: usize) {
+        let lines = bytes / BYTES_A_LINE;
+        self.lines.make_room(lines);
+        self.samples.make_room(lines);
+        self.contexts.make_room(lines / 2, bytes / 2);
+        self.interner.make_room(lines, bytes / 2);
     }
 
     // ---- what body readers use ----

@@ -16,7 +16,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::keys::Keys;
-use crate::model::{Chunk, ChunkBuilder, Family, Labels, METRIC_NAME, SeriesSet, label_set_keys};
+use crate::model::{Chunk, ChunkBuilder, Family, Labels, METRIC_NAME, SeriesSet, label_set_keys, make_room};
 
 /// No series.
 pub(super) const NONE: u32 = u32::MAX;
@@ -172,6 +172,13 @@ impl Interner {
         self.latest.insert(slot, made);
         self.slots.insert(made, slot);
         (made, slot)
+    }
+
+    /// Makes room for so many new series, of so many bytes.
+    pub(super) fn make_room(&mut self, series: usize, bytes: usize) {
+        let index = self.index.get_or_insert_with(|| make_index(self.keys, &self.set, &self.slots));
+        make_room(index, series, Known::hash);
+        self.pending.make_room(series, bytes);
     }
 
     /// Gives back the memory that a steady target does not need.

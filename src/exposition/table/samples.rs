@@ -148,6 +148,12 @@ impl Samples {
         (0..self.stamps.len() as u32).filter(|&slot| self.is_live(slot)).map(|slot| self.aliases.series_of(slot))
     }
 
+    /// Makes room for so many series and their samples.
+    pub(super) fn make_room(&mut self, samples: usize) {
+        self.stamps.reserve(samples);
+        self.points.make_room(samples);
+    }
+
     /// Makes room for a series that the interner has just made, or knew.
     pub(super) fn know(&mut self, slot: u32, series: u32) {
         if series as usize >= self.stamps.len() {

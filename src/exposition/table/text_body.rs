@@ -34,6 +34,9 @@ impl TextBody {
     /// Reads all whole lines in `bytes`; gives how many bytes they were.
     pub(super) fn read(&mut self, core: &mut Core, bytes: &[u8]) -> Result<usize, Refusal> {
         let mut at = 0;
+        if core.lines.are_none_known() {
+            core.make_room(bytes.len());
+        }
         loop {
             if !self.has_ended && !core.lines.predicted().is_empty() {
                 at += read_predicted(core, self.is_openmetrics, &bytes[at..]);
