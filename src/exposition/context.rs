@@ -45,12 +45,16 @@ impl Metadata {
 
 /// The family that a sample belongs to: this one, or an untyped one of the sample's own name.
 pub(super) fn family_of<'a>(family: Family<'a>, sample: &'a str) -> Family<'a> {
-    if is_part_of(family.name, family.kind, sample.as_bytes()) { family } else { Family { name: sample, ..Family::default() } }
+    if is_part_of(family.name.as_bytes(), family.kind, sample.as_bytes()) {
+        family
+    } else {
+        Family { name: sample, ..Family::default() }
+    }
 }
 
 /// Whether a sample of this name belongs to the family with that name and type.
-pub(super) fn is_part_of(family: &str, kind: MetricType, sample: &[u8]) -> bool {
-    let suffix = sample.strip_prefix(family.as_bytes()).filter(|_| !family.is_empty());
+pub(super) fn is_part_of(family: &[u8], kind: MetricType, sample: &[u8]) -> bool {
+    let suffix = sample.strip_prefix(family).filter(|_| !family.is_empty());
     suffix.is_some_and(|suffix| suffix.is_empty() || has_part(kind, suffix))
 }
 

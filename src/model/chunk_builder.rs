@@ -14,7 +14,7 @@ use hashbrown::hash_table::Entry;
 
 use super::chunk::{FamilyEntry, Metric, SeriesEntry, Slice, fold, pair_hash, part_label};
 use super::labels::same;
-use super::{Chunk, Family};
+use super::{Chunk, Family, room};
 use crate::memory::{Charge, Kind};
 
 /// No number.
@@ -45,16 +45,26 @@ pub struct ChunkBuilder {
     pairs: Vec<(Slice, Slice)>,
     pair_hashes: Vec<PairHashes>,
     pair_index: HashTable<u32>,
+    /// Which label took the place of each: mostly the same one again.
+    next_pairs: Vec<u32>,
     labels: Vec<u32>,
     series: Vec<SeriesEntry>,
     /// The labels of the series that was looked at last, and of the one before.
-    prepared: Vec<u32>,
+    prepared: PreparedLabels,
     before: Vec<u32>,
-    /// The sum of the keys of the labels looked at last, and the key of the name.
-    prepared_key: u64,
-    prepared_name: u64,
-    /// The group of these labels, where a family's part label is this.
-    prepared_group: Option<(Option<&'static str>, u64)>,
+    /// The hash of the name that was looked at last, and whether that is the last metric's.
+    name_key: u64,
+    is_last_name: bool,
+}
+
+/// The labels of a series that was looked at.
+#[derive(Default)]
+pub(crate) struct PreparedLabels {
+    pairs: Vec<u32>,
+    /// The sum of their keys.
+    key: u64,
+    /// Their group, where a family's part label is this.
+    group: Option<(Option<&'static str>, u64)>,
 }
 
 impl Default for ChunkBuilder {
@@ -79,13 +89,13 @@ impl ChunkBuilder {
             pairs: Vec::new(),
             pair_hashes: Vec::new(),
             pair_index: HashTable::new(),
+            next_pairs: Vec::new(),
             labels: Vec::new(),
             series: Vec::new(),
-            prepared: Vec::new(),
+            prepared: PreparedLabels::default(),
             before: Vec::new(),
-            prepared_key: 0,
-            prepared_name: 0,
-            prepared_group: None,
+            name_key: 0,
+            is_last_name: false,
         }
     }
 
@@ -170,27 +180,29 @@ impl ChunkBuilder {
         self.pairs.clear();
         self.pair_hashes.clear();
         self.pair_index.clear();
+        self.next_pairs.clear();
         self.labels.clear();
         self.series.clear();
         self.prepared.clear();
         self.before.clear();
-        (self.prepared_key, self.prepared_group) = (0, None);
+        self.is_last_name = false;
     }
 
     /// Makes room for so many more series, of so many bytes.
     pub(crate) fn make_room(&mut self, series: usize, bytes: usize) {
-        self.text.reserve(bytes);
-        self.series.reserve(series);
-        self.labels.reserve(4 * series);
         let (families, pairs) = (series / 2, series / 4);
-        self.families.reserve(families);
-        self.metrics.reserve(families);
-        self.metric_keys.reserve(families);
-        self.pairs.reserve(pairs);
-        self.pair_hashes.reserve(pairs);
-        make_room(&mut self.family_index, families, |held| held.0);
-        make_room(&mut self.metric_index, families, |&at| self.metric_keys[at as usize]);
-        make_room(&mut self.pair_index, pairs, |&at| self.pair_hashes[at as usize].key);
+        room::in_list(&mut self.text, bytes);
+        room::in_list(&mut self.series, series);
+        room::in_list(&mut self.labels, 4 * series);
+        room::in_list(&mut self.families, families);
+        room::in_list(&mut self.metrics, families);
+        room::in_list(&mut self.metric_keys, families);
+        room::in_list(&mut self.pairs, pairs);
+        room::in_list(&mut self.pair_hashes, pairs);
+        room::in_list(&mut self.next_pairs, pairs);
+        room::in_table(&mut self.family_index, families, |held| held.0);
+        room::in_table(&mut self.metric_index, families, |&at| self.metric_keys[at as usize]);
+        room::in_table(&mut self.pair_index, pairs, |&at| self.pair_hashes[at as usize].key);
     }
 
     /// Bytes of memory that it has.
@@ -198,7 +210,7 @@ impl ChunkBuilder {
         self.text.capacity()
             + self.families.capacity() * size_of::<FamilyEntry>()
             + self.metrics.capacity() * (size_of::<Metric>() + size_of::<u64>())
-            + self.pairs.capacity() * (size_of::<(Slice, Slice)>() + size_of::<PairHashes>())
+            + self.pairs.capacity() * (size_of::<(Slice, Slice)>() + size_of::<PairHashes>() + size_of::<u32>())
             + self.pair_index.allocation_size()
             + self.metric_index.allocation_size()
             + self.labels.capacity() * size_of::<u32>()
@@ -207,52 +219,72 @@ impl ChunkBuilder {
 
     /// Looks the labels of a series up, or adds them; gives a keyed hash of its label set.
     pub(crate) fn prepare<'l>(&mut self, name: &str, labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {
-        std::mem::swap(&mut self.before, &mut self.prepared);
+        std::mem::swap(&mut self.before, &mut self.prepared.pairs);
         self.prepared.clear();
-        (self.prepared_key, self.prepared_group) = (0, None);
         for (at, (name, value)) in labels.enumerate() {
             let pair = self.pair(at, name.as_bytes(), value.as_bytes());
-            self.prepared.push(pair);
-            self.prepared_key = self.prepared_key.wrapping_add(self.pair_hashes[pair as usize].key);
+            self.prepared.pairs.push(pair);
+            self.prepared.key = self.prepared.key.wrapping_add(self.pair_hashes[pair as usize].key);
         }
-        self.prepared_hash(name.as_bytes())
+        self.prepare_name(name.as_bytes());
+        self.prepared_hash()
     }
 
     /// The labels that were [prepared](Self::prepare) last.
     pub(crate) fn prepared(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        let pairs = self.prepared.iter().map(|&pair| self.pairs[pair as usize]);
+        let pairs = self.prepared.pairs.iter().map(|&pair| self.pairs[pair as usize]);
         pairs.map(|(name, value)| (name.bytes(&self.text), value.bytes(&self.text)))
+    }
+
+    /// Puts the labels that were [prepared](Self::prepare) last aside, and others in their place.
+    pub(crate) fn swap_prepared(&mut self, labels: &mut PreparedLabels) {
+        std::mem::swap(&mut self.prepared, labels);
     }
 
     /// Gives the label in this place of those [prepared](Self::prepare) last another value, which is UTF-8.
     pub(crate) fn change(&mut self, place: usize, value: &[u8]) {
-        let Some(&pair) = self.prepared.get(place) else { return };
+        let Some(&pair) = self.prepared.pairs.get(place) else { return };
         let (name, _) = self.pairs[pair as usize];
         let bytes = name.bytes(&self.text);
-        if self.prepared_group.is_some_and(|(part, _)| part.is_none_or(|part| part.as_bytes() != bytes)) {
-            self.prepared_group = None;
+        if self.prepared.group.is_some_and(|(part, _)| part.is_none_or(|part| part.as_bytes() != bytes)) {
+            self.prepared.group = None;
         }
-        let key = self.pair_key(bytes, value);
         let is_it = |&at: &u32| {
             let (held, text) = self.pairs[at as usize];
             held == name && same(text.bytes(&self.text), value)
         };
-        let made = match self.pair_index.find(key, is_it) {
-            Some(&at) => at,
-            None => {
-                let hashes = PairHashes { key, fixed: pair_hash(bytes, value) };
-                self.add_pair(name, value, hashes)
+        let likely = self.next_pairs[pair as usize];
+        let made = if likely != NONE && is_it(&likely) {
+            likely
+        } else {
+            let key = self.pair_key(bytes, value);
+            match self.pair_index.find(key, is_it) {
+                Some(&at) => at,
+                None => {
+                    let hashes = PairHashes { key, fixed: pair_hash(bytes, value) };
+                    self.add_pair(name, value, hashes)
+                }
             }
         };
-        let before = self.pair_hashes[pair as usize].key;
-        self.prepared_key = self.prepared_key.wrapping_sub(before).wrapping_add(key);
-        self.prepared[place] = made;
+        self.next_pairs[pair as usize] = made;
+        let key = |pair: u32| self.pair_hashes[pair as usize].key;
+        self.prepared.key = self.prepared.key.wrapping_sub(key(pair)).wrapping_add(key(made));
+        self.prepared.pairs[place] = made;
     }
 
-    /// What [`prepare`](Self::prepare) would give for the labels prepared last under this name, which is UTF-8.
-    pub(crate) fn prepared_hash(&mut self, name: &[u8]) -> u64 {
-        self.prepared_name = self.name_key(name);
-        self.prepared_name.wrapping_add(self.prepared_key)
+    /// Looks a name up, which is UTF-8, for the labels [prepared](Self::prepare) last.
+    #[inline]
+    pub(crate) fn prepare_name(&mut self, name: &[u8]) {
+        let last = self.metrics.get(self.last_metric as usize);
+        self.is_last_name = last.is_some_and(|last| same(last.name.bytes(&self.text), name));
+        let last_key = self.metric_keys.get(self.last_metric as usize);
+        self.name_key = last_key.copied().filter(|_| self.is_last_name).unwrap_or_else(|| self.hash(name));
+    }
+
+    /// The keyed hash of the labels and name that were looked at last.
+    #[inline]
+    pub(crate) fn prepared_hash(&self) -> u64 {
+        self.name_key.wrapping_add(self.prepared.key)
     }
 
     /// Adds the series that was [prepared](Self::prepare) last, under this name.
@@ -263,9 +295,10 @@ impl ChunkBuilder {
     }
 
     /// The same under the family of the series before, if there is one.
+    #[inline]
     pub(crate) fn push_as_last(&mut self, name: &[u8]) -> bool {
         let Some(last) = self.metrics.get(self.last_metric as usize) else { return false };
-        let metric = self.metric_in(last.family, name);
+        let metric = if self.is_last_name { self.last_metric } else { self.metric_in(last.family, name) };
         self.push_prepared(metric);
         true
     }
@@ -275,7 +308,7 @@ impl ChunkBuilder {
         let entry = &self.series[at];
         let end = self.series.get(at + 1).map_or(self.labels.len(), |next| next.labels as usize);
         self.metrics[entry.metric as usize].name.bytes(&self.text) == name
-            && self.labels[entry.labels as usize..end] == *self.prepared
+            && self.labels[entry.labels as usize..end] == *self.prepared.pairs
     }
 
     /// Whether this is the family of the series at `at`.
@@ -293,7 +326,7 @@ impl ChunkBuilder {
             let metric = &mut metrics[entry.metric as usize];
             if *metric == NONE {
                 let name = series.name().as_bytes();
-                self.prepared_name = self.name_key(name);
+                self.prepare_name(name);
                 let family = self.find_family(series.family(), name);
                 *metric = self.metric_in(family, name);
             }
@@ -314,21 +347,28 @@ impl ChunkBuilder {
         let group = self.group(part_label(self.families[family as usize].kind));
         let group = [(group >> 32) as u32, group as u32];
         self.series.push(SeriesEntry { metric, labels: self.labels.len() as u32, group });
-        self.labels.extend_from_slice(&self.prepared);
+        self.labels.extend_from_slice(&self.prepared.pairs);
+        (self.last_metric, self.is_last_name) = (metric, true);
         (self.series.len() - 1) as u32
     }
 
     /// The group of the labels that were prepared last, in a family with this part: mostly that of the series before.
     fn group(&mut self, part: Option<&'static str>) -> u64 {
-        if let Some((held, group)) = self.prepared_group
+        if let Some((held, group)) = self.prepared.group
             && held == part
         {
             return group;
         }
-        let is_part = |pair: u32| part.is_some_and(|part| self.pairs[pair as usize].0.bytes(&self.text) == part.as_bytes());
-        let pairs = self.prepared.iter().filter(|pair| !is_part(**pair));
-        let group = pairs.fold(0, |group, &pair| fold(group, self.pair_hashes[pair as usize].fixed));
-        self.prepared_group = Some((part, group));
+        let of_pair = |group, &pair: &u32| fold(group, self.pair_hashes[pair as usize].fixed);
+        let pairs = self.prepared.pairs.iter();
+        let group = match part {
+            None => pairs.fold(0, of_pair),
+            Some(part) => {
+                let is_part = |pair: u32| same(self.pairs[pair as usize].0.bytes(&self.text), part.as_bytes());
+                pairs.filter(|pair| !is_part(**pair)).fold(0, of_pair)
+            }
+        };
+        self.prepared.group = Some((part, group));
         group
     }
 
@@ -339,7 +379,7 @@ impl ChunkBuilder {
         if metrics.get(self.last_metric as usize).is_some_and(is_it) {
             return self.last_metric;
         }
-        let hash = self.prepared_name;
+        let hash = self.name_key;
         let entry = self.metric_index.entry(hash, |&at| is_it(&metrics[at as usize]), |&at| metric_keys[at as usize]);
         let at = match entry {
             Entry::Occupied(held) => *held.get(),
@@ -354,7 +394,6 @@ impl ChunkBuilder {
                 at
             }
         };
-        self.last_metric = at;
         at
     }
 
@@ -365,14 +404,14 @@ impl ChunkBuilder {
             return last as u32;
         }
         let is_named_alike = same(family.name.as_bytes(), name);
-        let hash = if is_named_alike { self.prepared_name } else { self.hash(family.name.as_bytes()) };
+        let hash = if is_named_alike { self.name_key } else { self.hash(family.name.as_bytes()) };
         let is_it = |&(_, at): &(u64, u32)| self.families[at as usize].is(&self.text, family);
-        if let Some(&(_, at)) = self.family_index.find(hash, is_it) {
-            return at;
-        }
-        let at = self.family(family);
-        self.family_index.insert_unique(hash, (hash, at), |held| held.0);
-        at
+        let at = self.families.len() as u32;
+        match self.family_index.entry(hash, is_it, |held| held.0) {
+            Entry::Occupied(held) => return held.get().1,
+            Entry::Vacant(place) => place.insert((hash, at)),
+        };
+        self.family(family)
     }
 
     /// The number of a label that a series has at `place`.
@@ -404,18 +443,10 @@ impl ChunkBuilder {
         let at = self.pairs.len() as u32;
         self.pairs.push(pair);
         self.pair_hashes.push(hashes);
+        self.next_pairs.push(NONE);
         let key = hashes.key;
         self.pair_index.insert_unique(key, at, |&held| self.pair_hashes[held as usize].key);
         at
-    }
-
-    /// The hash of a metric's name, mostly that of the series before.
-    #[inline]
-    fn name_key(&self, name: &[u8]) -> u64 {
-        match self.metrics.get(self.last_metric as usize) {
-            Some(metric) if same(metric.name.bytes(&self.text), name) => self.metric_keys[self.last_metric as usize],
-            _ => self.hash(name),
-        }
     }
 
     #[inline]
@@ -443,10 +474,10 @@ impl ChunkBuilder {
     }
 }
 
-/// Makes room for `more`. A table that has to grow for it grows by more: all that is in it is put into its place again.
-pub(crate) fn make_room<T>(table: &mut HashTable<T>, more: usize, hash: impl Fn(&T) -> u64) {
-    if table.capacity() - table.len() < more {
-        table.reserve(more.max(3 * table.len()), hash);
+impl PreparedLabels {
+    fn clear(&mut self) {
+        self.pairs.clear();
+        (self.key, self.group) = (0, None);
     }
 }
 
@@ -481,7 +512,8 @@ pub(crate) fn label_set_keys(seed: u64, chunk: &Chunk) -> impl Iterator<Item = u
         hasher.finish()
     };
     let pairs: Vec<u64> = (0..chunk.pairs() as u32).map(|at| chunk.pair(at)).map(|(n, v)| hash(n, v)).collect();
-    let names: Vec<u64> = chunk.metrics.iter().map(|metric| builder.hash(metric.name.of(&chunk.text).as_bytes())).collect();
+    let names: Vec<u64> =
+        chunk.metrics.iter().map(|metric| builder.hash(metric.name.of(&chunk.text).as_bytes())).collect();
     chunk.series.iter().zip(chunk.iter()).map(move |(entry, series)| {
         let name = names[entry.metric as usize];
         series.pairs().iter().fold(name, |key: u64, &pair| key.wrapping_add(pairs[pair as usize]))

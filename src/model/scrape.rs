@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Histogram, Labels, SeriesSet};
+use super::{Histogram, Labels, SeriesSet, room};
 use crate::memory::{Charge, Kind};
 
 /// The bits of the NaN that ends a series (Prometheus, `model/value`).
@@ -250,10 +250,10 @@ impl PointsBuilder {
         self.values.floats.reserve_exact(points);
     }
 
-    /// Makes room for so many more points that bring their series, and for as many again when they are not enough.
+    /// Makes room for so many more points that bring their series.
     pub fn make_room(&mut self, points: usize) {
-        self.values.floats.reserve(points);
-        self.series.reserve(points);
+        room::in_list(&mut self.values.floats, points);
+        room::in_list(&mut self.series, points);
     }
 
     /// Adds a float, of the scrape's time, whose series is named later.

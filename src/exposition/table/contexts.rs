@@ -8,7 +8,7 @@ use hashbrown::hash_table::Entry;
 
 use super::super::format::Format;
 use super::keys::Keys;
-use crate::model::{Family, MetricType, make_room, same};
+use crate::model::{Family, MetricType, room, same};
 
 /// No context, no comment.
 pub(super) const NONE: u32 = u32::MAX;
@@ -37,6 +37,16 @@ pub(super) enum Effect<'a> {
     Family(Family<'a>),
 }
 
+impl<'a> Effect<'a> {
+    /// The family's name.
+    pub(super) fn name(&self) -> &'a str {
+        match *self {
+            Self::Help { name, .. } | Self::Type { name, .. } | Self::Unit { name, .. } => name,
+            Self::Family(Family { name, .. }) => name,
+        }
+    }
+}
+
 /// A piece of `Contexts::text`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Text {
@@ -47,6 +57,12 @@ struct Text {
 impl Text {
     fn of(self, text: &str) -> &str {
         &text[self.start as usize..(self.start + self.len) as usize]
+    }
+
+    /// The same as bytes, which takes no look at where characters begin.
+    #[inline]
+    fn bytes(self, text: &str) -> &[u8] {
+        &text.as_bytes()[self.start as usize..(self.start + self.len) as usize]
     }
 }
 
@@ -70,7 +86,7 @@ impl Metadata {
     fn is(self, other: Self, text: &str) -> bool {
         let texts = [(self.name, other.name), (self.help, other.help), (self.unit, other.unit)];
         (self.kind, self.format) == (other.kind, other.format)
-            && texts.iter().all(|&(one, other)| one == other || one.of(text) == other.of(text))
+            && texts.iter().all(|&(one, other)| one == other || one.bytes(text) == other.bytes(text))
     }
 }
 
@@ -146,9 +162,9 @@ impl Contexts {
     }
 
     /// The name and type of that family.
-    pub(super) fn name_and_kind(&self, context: u32) -> (&str, MetricType) {
+    pub(super) fn name_and_kind(&self, context: u32) -> (&[u8], MetricType) {
         let Metadata { name, kind, .. } = self.contexts[context as usize].metadata;
-        (self.get(name), kind)
+        (name.bytes(&self.text), kind)
     }
 
     /// The context before the first comment of a body.
@@ -184,7 +200,7 @@ impl Contexts {
     fn find_after(&mut self, comment: u32, context: u32) -> u32 {
         let Comment { name, part, .. } = self.comments[comment as usize];
         let Context { mut metadata, mut seed } = self.contexts[context as usize];
-        if metadata.name != name && self.get(metadata.name) != self.get(name) {
+        if metadata.name != name && metadata.name.bytes(&self.text) != name.bytes(&self.text) {
             metadata = Metadata { name, ..Metadata::of(metadata.format) };
             seed = self.seed_of(metadata);
         }
@@ -237,7 +253,7 @@ impl Contexts {
         if text.len == 0 {
             return 0;
         }
-        let hash = self.keys.hash(self.keys.seed(), self.get(text).as_bytes());
+        let hash = self.keys.hash(self.keys.seed(), text.bytes(&self.text));
         self.keys.join(hash, u64::from(text.len) << 2 | which)
     }
 
@@ -251,7 +267,7 @@ impl Contexts {
 
     /// Keeps a text, which may be the same as one that is there already.
     fn keep(&mut self, text: &str, near: Text) -> Text {
-        if same(near.of(&self.text).as_bytes(), text.as_bytes()) {
+        if same(near.bytes(&self.text), text.as_bytes()) {
             return near;
         }
         let kept = Text { start: self.text.len() as u32, len: text.len() as u32 };
@@ -261,10 +277,10 @@ impl Contexts {
 
     /// Makes room for so many comments that were never seen, of so many bytes.
     pub(super) fn make_room(&mut self, comments: usize, bytes: usize) {
-        self.comments.reserve(comments);
-        self.contexts.reserve(comments);
+        room::in_list(&mut self.comments, comments);
+        room::in_list(&mut self.contexts, comments);
+        room::in_table(&mut self.index, comments, |&held| self.contexts[held as usize].seed);
         self.text.reserve(bytes);
-        make_room(&mut self.index, comments, |&held| self.contexts[held as usize].seed);
     }
 
     /// Gives memory back that is not used.

@@ -59,6 +59,19 @@ pub(super) enum Owner {
     Nobody,
 }
 
+/// A sample that is not known and [alike](Core::add_alike) the one before.
+pub(super) struct NewAlike<'l> {
+    /// The metric's name.
+    pub(super) name: &'l [u8],
+    /// Whether that is the last one that was looked at.
+    pub(super) is_same_name: bool,
+    pub(super) owner: Owner,
+    pub(super) value: f64,
+    pub(super) own_ms: Option<i64>,
+    /// How long the line is.
+    pub(super) bytes: usize,
+}
+
 pub(super) struct Core {
     pub(super) settings: Settings,
     admit: Box<dyn Admit + Send>,
@@ -77,6 +90,10 @@ pub(super) struct Core {
     pub(super) dropped: u64,
     /// Bytes that lines never seen before add to what is kept, estimated.
     growth: usize,
+    /// Labels that are counted in it.
+    known_labels: usize,
+    /// The comment that was added last in this scrape.
+    last_comment: Option<(Key, u32)>,
     /// Labels of nothing: memory to be used again.
     spare: Labels<'static>,
     created: Vec<Created>,
@@ -105,6 +122,8 @@ impl Core {
             line: 0,
             dropped: 0,
             growth: 0,
+            known_labels: 0,
+            last_comment: None,
             spare: Labels::new(),
             created: Vec::new(),
             last_created: Arc::default(),
@@ -123,6 +142,8 @@ impl Core {
         self.counts = Counts::default();
         self.created.clear();
         (self.line, self.dropped, self.growth) = (0, 0, 0);
+        self.known_labels = self.interner.new_labels();
+        self.last_comment = None;
         self.start(Format::Text);
     }
 
@@ -157,16 +178,6 @@ impl Core {
         self.comment_seed
     }
 
-    /// The family that the comments so far describe.
-    pub(super) fn family(&self) -> Family<'_> {
-        self.contexts.family(self.context)
-    }
-
-    /// The name of that family.
-    pub(super) fn family_name(&self) -> &str {
-        self.contexts.name_and_kind(self.context).0
-    }
-
     /// The family that a sample of this name belongs to, by its name.
     pub(super) fn owner(&self, name: &[u8]) -> Owner {
         let (family, kind) = self.contexts.name_and_kind(self.context);
@@ -190,11 +201,22 @@ impl Core {
         true
     }
 
+    /// A comment came that is not known. Gives false if it is not the one that was [added](Self::add_comment) last.
+    pub(super) fn comment_again(&mut self, key: Key) -> Result<bool, Refusal> {
+        let Some((_, comment)) = self.last_comment.filter(|(last, _)| *last == key) else { return Ok(false) };
+        self.weigh(REPEATED_LINE_BYTES)?;
+        self.differ();
+        self.lines.add(Line::new(key, What::comment(comment)));
+        self.enter_after(comment);
+        Ok(true)
+    }
+
     /// A comment came that is not known, of so many bytes.
     pub(super) fn add_comment(&mut self, key: Key, effect: Effect<'_>, bytes: usize) -> Result<(), Refusal> {
         self.grow(bytes)?;
         self.differ();
         let comment = self.contexts.add(effect, self.context);
+        self.last_comment = Some((key, comment));
         self.lines.add(Line::new(key, What::comment(comment)));
         self.enter_after(comment);
         Ok(())
@@ -246,7 +268,6 @@ impl Core {
     ) -> Result<Placed, Refusal> {
         self.grow(bytes)?;
         self.differ();
-        let known_labels = self.interner.new_labels();
         // A shorter life than the caller's: that of the admission's texts.
         let mut labels = labels;
         let mut placed = match self.admit.admit(&mut labels) {
@@ -266,7 +287,6 @@ impl Core {
             Admission::Refuse(reason) => return Err(Refusal::Labels { line: self.line, reason }),
         };
         self.spare = labels.recycle();
-        self.weigh((self.interner.new_labels() - known_labels) * NEW_LABEL_BYTES)?;
         let what = match placed {
             Placed::Series(series) => {
                 let is_histogram = matches!(value, Observed::Histogram(_));
@@ -289,27 +309,19 @@ impl Core {
     }
 
     /// Changes the labels of the series that was made last, for [`add_alike`](Self::add_alike).
-    pub(super) fn change_last(&mut self, place: usize, value: &[u8]) -> Result<(), Refusal> {
-        let known_labels = self.interner.new_labels();
+    pub(super) fn change_last(&mut self, place: usize, value: &[u8]) {
         self.interner.change_last(place, value);
-        self.weigh((self.interner.new_labels() - known_labels) * NEW_LABEL_BYTES)
     }
 
     /// A sample came that is not known, and whose labels are those of the series that was made last, but for values that were
     /// [changed](Self::change_last). The admission is not asked: it [only adds](Self::only_adds).
-    pub(super) fn add_alike(
-        &mut self,
-        key: Key,
-        (name, owner): (&[u8], Owner),
-        value: f64,
-        own_ms: Option<i64>,
-        bytes: usize,
-    ) -> Result<Placed, Refusal> {
+    pub(super) fn add_alike(&mut self, key: Key, line: NewAlike<'_>) -> Result<Placed, Refusal> {
+        let NewAlike { name, is_same_name, owner, value, own_ms, bytes } = line;
         self.grow(bytes)?;
         self.differ();
         let context = (owner != Owner::Nobody).then_some(self.context);
         let family = || family_of(&self.contexts, self.context, (name, owner));
-        let (series, slot) = self.interner.intern_alike(name, family, context);
+        let (series, slot) = self.interner.intern_alike(name, is_same_name, family, context);
         // Not even any more.
         self.samples.add_known(slot, series, value, own_ms);
         self.lines.add(Line::new(key, What::sample(series, false, self.samples.is_timed(own_ms))));
@@ -398,9 +410,12 @@ impl Core {
         }
     }
 
-    /// Counts what is going to be remembered.
+    /// Counts what is going to be remembered, and labels that are new since the last time.
     fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.weigh(NEW_LINE_BYTES + bytes)?;
+        let labels = self.interner.new_labels();
+        let new_labels = labels - self.known_labels;
+        self.known_labels = labels;
+        self.weigh(NEW_LINE_BYTES + bytes + new_labels * NEW_LABEL_BYTES)?;
         let max = self.settings.growth_max;
         let has_room = self.interner.series_len() < NUMBERS_MAX
             && self.contexts.comments() < NUMBERS_MAX

@@ -16,7 +16,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::keys::Keys;
-use crate::model::{Chunk, ChunkBuilder, Family, Labels, METRIC_NAME, SeriesSet, label_set_keys, make_room};
+use crate::model::{Chunk, ChunkBuilder, Family, Labels, METRIC_NAME, PreparedLabels, SeriesSet, label_set_keys, room};
 
 /// No series.
 pub(super) const NONE: u32 = u32::MAX;
@@ -106,14 +106,24 @@ impl Interner {
         self.pending.change(place, value);
     }
 
+    /// Puts the labels of the last call aside, and others in their place.
+    pub(super) fn swap_prepared(&mut self, labels: &mut PreparedLabels) {
+        self.pending.swap_prepared(labels);
+    }
+
     /// The same of a label set that is the one of the last call but for the name and [changed](Self::change_last) values.
+    #[inline]
     pub(super) fn intern_alike<'f>(
         &mut self,
         name: &[u8],
+        is_same_name: bool,
         family: impl FnOnce() -> Family<'f>,
         context: Option<u32>,
     ) -> (u32, u32) {
-        let hash = self.pending.prepared_hash(name);
+        if !is_same_name {
+            self.pending.prepare_name(name);
+        }
+        let hash = self.pending.prepared_hash();
         self.intern_prepared(name, hash, family, context)
     }
 
@@ -122,6 +132,7 @@ impl Interner {
         self.pending.prepared()
     }
 
+    #[inline]
     fn intern_prepared<'f>(
         &mut self,
         name: &[u8],
@@ -177,7 +188,7 @@ impl Interner {
     /// Makes room for so many new series, of so many bytes.
     pub(super) fn make_room(&mut self, series: usize, bytes: usize) {
         let index = self.index.get_or_insert_with(|| make_index(self.keys, &self.set, &self.slots));
-        make_room(index, series, Known::hash);
+        room::in_table(index, series, Known::hash);
         self.pending.make_room(series, bytes);
     }
 

@@ -8,6 +8,8 @@
 
 use hashbrown::HashTable;
 
+use crate::model::room;
+
 /// What a known line is: in the highest bits its kind, in the others a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct What(u32);
@@ -168,7 +170,7 @@ impl Lines {
 
     /// Makes room for so many lines.
     pub(super) fn make_room(&mut self, lines: usize) {
-        self.now.reserve(lines);
+        room::in_list(&mut self.now, lines);
     }
 
     /// How many lines the last good scrape had.

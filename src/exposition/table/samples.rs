@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::lines::What;
 use super::slots::{Aliases, NEVER, STEP, TIMED, Tally, WAS_LIVE};
-use crate::model::{Exemplar, Histogram, Points, PointsBuilder, STALE_NAN, Values};
+use crate::model::{Exemplar, Histogram, Points, PointsBuilder, STALE_NAN, Values, room};
 
 /// No series.
 const NONE: u32 = u32::MAX;
@@ -150,7 +150,7 @@ impl Samples {
 
     /// Makes room for so many series and their samples.
     pub(super) fn make_room(&mut self, samples: usize) {
-        self.stamps.reserve(samples);
+        room::in_list(&mut self.stamps, samples);
         self.points.make_room(samples);
     }
 
