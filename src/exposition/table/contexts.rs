@@ -288,6 +288,7 @@ impl Contexts {
         self.contexts.shrink_to_fit();
         self.comments.shrink_to_fit();
         self.text.shrink_to_fit();
+        self.index.shrink_to_fit(|&held| self.contexts[held as usize].seed);
     }
 
     /// Forgets all contexts, and all comments but those for which `keep` holds; gives the new number of each.
