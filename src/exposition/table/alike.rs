@@ -57,6 +57,8 @@ pub(super) struct Alike {
     owner: Owner,
     /// The metric's name on the last of them; empty where nothing is known of it.
     name: Vec<u8>,
+    /// The family's name in the last comment that was new and plainly written: that of the next one too, and of the samples.
+    family: Vec<u8>,
     /// The line without labels, and the one with.
     neighbours: [Neighbour; 2],
     /// The one whose labels were looked at last.
@@ -101,6 +103,19 @@ impl Alike {
         &self.name
     }
 
+    /// The family's name in the last comment that was new and plainly written; empty before the first.
+    pub(super) fn family(&self) -> &[u8] {
+        &self.family
+    }
+
+    /// A new comment that was plainly written has this name.
+    pub(super) fn set_family(&mut self, name: &str) {
+        if !same(&self.family, name.as_bytes()) {
+            self.family.clear();
+            self.family.extend_from_slice(name.as_bytes());
+        }
+    }
+
     /// The next line is like none.
     pub(super) fn forget(&mut self) {
         self.neighbours.iter_mut().for_each(|neighbour| neighbour.is_set = false);
@@ -113,11 +128,11 @@ impl Alike {
         self.neighbours.iter().any(|neighbour| neighbour.is_set) && line.first().is_some_and(|first| *first > b'#')
     }
 
-    /// Reads what is before a sample's value, if the line is alike. Its name may be the last one, or begin with this one.
-    pub(super) fn read(&mut self, core: &Core, line: &[u8], likely: &[u8]) -> Option<Likeness> {
+    /// Reads what is before a sample's value, if the line is alike.
+    pub(super) fn read(&mut self, core: &Core, line: &[u8]) -> Option<Likeness> {
         let (name_len, is_same_name) = match line.split_at_checked(self.name.len()) {
             Some((name, [b' ' | b'{', ..])) if !name.is_empty() && same(name, &self.name) => (name.len(), true),
-            _ => (likely_name_len(line, likely)?, false),
+            _ => (likely_name_len(line, &self.family)?, false),
         };
         let (name, text) = line.split_at(name_len);
         let is_labelled = text.first() == Some(&b'{');

@@ -14,7 +14,7 @@ use super::core::{Core, Owner, Placed};
 use super::lines::{Key, Line, What};
 use super::plain;
 use super::samples::Observed;
-use crate::model::{Labels, part_label, same};
+use crate::model::{Labels, part_label};
 
 /// What a body is that is being read: what is known of it beside the table.
 #[derive(Default)]
@@ -22,9 +22,8 @@ pub(super) struct TextBody {
     is_openmetrics: bool,
     /// Whether `# EOF` came.
     has_ended: bool,
-    alike: Alike,
-    /// The name in the last comment that was new and plainly written: that of the next one too, and of the samples.
-    name: Vec<u8>,
+    /// Made with the first line that was never seen.
+    alike: Option<Box<Alike>>,
 }
 
 impl TextBody {
@@ -46,7 +45,7 @@ impl TextBody {
             if !self.has_ended && !core.lines.predicted().is_empty() {
                 at += read_predicted(core, self.is_openmetrics, &bytes[at..]);
             }
-            if self.alike.may_be(&bytes[at..]) {
+            if self.alike.as_ref().is_some_and(|alike| alike.may_be(&bytes[at..])) {
                 let used = self.read_alike(core, &bytes[at..])?;
                 if used > 0 {
                     at += used;
@@ -63,7 +62,7 @@ impl TextBody {
 
     /// Says whether the body may end here.
     pub(super) fn finish(&mut self) -> Result<(), Refusal> {
-        self.alike = Alike::default();
+        self.alike = None;
         if self.is_openmetrics && !self.has_ended { Err(Refusal::NoEof) } else { Ok(()) }
     }
 
@@ -90,9 +89,10 @@ impl TextBody {
 
     /// Reads a sample that is [`Alike`] to a new one before, mostly new too; gives how many bytes that was, or 0.
     fn read_alike(&mut self, core: &mut Core, bytes: &[u8]) -> Result<usize, Refusal> {
-        let Some(likeness) = self.alike.read(core, bytes, &self.name).filter(|_| !self.has_ended) else { return Ok(0) };
+        let Some(alike) = self.alike.as_mut().filter(|_| !self.has_ended) else { return Ok(0) };
+        let Some(likeness) = alike.read(core, bytes) else { return Ok(0) };
         let (head, tail) = bytes.split_at(likeness.len);
-        let Some((sample, used)) = self.read_alike_tail(tail) else { return Ok(0) };
+        let Some((sample, used)) = read_alike_tail(self.is_openmetrics, tail) else { return Ok(0) };
         let (value, own_ms, exemplar) = sample;
         let len = head.len() + used;
         if len > core.settings.line_length_max {
@@ -101,7 +101,7 @@ impl TextBody {
         core.line += 1;
         let key = key(core, core.seed(), head);
         let placed = match core.lines.find(key) {
-            None => self.alike.add(core, key, (likeness, head), (value, own_ms, len))?,
+            None => alike.add(core, key, (likeness, head), (value, own_ms, len))?,
             Some(_) => {
                 let Ok(placed) = core.sample(key, Observed::Float(value), own_ms) else { return Ok(len) };
                 core.check_growth()?;
@@ -112,26 +112,14 @@ impl TextBody {
         Ok(len)
     }
 
-    /// Reads a line from the value on, and how many bytes that is, line break included.
-    #[inline]
-    fn read_alike_tail<'l>(&self, tail: &'l [u8]) -> Option<(Tail<'l>, usize)> {
-        if !self.is_openmetrics {
-            return value::value_line(tail).map(|(value, own_ms, used)| ((value, own_ms, None), used));
-        }
-        let used = memchr::memchr(b'\n', tail)? + 1;
-        read_tail(true, tail, used).map(|read| (read, used))
-    }
-
     fn read_comment(&mut self, core: &mut Core, whole: &[u8], line: &[u8], valid: &str) -> Result<(), Refusal> {
         let key = key(core, core.comment_seed(), line);
         if core.comment(key) || core.comment_again(key)? {
             return Ok(());
         }
-        if let Some(effect) = as_text(line, valid).and_then(|line| plain::comment(line, &self.name)) {
-            let name = effect.name().as_bytes();
-            if !same(&self.name, name) {
-                name.clone_into(&mut self.name);
-            }
+        let alike = self.alike.get_or_insert_default();
+        if let Some(effect) = as_text(line, valid).and_then(|line| plain::comment(line, alike.family())) {
+            alike.set_family(effect.name());
             return core.add_comment(key, effect, line.len());
         }
         match self.parse(whole) {
@@ -171,17 +159,18 @@ impl TextBody {
         }
         let head = &line[..start];
         let mut labels: Labels<'_> = core.take_spare();
-        if let Some(name) = as_text(head, valid).and_then(|head| plain::series(head, self.alike.name(), &mut labels))
+        let alike = self.alike.get_or_insert_default();
+        if let Some(name) = as_text(head, valid).and_then(|head| plain::series(head, alike.name(), &mut labels))
             && let Some((value, own_ms, exemplar)) =
                 read_tail(self.is_openmetrics, &bytes[start..], whole.len() - start)
         {
-            self.alike.make_way(core, head.get(name.len()) == Some(&b'{'));
+            alike.make_way(core, head.get(name.len()) == Some(&b'{'));
             let sample = Sample { name: name.into(), labels, value, own_ms, exemplar };
             let owner = add_sample(core, key, sample, line.len())?;
-            self.alike.set(core, (head, name.len()), owner);
+            alike.set(core, (head, name.len()), owner);
             return Ok(());
         }
-        self.alike.forget();
+        alike.forget();
         match self.parse(whole) {
             Ok(text::Line::Sample(sample)) => add_sample(core, key, sample, line.len()).map(|_| ()),
             Ok(_) => Ok(()),
@@ -280,6 +269,16 @@ fn read_tail(is_openmetrics: bool, tail: &[u8], len: usize) -> Option<Tail<'_>> 
     let (value, used) = value::number(tail)?;
     let (own_ms, exemplar, _) = openmetrics::tail(tail, used).ok()?;
     Some((value, own_ms, exemplar))
+}
+
+/// Reads a line from the value on, and how many bytes that is, line break included.
+#[inline]
+fn read_alike_tail<'l>(is_openmetrics: bool, tail: &'l [u8]) -> Option<(Tail<'l>, usize)> {
+    if !is_openmetrics {
+        return value::value_line(tail).map(|(value, own_ms, used)| ((value, own_ms, None), used));
+    }
+    let used = memchr::memchr(b'\n', tail)? + 1;
+    read_tail(true, tail, used).map(|read| (read, used))
 }
 
 /// Reads lines for as long as they come as predicted; gives how many bytes they were.
