@@ -225,7 +225,11 @@ impl Alike {
         (neighbour.part, neighbour.has_parts) = (owner.part(), false);
         neighbour.labels.clear();
         let mut at = 1;
-        while let Some(len) = neighbour.text.get(at..).and_then(|text| memchr::memchr(b'=', text)) {
+        loop {
+            // Some programs write a blank behind the comma.
+            at += usize::from(neighbour.text.get(at) == Some(&b' '));
+            let rest = neighbour.text.get(at..).unwrap_or_default();
+            let Some(len) = memchr::memchr(b'=', rest) else { break };
             let label = &neighbour.text[at..at + len];
             let start = at + len + 2;
             let Some(value) = neighbour.text.get(start..) else { return };

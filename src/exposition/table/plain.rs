@@ -45,7 +45,8 @@ pub(super) fn series<'l>(line: &'l str, likely: &[u8], labels: &mut Labels<'l>) 
             }
             rest = &value[end + 1..];
             match rest.as_bytes().first()? {
-                b',' => rest = &rest[1..],
+                // Some programs write a blank there.
+                b',' => rest = rest[1..].strip_prefix(' ').unwrap_or(&rest[1..]),
                 b'}' => break,
                 _ => return None,
             }
@@ -167,6 +168,9 @@ mod tests {
             "a-b ",
             "a{b=\"c\"x} ",
             "a{b=\"c\",d} ",
+            "a{b=\"c\", d=\"e\"} ",
+            "a{b=\"c\", } ",
+            "a{b=\"c\",  d=\"e\"} ",
             "a{b=\"c\",d=\"\"} ",
             "a{b=\"\",c=\"\"} ",
             "a{b=\"c\",b=\"\"} ",
@@ -181,7 +185,7 @@ mod tests {
             let Ok(text::Line::Sample(sample)) = text::parse_line(whole.as_bytes()) else { panic!("{line:?}") };
             assert_eq!((sample.name.as_ref(), &sample.labels), (name, &labels), "{line:?}");
         }
-        assert_eq!(read, 8);
+        assert_eq!(read, 9);
     }
 
     #[test]
