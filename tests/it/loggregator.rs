@@ -16,10 +16,11 @@ use promferry::net::credentials::Credentials;
 use promferry::net::grpc::{CallError, Client as OurClient, ClientSettings, Code};
 use promferry::net::tls::{ServerTls, TlsSettings};
 use tempfile::TempDir;
-use tonic::codegen::tokio_stream;
+use tonic::codegen::tokio_stream::{self, StreamExt as _};
 
 use crate::support::certificates::Ca;
 use crate::support::loggregator_client::{Client, EnvelopeBatch, Event, Log, Said, counter, envelope, gauge};
+use crate::support::world::until;
 
 /// An ingress with certificates in a folder.
 pub struct Agent {
@@ -168,9 +169,9 @@ async fn a_stream_ends_when_the_port_does() {
     let agent = Agent::start().await;
     let mut client = agent.client().await;
     let collected = agent.collected.clone();
-    let streaming = tokio::spawn(async move { client.sender(tokio_stream::pending()).await });
-    let mut other = agent.client().await;
-    other.send(vec![envelope("rep", &[], counter("c", 1, 0))]).await.unwrap();
+    let one = tokio_stream::once(envelope("rep", &[], counter("c", 1, 0)));
+    let streaming = tokio::spawn(async move { client.sender(one.chain(tokio_stream::pending())).await });
+    until("it came", async || (collected.counts().envelopes == 1).then_some(())).await;
     agent.ingress.stop(Duration::from_secs(10)).await;
     let ended = streaming.await.unwrap().unwrap_err();
     assert_eq!(ended.code(), tonic::Code::Unavailable, "{ended:?}");
