@@ -30,7 +30,7 @@ use crate::net::host;
 use crate::net::server::Server;
 use crate::output::{Running, State};
 use crate::pipeline::{Counts, Fanout, Intake, Shedding};
-use crate::scrape::{Admit, Manager, Scrapes, Targets};
+use crate::scrape::{Admit, Emit, Manager, Scrapes, Targets};
 use announce::{Announcing, Own};
 use pages::Pages;
 use sift::{Listeners, sift};
@@ -58,7 +58,8 @@ pub struct App {
     admit: Admit,
     /// Whether targets are scraped at their intervals, or on request only.
     has_intervals: watch::Sender<bool>,
-    agent: Option<Agent>,
+    agent: Option<agent::Running>,
+    emit: Emit,
     announcing: Arc<Announcing>,
     /// Applies target sets until it is told to stop, and gives the manager back.
     managing: JoinHandle<Manager>,
@@ -105,7 +106,7 @@ impl App {
         let network = Network { credentials: credentials.clone(), runtime: tokio::runtime::Handle::current() };
         let (discovery, targets) = Discovery::start(config.scrapes.clone(), Noticing::Events, network)
             .map_err(|error| format!("cannot start a thread for discovery: {error}"))?;
-        let emit = {
+        let emit: Emit = {
             let (fanout, shedding) = (fanout.clone(), shedding.clone());
             Arc::new(move |scrape| {
                 fanout.offer(&scrape);
@@ -120,7 +121,7 @@ impl App {
         };
         let sifted = sift(targets.clone(), listening);
         let (has_intervals, intervals) = watch::channel(has_use_of_intervals(&config));
-        let manager = Manager::new(emit, admit.clone(), credentials.clone(), &host::machine_name());
+        let manager = Manager::new(emit.clone(), admit.clone(), credentials.clone(), &host::machine_name());
         let scrapes = manager.scrapes();
         let (stop, stopped) = watch::channel(false);
         let managing = tokio::spawn(manage(manager, sifted.clone(), intervals, shedding.budget().clone(), stopped));
@@ -140,6 +141,7 @@ impl App {
             admit,
             has_intervals,
             agent: None,
+            emit,
             announcing: Arc::default(),
             managing,
             stop,
@@ -167,7 +169,7 @@ impl App {
 
     /// The drop-in for metrics-agent, where it is on.
     pub fn agent(&self) -> Option<&Agent> {
-        self.agent.as_ref()
+        self.agent.as_ref().map(agent::Running::agent)
     }
 
     /// What the process may use of memory, in bytes.
@@ -231,7 +233,7 @@ impl App {
         self.config = config;
         self.has_intervals.send_replace(has_use_of_intervals(&self.config));
         if is_agent_same {
-            self.tell_own_endpoints(self.agent.as_ref().map(Agent::exporter));
+            self.tell_own_endpoints(self.agent().map(Agent::exporter));
         } else {
             self.replace_agent().await;
         }
@@ -265,6 +267,9 @@ impl App {
         drop(self.discovery);
         self.stop.send_replace(true);
         // Beside all others: who asked for a scrape may have to wait for it.
+        if let Some(agent) = &mut self.agent {
+            agent.end_delivery(true).await;
+        }
         let agent = self.agent.map(|agent| tokio::spawn(agent.stop(deadline.duration_since(Instant::now()))));
         match self.managing.await {
             Ok(manager) => manager.shutdown().await,
@@ -286,15 +291,22 @@ impl App {
 
     /// Tells others of our endpoints and of targets, as the configuration has it.
     fn announce(&self) {
-        let own = Own::of(&self.config, &self.outputs, self.agent.as_ref().map(Agent::entries));
+        let own = Own::of(&self.config, &self.outputs, self.agent().map(Agent::entries));
         self.announcing.apply(&self.config, own, &self.credentials, &self.sifted);
     }
 
     async fn start_agent(&mut self, listener: TcpListener) -> Result<(), String> {
         let Some(config) = &self.config.metrics_agent else { return Ok(()) };
-        let (targets, snapshots) = (self.sifted.clone(), self.snapshots());
-        let started = agent::start(config, listener, targets, &self.credentials, self.admit.clone(), snapshots);
-        self.agent = Some(started.await?);
+        let wiring = agent::Wiring {
+            targets: self.sifted.clone(),
+            credentials: self.credentials.clone(),
+            admit: self.admit.clone(),
+            emit: self.emit.clone(),
+            has_outputs: self.has_intervals.subscribe(),
+            snapshots: self.snapshots(),
+            external_labels: self.config.global.external_labels.clone(),
+        };
+        self.agent = Some(agent::Running::start(config, listener, wiring).await?);
         Ok(())
     }
 
@@ -315,6 +327,7 @@ impl App {
             None => Ok(()),
         };
         if let Err(error) = started {
+            self.tell_own_endpoints(None);
             tracing::error!(error, "the drop-in for metrics-agent cannot start, and is off");
         }
     }

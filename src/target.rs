@@ -51,9 +51,11 @@ impl Target {
         self.origin.labels.get_or_empty("job")
     }
 
-    /// The `source_id` label, which `?id=` of the exporter names; empty where it has none.
-    pub fn source_id(&self) -> &str {
-        self.origin.labels.get_or_empty("source_id")
+    /// The id under which metrics-agent's exporter answers for it: its label `source_id`, where a job of this machine announced
+    /// it. What came by another way is somebody else's to announce.
+    pub fn announced_source(&self) -> Option<&str> {
+        let source_id = self.origin.labels.get_or_empty("source_id");
+        (self.announced.is_some() && !source_id.is_empty()).then_some(source_id)
     }
 
     /// The `instance` label.

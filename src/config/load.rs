@@ -116,7 +116,7 @@ fn root(fields: &Fields<'_>) -> Config {
     let (global, defaults) = scrape::global(&fields.section_or_defaults("global"));
     let scrapes = fields.sections("scrape_configs");
     let outputs = fields.sections("outputs");
-    let metrics_agent = fields.section("metrics_agent").map(|agent| metrics_agent::metrics_agent(&agent));
+    let metrics_agent = fields.section("metrics_agent").map(|agent| metrics_agent::metrics_agent(&agent, &defaults));
     if metrics_agent.is_none() {
         fields.refuse_empty_list("outputs");
         if !fields.has("outputs") {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::common::name_text;
 use super::fields::{Fields, Placed};
 use super::http::host;
+use super::scrape::Defaults;
 use super::tls::{address, server_tls};
 use crate::net::tls::ServerTls;
 
@@ -48,10 +49,12 @@ pub struct Ingress {
     pub tls: ServerTls,
     /// Tags of a timer that become labels of its histogram.
     pub timer_tags: Vec<String>,
+    /// Time between two readings of its metrics for outputs: `global.scrape_interval`.
+    pub scrape_interval: Duration,
 }
 
 /// The section.
-pub fn metrics_agent(fields: &Fields<'_>) -> MetricsAgent {
+pub fn metrics_agent(fields: &Fields<'_>, defaults: &Defaults) -> MetricsAgent {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     MetricsAgent {
         listen: fields.read_optional("listen", address).unwrap_or(any),
@@ -67,6 +70,7 @@ pub fn metrics_agent(fields: &Fields<'_>) -> MetricsAgent {
             listen: ingress.read_optional("listen", address).unwrap_or(any),
             tls: mutual_tls(&ingress),
             timer_tags: ingress.texts("timer_tags").into_iter().map(|tag| tag.text).collect(),
+            scrape_interval: defaults.interval(),
         }),
     }
 }

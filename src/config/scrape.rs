@@ -34,6 +34,13 @@ pub struct Defaults {
     shard: Option<Shard>,
 }
 
+impl Defaults {
+    /// `global.scrape_interval`.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+}
+
 /// `global`: what concerns the process, and what scrape configurations inherit.
 pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
     let interval = fields.duration("scrape_interval");

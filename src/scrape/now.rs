@@ -1,7 +1,7 @@
 //! One scrape of one source, now, because somebody asks for it: behind `?id=` of metrics-agent's exporter.
 //!
 //! Promises
-//! - Only targets of the current set are scraped, by their `source_id`; of two with the same one the last.
+//! - Only targets of the current set that a job announced are scraped, by their `source_id`; of two with the same one the last.
 //! - Whoever asks while a scrape of that source is under way gets its outcome: a source is scraped once at a time.
 //! - At most [`CONCURRENT_SCRAPES_MAX`] scrapes at a time. One that finds no room within its target's timeout fails; a slow target
 //!   takes one place, and delays nobody else.
@@ -23,12 +23,13 @@ use super::run::{Fault, Scraped, scrape_as_is};
 use super::status::Edges;
 use crate::model::{Scrape, wall_ms};
 use crate::net::credentials::Credentials;
+use crate::net::text::prometheus_duration;
 use crate::target::Target;
 
 /// Scrapes on request at a time, over all sources.
 pub const CONCURRENT_SCRAPES_MAX: usize = 32;
 
-/// The targets that may be asked for.
+/// The targets among which are those that may be asked for.
 pub type Targets = Arc<[Arc<Target>]>;
 
 /// What a scrape came to: its samples, or one sentence.
@@ -135,8 +136,8 @@ impl Known {
         }
         let targets = self.targets.borrow_and_update().clone();
         let before = std::mem::take(&mut self.sources);
-        for target in targets.iter().filter(|target| !target.source_id().is_empty()) {
-            let id = target.source_id();
+        for target in targets.iter() {
+            let Some(id) = target.announced_source() else { continue };
             let known = before.get(id).or_else(|| self.sources.get(id));
             let source = match known {
                 Some(source) if source.target == *target => source.clone(),
@@ -160,7 +161,8 @@ impl Source {
         }
         let limit = self.target.timeout;
         let Ok(Ok(_slot)) = timeout(limit, slots.acquire()).await else {
-            let error = format!("{CONCURRENT_SCRAPES_MAX} scrapes are under way, and none ended within {limit:?}");
+            let limit = prometheus_duration(limit);
+            let error = format!("{CONCURRENT_SCRAPES_MAX} scrapes are under way, and none ended within {limit}");
             return (fault("busy", error), client);
         };
         let scraped = scrape_as_is(&self.target, &mut client, wall_ms()).await;

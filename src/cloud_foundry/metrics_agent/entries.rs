@@ -13,11 +13,11 @@ use crate::net::authority;
 use crate::target::Target;
 use crate::telemetry::Edge;
 
-/// The entries of an exporter at this port, in metrics-agent's order: its own, then the targets'.
+/// The entries of an exporter at this port, in metrics-agent's order: its own, then those of the sources that jobs announced.
 pub fn entries(config: &MetricsAgent, port: u16, targets: &[Arc<Target>]) -> Vec<Entry> {
     let own = of_source(config, port, "metrics_agent_exporter");
-    let sources = targets.iter().filter(|target| !target.source_id().is_empty());
-    std::iter::once(own).chain(sources.map(|target| of_target(config, port, target))).collect()
+    let sources = targets.iter().filter_map(|target| of_target(config, port, target));
+    std::iter::once(own).chain(sources).collect()
 }
 
 fn of_source(config: &MetricsAgent, port: u16, source_id: &str) -> Entry {
@@ -30,17 +30,14 @@ fn of_source(config: &MetricsAgent, port: u16, source_id: &str) -> Entry {
     }
 }
 
-fn of_target(config: &MetricsAgent, port: u16, target: &Target) -> Entry {
-    let source_id = target.source_id();
+fn of_target(config: &MetricsAgent, port: u16, target: &Target) -> Option<Entry> {
+    let (source_id, own) = (target.announced_source()?, target.announced.as_ref()?);
     let mut entry = of_source(config, port, source_id);
     entry.labels.insert("source_id".to_owned(), source_id.to_owned());
     entry.labels.insert("__param_id".to_owned(), source_id.to_owned());
-    // As in the original a file's labels win. Who reads the entry makes `job` and `instance` anew.
-    let own = target.announced.as_ref().unwrap_or(&target.origin.labels);
-    let is_known = |name: &str| target.announced.is_some() || !matches!(name, "job" | "instance");
-    let own = own.iter().filter(|(name, _)| is_known(name));
-    entry.labels.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    entry
+    // As in the original a file's labels win.
+    entry.labels.extend(own.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    Some(entry)
 }
 
 /// Publishes the entries, and keeps them in `file`, for as long as targets come. The file stays at the end.

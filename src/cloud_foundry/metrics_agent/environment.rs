@@ -76,6 +76,8 @@ fn agent(reader: &mut Reader<'_>) -> MetricsAgent {
             listen: SocketAddr::from((local, reader.port("AGENT_PORT", 3461))),
             tls: reader.server_tls("AGENT_CERT_FILE_PATH", "AGENT_KEY_FILE_PATH", "AGENT_CA_FILE_PATH"),
             timer_tags: reader.list("WHITELISTED_TIMER_TAGS"),
+            // For outputs, of which there are none.
+            scrape_interval: Duration::from_secs(15),
         }),
     }
 }
@@ -160,6 +162,7 @@ mod tests {
                 listen: "127.0.0.1:3".parse().unwrap(),
                 tls: tls("a"),
                 timer_tags: vec!["peer_type".into(), "status_code".into()],
+                scrape_interval: Duration::from_secs(15),
             }),
         };
         assert_eq!(config.metrics_agent, Some(expected));

@@ -30,14 +30,14 @@ const CONNECTIONS_MAX: usize = 512;
 /// Requests at a time on one HTTP/2 connection.
 const HTTP2_STREAMS_MAX: u32 = 100;
 
-/// The targets that the exporter answers for.
+/// The targets among which are those that the exporter answers for: see [`Target::announced_source`].
 pub type Targets = Arc<[Arc<Target>]>;
 
 /// What an agent works with.
 pub struct Parts {
     /// The exporter's port, open already.
     pub listener: TcpListener,
-    /// The targets that it answers for, as they come and go.
+    /// The targets, as they come and go.
     pub targets: watch::Receiver<Targets>,
     /// Scrapes one of them.
     pub proxy: Proxy,
@@ -153,7 +153,7 @@ async fn ignore_scraped(collected: Arc<Collected>, mut targets: watch::Receiver<
     loop {
         let sources: HashSet<String> = {
             let targets = targets.borrow_and_update();
-            targets.iter().map(|target| target.source_id().to_owned()).filter(|id| !id.is_empty()).collect()
+            targets.iter().filter_map(|target| target.announced_source()).map(str::to_owned).collect()
         };
         collected.ignore_sources(sources);
         if targets.changed().await.is_err() {

@@ -321,14 +321,22 @@ async fn with_outputs_targets_are_scraped_at_their_intervals_too() {
     let vm = Vm::new();
     let target = FakeTarget::start(Step::Answer(ok("a 1\n"))).await;
     vm.world.deploy("job", "v1", &format!("{}scrape_interval: 50ms\n", at("job", target.address.port())));
-    let (alone, output) = (section("honor_labels: true", ""), "outputs: [{name: kept, file: {path: kept.jsonl}}]\n");
+    // What others announce is theirs to announce, or two of us would do it for each other for ever.
+    let others = format!("[{{\"targets\": [\"{}\"], \"labels\": {{\"source_id\": \"other\"}}}}]", target.address);
+    std::fs::write(vm.world.path("others.json"), others).unwrap();
+    let (alone, output) = (
+        section("file_sd_configs: [{files: [others.json]}]", ""),
+        "outputs: [{name: kept, file: {path: kept.jsonl}}]\n",
+    );
     vm.world.configure(&alone);
     let agent = vm.agent(vm.world.run().await);
     assert_eq!(agent.get("/metrics?id=job").await.0, 200);
     assert_eq!(target.heads().len(), 1, "without outputs only for who asks");
     vm.world.configure(&format!("{alone}{output}"));
     agent.process.signal("HUP");
-    agent.process.until_up(&["job"]).await;
+    agent.process.until_up(&["job", "other"]).await;
+    assert_eq!(agent.get("/metrics?id=other").await.0, 404);
+    assert!(!vm.targets_file().contains("other"));
     until("samples", async || (!written(&vm.world.path("kept.jsonl")).is_empty()).then_some(())).await;
     assert_eq!(
         agent.get("/metrics?id=job").await,
@@ -344,6 +352,36 @@ async fn with_outputs_targets_are_scraped_at_their_intervals_too() {
     agent.process.signal("HUP");
     until("the new section", async || vm.targets_file().contains("exporter__j").then_some(())).await;
     assert_eq!((agent.exporter().port(), agent.get("/metrics?id=job").await.0), (port, 200));
+    let ended = agent.process.terminate().await;
+    assert_eq!((ended.status.code(), ended.log.complaints()), (Some(0), Vec::<String>::new()));
+}
+
+#[tokio::test]
+async fn outputs_have_the_metrics_of_envelopes_for_as_long_as_there_is_a_way_in() {
+    let vm = Vm::new();
+    let ingress = "  ingress: {listen: '127.0.0.1:0', tls_config: {cert_file: agent.crt, key_file: agent.key, client_ca_file: clients.crt}}\n";
+    let alone = section("honor_labels: true", "outputs: [{name: all, expose: {listen: '127.0.0.1:0'}}]\n");
+    let alone = alone.replace("global: {", "global: {external_labels: {site: x}, ");
+    vm.world.configure(&alone.replace("admin:", &format!("{ingress}admin:")));
+    let agent = vm.agent(vm.world.run().await);
+    let mut loggregator = Client::connect(agent.ingress(), &vm.ca, Some(&vm.client)).await.unwrap();
+    loggregator.send(vec![envelope("s", &[("job", "router")], counter("requests", 7, 0))]).await.unwrap();
+    let requests = async || {
+        let served = agent.process.aggregate("all").await;
+        served.into_iter().find(|(series, _)| series.name == "requests")
+    };
+    let (series, value) = until("the metric", requests).await;
+    assert_eq!(value, "7");
+    let label = |name: &str| series.labels.iter().find(|(held, _)| *held == name).map(|(_, value)| value.as_str());
+    assert_eq!(
+        ["job", "site", "deployment", "source_id"].map(label),
+        [Some("router"), Some("x"), Some("cf"), Some("s")]
+    );
+    assert_eq!(label("instance"), Some(&*format!("10.0.1.5:{}", agent.exporter().port())));
+
+    vm.world.configure(&alone);
+    agent.process.signal("HUP");
+    until("the end of the metric", async || requests().await.is_none().then_some(())).await;
     let ended = agent.process.terminate().await;
     assert_eq!((ended.status.code(), ended.log.complaints()), (Some(0), Vec::<String>::new()));
 }
