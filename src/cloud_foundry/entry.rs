@@ -56,6 +56,9 @@ impl Entry {
     /// Reads one message, of 64 KiB at most. An entry without a source is an error.
     pub fn from_yaml(message: &[u8]) -> Result<Self, EntryError> {
         let error = |(at, message)| EntryError { at, message };
+        if message.len() > MESSAGE.input_bytes_max {
+            return Err(error((Pos::default(), format!("it is larger than {} bytes", MESSAGE.input_bytes_max))));
+        }
         let root = yaml::parse(&"".into(), message, &MESSAGE)
             .map_err(|problem| error((problem.at, problem.message)))?
             .ok_or_else(|| error((Pos::default(), "it is empty".to_owned())))?;
@@ -322,7 +325,7 @@ mod tests {
             "line 1, column 10: labels: \"__name__\" is not the name of a label"
         );
         assert_eq!(refused("source: *x"), "line 1, column 9: not YAML: while parsing node, found unknown anchor");
-        assert_eq!(refused(&"#".repeat(65_537)), "the file is larger than 65536 bytes");
+        assert_eq!(refused(&"#".repeat(65_537)), "it is larger than 65536 bytes");
         let many: String = (0..129).map(|i| format!("l{i}: v,")).collect();
         assert!(refused(&format!("labels: {{{many}}}")).ends_with("labels: there are more than 128"));
     }

@@ -227,3 +227,48 @@ async fn tell(mut events: mpsc::Receiver<Event>, subject: String) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::nats::{Auth, Settings};
+    use crate::net::tls::ServerTls;
+
+    fn register(address: Option<&str>, instance_id: Option<&str>) -> Register {
+        Register {
+            nats: Settings { servers: Vec::new(), auth: Auth::None, tls: None },
+            subject: "s".into(),
+            interval: Duration::from_secs(15),
+            address: address.map(str::to_owned),
+            instance_id: instance_id.map(str::to_owned),
+            files: Vec::new(),
+        }
+    }
+
+    fn output(name: &str, listen: &str, path: &str, is_tls: bool) -> (String, Expose, SocketAddr) {
+        let listen = listen.parse().unwrap();
+        let tls =
+            is_tls.then(|| ServerTls { cert_file: "c".into(), key_file: "k".into(), client_ca_file: Some("a".into()) });
+        (name.to_owned(), Expose { listen, path: path.into(), tls, timestamps: false }, listen)
+    }
+
+    #[test]
+    fn each_endpoint_is_announced_under_an_address_that_others_reach() {
+        let labels: Labels<'static> = [("deployment", "cf"), ("index", "7")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect();
+        let one = exposed(&register(None, None), &labels, "vm", &[output("all", "10.0.0.1:9699", "/metrics", true)]);
+        let expected = "- targets:\n    - 10.0.0.1:9699\n  labels:\n    __scheme__: https\n    deployment: cf\n    \
+            index: \"7\"\n  source: promferry__7\n";
+        assert_eq!(super::super::entry::entries_to_yaml(&one), expected);
+
+        let outputs = [output("a", "0.0.0.0:1", "/metrics", false), output("b", "[::]:2", "/x", true)];
+        let two = exposed(&register(Some("fd00::1"), Some("me")), &Labels::new(), "vm", &outputs);
+        let shown: Vec<_> = two.iter().map(|entry| (entry.source.as_str(), entry.targets[0].as_str())).collect();
+        assert_eq!(shown, [("promferry_a__me", "[fd00::1]:1"), ("promferry_b__me", "[fd00::1]:2")]);
+        assert_eq!(two[1].labels.get("__metrics_path__").map(String::as_str), Some("/x"));
+        let bare = exposed(&register(None, None), &Labels::new(), "vm", &outputs[..1]);
+        assert_eq!(bare[0].source, "promferry__vm");
+    }
+}

@@ -284,6 +284,7 @@ fn may_be_set(name: &str, value: &str) -> bool {
     match name {
         "__metrics_path__" => true,
         "__scheme__" => value == "https",
+        _ if name.contains(char::is_control) => false,
         _ => name.starts_with("__param_") || !name.starts_with("__"),
     }
 }
@@ -388,7 +389,7 @@ mod tests {
     #[test]
     fn labels_that_steer_a_scrape_are_the_configurations() {
         let text = "{source: s, targets: [a:1], labels: {__param_id: rep, __metrics_path__: /m, __scheme__: https, job: j,\
-            __scrape_interval__: 1ms, __scrape_timeout__: 1h, __meta_x: y, __address__: evil, __tmp: x}}";
+            __scrape_interval__: 1ms, __scrape_timeout__: 1h, __meta_x: y, __address__: evil, __tmp: x, \"a\\n\": x}}";
         let labels = |text: &str| group(&Entry::from_yaml(text.as_bytes()).unwrap()).labels.to_string();
         assert_eq!(
             labels(text),
