@@ -449,6 +449,7 @@ async fn the_second_port_has_the_names_of_the_original() {
     }
     let own = agent.own("/metrics").await.body;
     assert!(own.contains(&failed.replacen("} 0", "} 2", 1)), "{own}");
+    assert!(own.contains("\npromferry_scrape_failures_total 2\n"), "{own}");
     assert_eq!(agent.own("/").await.status, 404);
 
     // The agent's own port is a source as any other: on BOSH it announces itself.
