@@ -31,7 +31,7 @@ pub fn register(root: &Fields<'_>, outputs: &[Fields<'_>]) -> Option<Register> {
         interval: fields.duration("interval"),
         address: fields.read_optional("address", host),
         instance_id: fields.read_optional("instance_id", name_text),
-        files: if fields.has("files") { globs(&fields) } else { Vec::new() },
+        files: if fields.texts("files").is_empty() { Vec::new() } else { globs(&fields) },
     };
     // The drop-in for metrics-agent has an address of its own.
     if !root.has("metrics_agent") && !fields.has("address") {

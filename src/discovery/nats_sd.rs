@@ -38,6 +38,9 @@ const PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// Sources, at most.
 const SOURCES_MAX: usize = 10_000;
 
+/// Targets of all of them, at most.
+const TARGETS_MAX: usize = 100_000;
+
 /// Bytes of all their messages, at most.
 const BYTES_MAX: usize = 32 << 20;
 
@@ -120,7 +123,8 @@ impl Listener {
                     }
                 }
             },
-            Event::Objection(words) => self.set_problem(Some(format!("nats_sd: the server objects: {words}"))),
+            // Who may not listen is not connected.
+            Event::Objection(_) => {}
             Event::Lost(reason) => {
                 self.sources.pause();
                 self.is_news = self.losses.is_news();
@@ -161,7 +165,9 @@ impl Listener {
     fn said(&self) -> Said {
         let full = self.sources.left_out.then(|| {
             let limit = BYTES_MAX >> 20;
-            format!("nats_sd: more than {SOURCES_MAX} sources or {limit} MiB of messages; the rest is left out")
+            format!(
+                "nats_sd: more than {SOURCES_MAX} sources, {TARGETS_MAX} targets or {limit} MiB; the rest is left out"
+            )
         });
         Said { groups: self.sources.groups(), problem: self.problem.clone().or(full) }
     }
@@ -172,8 +178,9 @@ impl Listener {
 struct Sources {
     expiry: Duration,
     held: BTreeMap<String, Held>,
-    /// Bytes of their messages.
+    /// Bytes of their messages, and their targets.
     bytes: usize,
+    targets: usize,
     /// There is a connection: who is silent is gone.
     is_listening: bool,
     /// Nobody expires before.
@@ -192,18 +199,21 @@ struct Held {
 impl Sources {
     fn new(expiry: Duration) -> Self {
         let held = BTreeMap::new();
-        Self { expiry, held, bytes: 0, is_listening: false, check_at: None, left_out: false }
+        Self { expiry, held, bytes: 0, targets: 0, is_listening: false, check_at: None, left_out: false }
     }
 
     /// Takes a message. Returns whether there is something to tell; the error says why it is no entry.
     fn take(&mut self, message: &[u8], now: Instant) -> Result<bool, String> {
         let entry = Entry::from_yaml(message).map_err(|error| error.to_string())?;
-        let before = self.held.get(&entry.source).map(|held| held.bytes);
-        let bytes = self.bytes - before.unwrap_or_default() + message.len();
-        if bytes > BYTES_MAX || (before.is_none() && self.held.len() >= SOURCES_MAX) {
+        let before = self.held.get(&entry.source).map(|held| (held.bytes, held.entry.targets.len()));
+        let (freed_bytes, freed_targets) = before.unwrap_or_default();
+        let bytes = self.bytes - freed_bytes + message.len();
+        let targets = self.targets - freed_targets + entry.targets.len();
+        let is_one_more = before.is_none() && self.held.len() >= SOURCES_MAX;
+        if bytes > BYTES_MAX || targets > TARGETS_MAX || is_one_more {
             return Ok(!std::mem::replace(&mut self.left_out, true));
         }
-        self.bytes = bytes;
+        (self.bytes, self.targets) = (bytes, targets);
         self.check_at.get_or_insert(now + self.expiry);
         let bytes = message.len();
         match self.held.get_mut(&entry.source) {
@@ -244,6 +254,7 @@ impl Sources {
         let before = self.held.len();
         self.held.retain(|_, held| now.duration_since(held.heard_at) < self.expiry);
         self.bytes = self.held.values().map(|held| held.bytes).sum();
+        self.targets = self.held.values().map(|held| held.entry.targets.len()).sum();
         self.check_at = self.held.values().map(|held| held.heard_at + self.expiry).min();
         let has_changed = self.held.len() != before;
         // Who had no room may have it now, and says so if there is not.
@@ -365,6 +376,13 @@ mod tests {
             sources.take(&large(source), now).unwrap();
         }
         assert!(sources.left_out && sources.bytes <= BYTES_MAX && sources.held.len() > 500);
+
+        let mut sources = listening(now);
+        for source in 0..30 {
+            let many = "a,".repeat(4000);
+            sources.take(format!("{{source: s{source}, targets: [{many}]}}").as_bytes(), now).unwrap();
+        }
+        assert_eq!((sources.held.len(), sources.targets, sources.left_out), (25, TARGETS_MAX, true));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //!
 //! Keys and their meaning: loggregator-agent-release, `src/pkg/scraper/config_provider.go` and the `prom_scraper` job.
 
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -296,7 +298,8 @@ impl Endpoint {
                 labels.set(name, value.to_owned());
             }
         }
-        let some_path = |path: &str| (!path.is_empty()).then(|| PathBuf::from(path));
+        let some_path =
+            |path: &str| Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty() && !is_blank(path));
         Group {
             targets: vec![authority(&sd.host, self.port)],
             labels,
@@ -313,6 +316,20 @@ impl Endpoint {
         }
     }
 }
+
+/// Whether there is a file and nothing in it: BOSH renders an unset property so, and the job means that it is not set.
+fn is_blank(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let read = opened.and_then(|file| match file.metadata()?.is_file() {
+        true => file.take(BLANK_BYTES_MAX).read_to_end(&mut start),
+        false => Err(std::io::ErrorKind::InvalidInput.into()),
+    });
+    read.is_ok() && start.iter().all(u8::is_ascii_whitespace)
+}
+
+/// What is blank for longer than this is broken rather than unset.
+const BLANK_BYTES_MAX: u64 = 64;
 
 /// The BOSH job that a file belongs to: the folder that holds `config/FILE`, or the file's own folder elsewhere.
 fn bosh_job(file: &Path) -> String {

@@ -16,10 +16,6 @@ use tempfile::TempDir;
 
 use crate::support::certificates::Ca;
 
-/// Sections that templates write and that came into the program after them. What docs/config.md has (a test keeps it true) is
-/// known, and then a rendering with it is given to `promferry check`.
-const LATER: &[&str] = &["nats_sd_configs", "register", "targets_file", "metrics_agent", "loggregator", "shard"];
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -105,14 +101,6 @@ impl Rendered {
 
     fn config(&self) -> &str {
         self.file("config/promferry.yml")
-    }
-
-    /// Sections of its configuration that are not known yet.
-    fn unknown_sections(&self) -> Vec<&'static str> {
-        let docs = std::fs::read_to_string(root().join("docs/config.md")).unwrap();
-        let is_known = |key: &str| docs.contains(&format!("\n## `{key}`\n"));
-        let has = |key: &str| self.config().lines().any(|line| line.trim() == format!("{key}:"));
-        LATER.iter().copied().filter(|key| has(key) && !is_known(key)).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Loggregator's ingress, over real sockets with mutual TLS, spoken to by a client that is not ours.
 
+mod drop_in;
 mod load;
 mod output;
 mod wire;

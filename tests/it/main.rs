@@ -2,6 +2,7 @@
 
 mod admin;
 mod bosh;
+mod bosh_vm;
 mod certs_example;
 mod cli;
 mod cloud_foundry_app;
@@ -44,4 +45,5 @@ mod structure;
 mod successor;
 mod support;
 mod table_model;
+mod targets_file;
 mod tls;

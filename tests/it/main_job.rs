@@ -49,7 +49,7 @@ admin: {{listen: "127.0.0.1:0"}}
 }
 
 /// All kinds of metrics and values; each moves from scrape to scrape.
-fn body(nth: u64) -> String {
+pub fn body(nth: u64) -> String {
     format!(
         r#"# HELP requests_total Requests that were answered.
 # TYPE requests_total counter
@@ -76,15 +76,15 @@ limit +Inf
 }
 
 /// A job, and what its samples must look like.
-struct Job {
-    name: &'static str,
-    exporter: Exporter,
+pub struct Job {
+    pub name: &'static str,
+    pub exporter: Exporter,
     /// The labels that its samples have on top of their own.
     labels: BTreeMap<String, String>,
 }
 
 impl Job {
-    fn new(name: &'static str, exporter: Exporter, labels: &[(&str, &str)]) -> Self {
+    pub fn new(name: &'static str, exporter: Exporter, labels: &[(&str, &str)]) -> Self {
         let instance = exporter.address.to_string();
         let common = [("job", "platform"), ("deployment", "cf"), ("instance", &instance)];
         let labels =
@@ -103,7 +103,7 @@ impl Job {
     }
 
     /// Its scrapes in `samples`, by time.
-    fn scrapes(&self, samples: &Samples) -> BTreeMap<i64, BTreeMap<Series, String>> {
+    pub fn scrapes(&self, samples: &Samples) -> BTreeMap<i64, BTreeMap<Series, String>> {
         let instance = self.exporter.address.to_string();
         let mut scrapes = BTreeMap::<_, BTreeMap<_, _>>::new();
         for ((series, at_ms), value) in samples.iter().filter(|((series, _), _)| series.label("instance") == instance) {
@@ -113,7 +113,7 @@ impl Job {
     }
 
     /// Each body that was served is there, whole, in order, with its report, and nothing else.
-    fn assert_all_there(&self, samples: &Samples) {
+    pub fn assert_all_there(&self, samples: &Samples) {
         let bodies = self.exporter.bodies();
         let scrapes = self.scrapes(samples);
         // One that is under way when the program ends is given up.

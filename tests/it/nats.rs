@@ -202,6 +202,24 @@ async fn files_of_others_are_announced_and_a_broken_one_costs_no_other() {
 }
 
 #[tokio::test]
+async fn who_may_not_listen_is_told_so() {
+    let world = World::new();
+    let settings =
+        r#"authorization { users: [{user: a, password: b, permissions: {subscribe: {deny: "metrics.>"}}}] }"#;
+    let Some(nats) = NatsServer::start(world.folder(), settings).await else { return };
+    let config = world.configure(&format!(
+        "outputs: [{{name: o, file: {{path: out}}}}]\nscrape_configs:\n- {{job_name: j, nats_sd_configs: [{{servers: ['a:b@127.0.0.1:{}']}}]}}\n",
+        nats.port
+    ));
+    let (_, out, err) = outcome(&mut command(&["targets", "-c", config.to_str().unwrap()])).await;
+    let expected = format!(
+        "job j: nats_sd: 127.0.0.1:{} does not let us listen: Permissions Violation for Subscription to \"metrics.scrape_targets\"",
+        nats.port
+    );
+    assert!(out.contains(&expected), "{out}{err}");
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_told_in_one_sentence_without_it() {
     let (world, clients) = (World::new(), Ca::named("nats_ca"));
     let Some(nats) = server(&world, &clients).await else { return };

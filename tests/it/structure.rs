@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("scrape", &["target", "exposition", "relabel", "net", "model", "config"]),
     ("pipeline", &["model"]),
     ("output", &["pipeline", "model", "exposition", "net", "config"]),
+    ("cloud_foundry", &["target", "model", "net", "exposition", "config"]),
     ("admin", &["pipeline", "model", "net", "config"]),
 ];
 

@@ -15,7 +15,6 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::Collected;
-use super::messages::envelopes;
 use crate::net::credentials::ListenerCredentials;
 use crate::net::grpc::{Call, Code, Limits, Server, Service, Shape, Status};
 use crate::net::server;
@@ -96,10 +95,9 @@ impl Call for Sending {
 
     fn message(&mut self, message: Bytes) -> Result<(), Status> {
         if self.is_batch {
-            let envelopes = envelopes(&message).ok_or_else(|| {
-                Status::new(Code::InvalidArgument, "the message is no EnvelopeBatch of loggregator.v2")
-            })?;
-            self.collected.fold_encoded(envelopes);
+            if !self.collected.fold_batch(&message) {
+                return Err(Status::new(Code::InvalidArgument, "the message is no EnvelopeBatch of loggregator.v2"));
+            }
         } else {
             self.collected.fold_encoded(std::iter::once(&message[..]));
         }

@@ -8,7 +8,7 @@ use foldhash::quality::RandomState;
 use prost::Message as _;
 use tokio::time::Instant;
 
-use super::messages::{Envelope, GaugeEntry, Message, value};
+use super::messages::{Envelope, GaugeEntry, Message, envelopes, value};
 use super::row::{Flaws, Part, Row, source_of};
 use super::settings::{Counts, Settings};
 use super::state::{Change, KEY_BYTES, Key, METRIC_BYTES, NONE, Reading, State};
@@ -66,6 +66,14 @@ impl Collected {
             bytes: state.bytes,
             ..state.counts.clone()
         }
+    }
+
+    /// Folds an `EnvelopeBatch` in, as it came over the wire. Gives whether it was one; nothing of it is folded in where not.
+    pub fn fold_batch(&self, batch: &[u8]) -> bool {
+        let envelopes = envelopes(batch);
+        let is_batch = envelopes.is_some();
+        envelopes.into_iter().for_each(|envelopes| self.fold_encoded(envelopes));
+        is_batch
     }
 
     /// Folds envelopes in, as they came over the wire. One that cannot be read is dropped and counted, and alone.

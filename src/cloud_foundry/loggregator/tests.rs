@@ -348,3 +348,91 @@ fn an_envelope_that_cannot_be_read_is_lost_alone() {
     assert_eq!(counts.dropped.into_iter().collect::<Vec<_>>(), [("too_large", 1), ("undecodable", 1)]);
     assert_eq!((counts.envelopes, shown(&collected)), (4, format!("c{{{}}} 2\n", of_rep("Yw=="))));
 }
+
+/// Marsaglia's xorshift64: the same numbers at every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+
+    fn text(&mut self) -> String {
+        const TEXTS: [&str; 12] =
+            ["", "a", "b", "a.b", "a_b", "__x", "source_id", "le", "unit", "5", "é\n\"\\", "loggregator_name"];
+        TEXTS[self.below(TEXTS.len())].to_owned()
+    }
+
+    fn envelope(&mut self) -> Envelope {
+        let mut tags: Vec<Tag> = Vec::new();
+        for _ in 0..self.below(4) {
+            tags.push(Tag { name: self.text(), value: self.text() });
+        }
+        let (name, unit) = (self.text(), self.text());
+        let message = match self.below(5) {
+            0 => Message::Log(Nothing {}),
+            1 => counter(&name, self.below(3) as u64, self.below(2) as u64),
+            2 => timer(&name, 0, i64::MAX - self.below(2) as i64),
+            3 => timer(&format!("{name}_x"), i64::MAX, i64::MIN),
+            _ => gauge(&name, &unit, [f64::NAN, -0.0, 1.0][self.below(3)]),
+        };
+        Envelope {
+            source_id: self.text(),
+            instance_id: self.text(),
+            tags,
+            message: Some(message),
+            ..Envelope::default()
+        }
+    }
+}
+
+/// Whatever comes: the exposition is valid and has no series twice, and in the end nothing is left.
+#[tokio::test(start_paused = true)]
+async fn whatever_comes_the_table_stays_whole() {
+    let mut random = Random(42);
+    let limits = Limits { metrics_max: 200, bytes_max: 100_000, sources_max: 3, ..Limits::default() };
+    let timer_tags = vec!["a".to_owned(), "le".to_owned(), "unit".to_owned()];
+    let tags = vec![("b".to_owned(), "default".to_owned())];
+    let collected = Collected::new(Settings { limits, tags, timer_tags, ..Settings::default() });
+    let views = [
+        View::bare(collected.clone()),
+        View::target(
+            collected.clone(),
+            Arc::new(Origin { key: 1, labels: [("job", "l"), ("le", "t")].into_iter().collect(), url: String::new() }),
+        ),
+    ];
+    for round in 0..100i64 {
+        let mut batch = Vec::new();
+        for _ in 0..random.below(20) {
+            prost::encoding::message::encode(1, &random.envelope(), &mut batch);
+        }
+        if random.below(4) == 0 && !batch.is_empty() {
+            let at = random.below(batch.len());
+            batch[at] ^= 1 << random.below(8);
+        }
+        let before = collected.counts().envelopes;
+        let is_batch = collected.fold_batch(&batch);
+        assert!(is_batch || collected.counts().envelopes == before, "all or nothing");
+        tokio::time::advance(Duration::from_secs(random.below(100) as u64)).await;
+        collected.sweep();
+        let counts = collected.counts();
+        assert!(counts.metrics <= 200 && counts.bytes <= 100_000 && counts.sources.len() <= 4, "{counts:?}");
+        for view in &views {
+            let scrape = view.scrape(round);
+            let mut seen = HashSet::new();
+            for line in written(&scrape).lines() {
+                let series = line.rsplit_once(' ').unwrap().0.to_owned();
+                assert!(crate::exposition::text::parse_line(line.as_bytes()).is_ok(), "{line}");
+                assert!(seen.insert(series), "twice: {line}");
+            }
+        }
+    }
+    tokio::time::advance(Duration::from_secs(700)).await;
+    collected.sweep();
+    let counts = collected.counts();
+    assert_eq!((counts.metrics, counts.bytes), (0, 0));
+    assert!(counts.dropped.len() > 2, "{counts:?}");
+}

@@ -126,8 +126,17 @@ impl Client {
         for is_second in [false, true] {
             let sent = deadline.run(sender.try_send_request(request)).await;
             let mut failed = match sent {
-                Err(timeout) => return Err(self.failed(Stage::Header, timeout)),
-                Ok(Ok(answer)) => return self.read(answer, &trouble, deadline).await,
+                Err(timeout) => {
+                    self.forget(&trouble).await;
+                    return Err(self.failed(Stage::Header, timeout));
+                }
+                Ok(Ok(answer)) => {
+                    let read = self.read(answer, &trouble, deadline).await;
+                    if matches!(read, Err(CallError::Net(_))) {
+                        self.forget(&trouble).await;
+                    }
+                    return read;
+                }
                 Ok(Err(failed)) => failed,
             };
             match failed.take_message() {
@@ -170,6 +179,12 @@ impl Client {
         let found = (connection.sender.clone(), connection.trouble.clone());
         *held = Some(connection);
         Ok(found)
+    }
+
+    /// Keeps the connection with this trouble no longer: the next call may have better luck with another one.
+    async fn forget(&self, spent: &Trouble) {
+        let mut held = self.connection.lock().await;
+        held.take_if(|connection| Arc::ptr_eq(&connection.trouble, spent));
     }
 
     async fn open(&self, tls: Option<Arc<ClientTls>>, deadline: Deadline) -> Result<Connection, NetError> {

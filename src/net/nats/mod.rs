@@ -118,6 +118,14 @@ pub enum NatsError {
         /// It asks for signatures.
         wants_signature: bool,
     },
+    /// The server does not let us subscribe.
+    #[error("{address} does not let us listen: {words}")]
+    Forbidden {
+        /// `host:port`, escaped.
+        address: String,
+        /// What it says, escaped.
+        words: String,
+    },
     /// TLS is wanted and not offered.
     #[error("{0} does not offer TLS, which tls_config or the scheme tls asks for")]
     NoTls(String),
@@ -157,7 +165,7 @@ pub enum Event {
     },
     /// A message's payload, of 1 MiB at most.
     Message(Bytes),
-    /// The server does not allow something, and goes on all the same.
+    /// The server does not allow something to be published, and goes on all the same.
     Objection(String),
     /// The connection is gone, and why; some messages may be missed from now on.
     Lost(String),
@@ -344,6 +352,10 @@ impl Keeper {
         self.shared.is_connected.send_replace(true);
         let error = loop {
             match session.next(&mut self.frames, &self.shared, self.ping_interval).await {
+                // Who may not listen any more must not take silence for an answer.
+                Ok(Event::Objection(words)) if self.subject.is_some() => {
+                    break NatsError::Forbidden { address: session.address, words };
+                }
                 Ok(event) => self.tell(event).await,
                 Err(error) => break error,
             }
@@ -374,7 +386,7 @@ mod tests {
 
     async fn accept(listener: &TcpListener, info: &str) -> BufReader<TcpStream> {
         let mut stream = BufReader::new(listener.accept().await.unwrap().0);
-        stream.write_all(format!("INFO {info}\r\nPONG\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("INFO {info}\r\nPONG\r\nPONG\r\n").as_bytes()).await.unwrap();
         stream
     }
 
@@ -423,7 +435,7 @@ mod tests {
             client.publish("p", b"too large a message").await;
             client.publish("p", b"fits").await;
             assert!(hears(&mut server).await.starts_with("CONNECT {"));
-            for expected in ["PING", "SUB a.b 1", "PUB p 4", "fits"] {
+            for expected in ["PING", "SUB a.b 1", "PING", "PUB p 4", "fits"] {
                 assert_eq!(hears(&mut server).await, expected);
             }
             drop(server);

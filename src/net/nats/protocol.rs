@@ -65,7 +65,7 @@ pub enum ProtocolError {
     /// Messages with headers, which we say that we do not take.
     #[error("sent a message with headers, which are not supported")]
     Headers,
-    /// A message where there can be none yet, or no `INFO` where there has to be one.
+    /// No `INFO` where there has to be one.
     #[error("says something out of turn; does it speak NATS?")]
     OutOfTurn,
     /// Anything else; how it begins, escaped.

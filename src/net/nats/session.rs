@@ -1,5 +1,6 @@
 //! One connection to a NATS server: from `INFO` over TLS and `CONNECT` to messages, until it ends.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use crate::net::error::{Cause, Circumstances, NetError, Stage};
 /// Bytes that are read at once, at least.
 const READ_BYTES: usize = 8 << 10;
 
+/// Messages that are kept while it is not sure that we may listen, at most.
+const EARLY_MAX: usize = 16;
+
 /// A connection that the server has taken our credentials for.
 pub(super) struct Session<S = Stream> {
     stream: S,
@@ -30,6 +34,8 @@ pub(super) struct Session<S = Stream> {
     certificate: Option<Certificate>,
     heard_at: Instant,
     has_asked: bool,
+    /// Messages that came before it was sure that we may listen.
+    early: VecDeque<Bytes>,
 }
 
 impl Session {
@@ -40,7 +46,8 @@ impl Session {
         let endpoint = Endpoint { host: server.host.clone(), port: server.port, tls: None, server_name: name };
         let (stream, peer) = connect_plain(&endpoint, deadline).await?;
         let mut session = Session::new(stream, endpoint.address());
-        session.info = within(deadline, &session.address.clone(), session.greeting()).await?;
+        let info = deadline.run(session.greeting()).await;
+        session.info = info.unwrap_or_else(|_| Err(NatsError::Silent(endpoint.address())))?;
         if server.wants_tls && !session.info.tls_required && !session.info.tls_available {
             return Err(NatsError::NoTls(session.address));
         }
@@ -56,18 +63,10 @@ impl Session {
             session.certificate.clone_from(&tls.certificate);
             session.tls_version = peer.tls.map_or("none", |tls| tls.version);
         }
-        within(deadline, &session.address.clone(), session.log_in(&server.auth, subject)).await?;
+        let taken = deadline.run(session.log_in(&server.auth, subject)).await;
+        taken.unwrap_or_else(|_| Err(NatsError::Dead { address: endpoint.address(), time: CONNECT_TIME_MAX }))?;
         Ok(session)
     }
-}
-
-/// Runs a part of connecting; a server that says nothing is told of.
-async fn within<T>(
-    deadline: Deadline,
-    address: &str,
-    work: impl Future<Output = Result<T, NatsError>>,
-) -> Result<T, NatsError> {
-    deadline.run(work).await.unwrap_or_else(|_| Err(NatsError::Silent(address.to_owned())))
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
@@ -81,6 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             certificate: None,
             heard_at: Instant::now(),
             has_asked: false,
+            early: VecDeque::new(),
         }
     }
 
@@ -110,26 +110,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         said.extend(b"PING\r\n");
         self.write(&said).await?;
+        if let Some(words) = self.until_pong().await? {
+            return Err(NatsError::Refused {
+                address: self.address.clone(),
+                words,
+                has_credentials: !matches!(auth, AuthHandle::None),
+                wants_signature: self.info.wants_signature,
+            });
+        }
+        let Some(subject) = subject else { return Ok(()) };
+        let mut said = protocol::subscribe(subject);
+        said.extend(b"PING\r\n");
+        self.write(&said).await?;
+        match self.until_pong().await? {
+            Some(words) => Err(NatsError::Forbidden { address: self.address.clone(), words }),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the server has taken all that was said; gives its words where it objects.
+    async fn until_pong(&mut self) -> Result<Option<String>, NatsError> {
         loop {
             match self.read_op().await? {
-                Op::Pong => break,
+                Op::Pong => return Ok(None),
+                Op::Err(words) => return Ok(Some(words)),
                 Op::Info(info) => self.info = info,
                 Op::Ping => self.write(b"PONG\r\n").await?,
                 Op::Ok => {}
-                Op::Err(words) => {
-                    return Err(NatsError::Refused {
-                        address: self.address.clone(),
-                        words,
-                        has_credentials: !matches!(auth, AuthHandle::None),
-                        wants_signature: self.info.wants_signature,
-                    });
-                }
-                Op::Msg(_) => return Err(self.out_of_turn()),
+                // They are said again soon; what is too much is left out.
+                Op::Msg(_) if self.early.len() >= EARLY_MAX => {}
+                Op::Msg(payload) => self.early.push_back(payload),
             }
-        }
-        match subject {
-            Some(subject) => self.write(&protocol::subscribe(subject)).await,
-            None => Ok(()),
         }
     }
 
@@ -140,6 +151,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         shared: &Shared,
         ping_interval: Duration,
     ) -> Result<Event, NatsError> {
+        if let Some(payload) = self.early.pop_front() {
+            return Ok(Event::Message(payload));
+        }
         loop {
             while let Some(op) = self.decode()? {
                 match op {
@@ -292,14 +306,16 @@ mod tests {
     #[tokio::test]
     async fn credentials_are_shown_and_a_subject_is_subscribed_to() {
         let mut world = World::new(4096);
-        world.says("INFO {}\r\nPING\r\nINFO {\"max_payload\":5}\r\nPONG\r\n").await;
+        let subscribed = "MSG a.b 1 2\r\nhi\r\nPONG\r\n";
+        world.says(&format!("INFO {{}}\r\nPING\r\nINFO {{\"max_payload\":5}}\r\nPONG\r\n{subscribed}")).await;
         assert!(world.session.greeting().await.is_ok_and(|info| !info.tls_required));
         world.session.log_in(&user(), Some("a.b")).await.unwrap();
         assert_eq!(world.session.payload_bytes_max(), 5);
         assert!(world.hears().await.contains("\"pass\":\"s3cr@t\""));
-        for expected in ["PING\r\n", "PONG\r\n", "SUB a.b 1\r\n"] {
+        for expected in ["PING\r\n", "PONG\r\n", "SUB a.b 1\r\n", "PING\r\n"] {
             assert_eq!(world.hears().await, expected);
         }
+        assert_eq!(world.next().await, "message hi", "what came early is not lost");
     }
 
     #[tokio::test]
@@ -319,6 +335,15 @@ mod tests {
             world.session.info = world.session.greeting().await.unwrap();
             assert_eq!(world.session.log_in(&auth, None).await.unwrap_err().to_string(), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn who_may_not_listen_is_told_so() {
+        let mut world = World::new(4096);
+        world.says("INFO {}\r\nPONG\r\n-ERR 'Permissions Violation for Subscription to \"a.b\"'\r\nPONG\r\n").await;
+        world.session.greeting().await.unwrap();
+        let told = world.session.log_in(&user(), Some("a.b")).await.unwrap_err().to_string();
+        assert_eq!(told, "nats:4222 does not let us listen: Permissions Violation for Subscription to \"a.b\"");
     }
 
     #[tokio::test]

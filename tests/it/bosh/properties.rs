@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use promferry::config::{self, Source};
+use promferry::model::Labels;
 use serde_json::{Value as Json, json};
 
 use super::{Pems, Rendered, Vm, has_ruby, instance, links, ruby};
@@ -22,7 +23,7 @@ fn elasticsearch() -> Json {
     json!({"elasticsearch": {"urls": ["https://search.example.com:9200"]}})
 }
 
-/// Whatever has a property and needs nothing that is yet to come.
+/// Whatever has a property, but for what takes the place of other agents.
 fn everything(pems: &Pems) -> Json {
     let rules =
         json!([{"source_labels": ["__name__"], "regex": "(go)_(.*)", "target_label": "x", "replacement": "${1}-$2"}]);
@@ -84,18 +85,12 @@ fn drop_ins(pems: &Pems) -> Json {
         "targets_file": {"enabled": true, "path": "/var/vcap/data/promferry/targets.yml", "format": "yaml"},
         "loggregator": {"enabled": true, "host": "127.0.0.1", "port": 3460, "source_id": "mine", "write_relabel_configs": [],
                         "tls": merged(&pems.client(), &json!({"server_name": "metron"}))},
-        "shard": {"count": 3, "replicas": 2},
     })
 }
 
-/// Renders, and lets `promferry check` look at the result where it knows all that is in it.
+/// Renders, and lets `promferry check` look at the result.
 fn checked(what: &str, properties: &Json, links: &Json) -> Rendered {
     let rendered = Rendered::new(properties, links).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let unknown = rendered.unknown_sections();
-    if !unknown.is_empty() {
-        println!("{what}: not checked, for promferry does not know {} yet", unknown.join(", "));
-        return rendered;
-    }
     let vm = Vm::new();
     vm.deploy(&rendered);
     let (code, out, err) = vm.check();
@@ -113,7 +108,9 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
     let (none, linked) = (json!({}), links(&pems));
     let splunk = json!({"splunk_hec": {"urls": ["https://splunk.example.com:8088"], "token": "t"}});
     let agent = json!({"metrics_agent": {"enabled": true, "tls": pems.server(), "ingress": {"tls": pems.server()}}});
-    let over_link = json!({"nats": {"discover": {"enabled": true}, "register": {"enabled": true}}, "loggregator": {"enabled": true}});
+    let nats = json!({"nats": {"discover": {"enabled": true}, "register": {"enabled": true}}});
+    let loggregator = json!({"loggregator": {"enabled": true}});
+    let shared = json!({"scrape": {"enabled": false}, "nats": {"discover": {"enabled": true}}, "shard": {"count": 3, "replicas": 2}});
     let api_key = json!({"elasticsearch": {"urls": ["http://127.0.0.1:9200"], "api_key": "a2V5", "manage_template": true,
                                            "ilm_policy": "hot"}});
     let closed = json!({"scrape": {"enabled": false}, "admin": {"enabled": false}, "bosh_labels": false, "bpm": {"memory_limit": ""},
@@ -130,7 +127,8 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
         ("everything", &everything(&pems), &none),
         ("everything, and all drop-ins", &all, &linked),
         ("metrics-agent", &agent, &none),
-        ("everything over links", &over_link, &linked),
+        ("NATS over its link", &nats, &linked),
+        ("Loggregator over its link", &loggregator, &linked),
         ("links that nobody uses", &elasticsearch(), &linked),
         ("an API key", &api_key, &none),
         ("a targets file and nothing else", &json!({"targets_file": {"enabled": true}}), &none),
@@ -139,7 +137,7 @@ fn what_is_rendered_passes_check_and_every_property_is_used() {
             &json!({"nats": {"register": {"enabled": true}, "servers": ["h:1"]}}),
             &none,
         ),
-        ("shared targets", &json!({"shard": {"count": 3}}), &none),
+        ("shared targets", &shared, &linked),
         ("as little as can be", &closed, &none),
         ("open to others", &open, &none),
     ] {
@@ -328,11 +326,11 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
         ),
         (
             json!({"outputs": [{"name": "x", "kafka": {}}]}),
-            "property outputs: \"x\" has \"kafka\", which is no kind of output; write one of elasticsearch, splunk_hec, expose, file, remote_write, otlp, signalfx, dogstatsd, loggregator",
+            "property outputs: \"x\" has \"kafka\", which is no kind of output; write one of elasticsearch, splunk_hec, loggregator, expose, file",
         ),
         (
             json!({"outputs": [{"name": "x", "file": {}, "expose": {}}]}),
-            "property outputs: \"x\" has 2 kinds; write one of elasticsearch, splunk_hec, expose, file, remote_write, otlp, signalfx, dogstatsd, loggregator",
+            "property outputs: \"x\" has 2 kinds; write one of elasticsearch, splunk_hec, loggregator, expose, file",
         ),
         (
             json!({"outputs": [{"file": {}}]}),
@@ -363,8 +361,13 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
             "property loggregator.tls: ca_cert, cert and key are not all set, and there is no link loggregator; the agent takes mutual TLS only: write all three",
         ),
         (
-            json!({"shard": {"count": 2, "replicas": 3}}),
+            json!({"scrape": {"enabled": false}, "shard": {"count": 2, "replicas": 3}}),
             "property shard.replicas: 3 is not a whole number from 1 to 2; write one, such as 1",
+        ),
+        (
+            json!({"shard": {"count": 2}}),
+            "property shard.count: it is 2, and scrape.enabled is true; no other instance scrapes the jobs of this VM for it: set \
+             scrape.enabled: false, or leave the sharing to instances of their own",
         ),
         (
             json!({"memory_limit": "100"}),
@@ -428,6 +431,17 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
 }
 
 #[test]
+fn the_templates_know_the_kinds_of_outputs_that_the_program_knows() {
+    let template = std::fs::read_to_string(super::job().join("templates/promferry.yml.erb")).unwrap();
+    let (_, rest) = template.split_once("kinds = %w[").unwrap();
+    let listed: BTreeSet<&str> = rest.split(']').next().unwrap().split(' ').collect();
+    let docs = std::fs::read_to_string(super::root().join("docs/config.md")).unwrap();
+    let (_, rest) = docs.split_once("It needs exactly one of ").unwrap();
+    let known: BTreeSet<&str> = rest.split('.').next().unwrap().split('`').skip(1).step_by(2).collect();
+    assert_eq!(listed, known);
+}
+
+#[test]
 fn no_value_can_break_the_form_of_the_configuration_or_be_taken_for_a_variable() {
     if !has_ruby() {
         return;
@@ -478,6 +492,40 @@ fn every_sample_has_boshs_labels_and_an_operator_may_change_them() {
     let changed = json!({"external_labels": {"az": "", "ip": "", "id": "", "index": "${x}", "team": "a"}});
     assert_eq!(labels(changed), "deployment=cf index=${x} instance_group=router team=a");
     assert_eq!(labels(json!({"bosh_labels": false})), "");
+}
+
+#[test]
+fn the_firehose_gets_what_prom_scraper_gives_it() {
+    if !has_ruby() {
+        return;
+    }
+    let pems = Pems::new();
+    let rules = json!([{"regex": "secret", "action": "labeldrop"}]);
+    let vm = Vm::new();
+    vm.deploy(&Rendered::of(json!({
+        "loggregator": {"enabled": true, "tls": pems.client(), "write_relabel_configs": rules},
+        "external_labels": {"az": "mine"},
+    })));
+    let path = vm.path("/var/vcap/jobs/promferry/config/promferry.yml");
+    let config = config::load(&Source::File(path), &|_| None).unwrap();
+    let sent = |given: &[(&str, &str)]| {
+        let mut labels = Labels::new();
+        given.iter().for_each(|&(name, value)| labels.set(name, value));
+        let is_sent = config.outputs[0].write_relabel.apply(&mut labels);
+        let text: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        is_sent.then(|| text.join(" "))
+    };
+    let ours = [("deployment", "cf"), ("index", "2"), ("ip", "10.0.16.4"), ("az", "mine")];
+    let metric = |more: &[(&'static str, &'static str)]| sent(&[&[("__name__", "a")], &ours[..], more].concat());
+    assert_eq!(metric(&[("secret", "x")]).as_deref(), Some("__name__=a az=mine"), "the agent has its own");
+    let own = [("__name__", "a"), ("deployment", "other"), ("index", "22"), ("ip", "10x0.16.4")];
+    assert_eq!(sent(&own).as_deref(), Some("__name__=a deployment=other index=22 ip=10x0.16.4"), "a metric's own stay");
+    for name in ["up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_series_added"] {
+        assert_eq!(sent(&[("__name__", name)]), None);
+    }
+    for name in ["upper", "scrape_targets_total"] {
+        assert!(sent(&[("__name__", name)]).is_some(), "{name} is a job's own");
+    }
 }
 
 #[test]

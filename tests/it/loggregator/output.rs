@@ -26,13 +26,13 @@ use crate::support::loggregator_client::{Envelope, EnvelopeBatch, Said};
 use crate::support::random::Random;
 
 /// An agent's folder, and the settings of an output to it.
-struct Place {
-    folder: TempDir,
-    ca: Ca,
+pub struct Place {
+    pub folder: TempDir,
+    pub ca: Ca,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let ca = Ca::named("loggregator_ca");
         ca.write_to(folder.path());
@@ -41,7 +41,7 @@ impl Place {
         Self { folder, ca }
     }
 
-    fn settings(&self, address: SocketAddr) -> OutputSettings {
+    pub fn settings(&self, address: SocketAddr) -> OutputSettings {
         let file = |name: &str| Some(self.folder.path().join(name));
         OutputSettings {
             host: address.ip().to_string(),
@@ -58,17 +58,17 @@ impl Place {
         }
     }
 
-    fn output(&self, address: SocketAddr) -> Loggregator {
+    pub fn output(&self, address: SocketAddr) -> Loggregator {
         Loggregator::new(&self.settings(address), &Credentials::new(Duration::ZERO))
     }
 }
 
 /// An agent that notes what comes, and fails when it is told to.
 #[derive(Clone)]
-struct Agent(Arc<Mutex<Notes>>);
+pub struct Agent(Arc<Mutex<Notes>>);
 
-struct Notes {
-    taken: Vec<Envelope>,
+pub struct Notes {
+    pub taken: Vec<Envelope>,
     random: Random,
     /// Of ten calls so many fail, with one of these.
     failing: u64,
@@ -76,11 +76,11 @@ struct Notes {
 }
 
 impl Agent {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(Arc::new(Mutex::new(Notes { taken: Vec::new(), random: Random::new(7), failing: 0, calls: 0 })))
     }
 
-    async fn listen(&self, place: &Place, address: SocketAddr) -> Server {
+    pub async fn listen(&self, place: &Place, address: SocketAddr) -> Server {
         let file = |name: &str| place.folder.path().join(name);
         let tls = ServerTls {
             cert_file: file("metron.crt"),
@@ -92,7 +92,7 @@ impl Agent {
         Server::start(listener, Some(tls), Limits::default(), Arc::new(self.clone())).unwrap()
     }
 
-    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+    pub fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
         self.0.lock().unwrap()
     }
 }

@@ -1,0 +1,123 @@
+//! `run --prom-scraper`: prom_scraper's environment, jobs that announce themselves, and an agent that comes late.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::output::{Agent, Place};
+use crate::support::exporter::Exporter;
+use crate::support::fake_target::{FakeTarget, Step, ok};
+use crate::support::loggregator_client::{Envelope, Said};
+use crate::support::world::{Process, World, command, outcome, until};
+
+/// Says what an envelope says, without its time and value.
+fn about(envelope: &Envelope) -> String {
+    let said = match envelope.message.as_ref().unwrap() {
+        Said::Counter(counter) => format!("counter {}", counter.name),
+        Said::Gauge(gauge) => {
+            let (name, value) = gauge.metrics.iter().next().unwrap();
+            format!("gauge {name} {:?}", value.unit)
+        }
+        other => panic!("{other:?}"),
+    };
+    let tags: BTreeMap<_, _> = envelope.tags.iter().collect();
+    format!("{} {} {tags:?} {said}", envelope.source_id, envelope.instance_id)
+}
+
+/// An address of loopback that nobody has now.
+async fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn the_original_s_environment_brings_its_envelopes() {
+    let world = World::new();
+    let place = Place::new();
+    let good = Exporter::start(world.ca.server(&["odd.service.internal"]).server_config(Some(&world.ca)), |nth| {
+        format!(
+            "# TYPE h histogram\nh_bucket{{le=\"0.1\"}} {nth}\nh_bucket{{le=\"+Inf\"}} {nth}\nh_sum 1\nh_count {nth}\n\
+             # TYPE g gauge\ng{{source_id=\"some-app\",unit=\"ms\"}} 7 1000\n"
+        )
+    })
+    .await;
+    world.deploy(
+        "odd",
+        "1",
+        &format!(
+            "port: {}\nscheme: https\nserver_name: odd.service.internal\nsource_id: odd-good\ninstance_id: inst-good\n\
+             labels: {{deployment: mine, origin: odd}}\n",
+            good.port()
+        ),
+    );
+    let bare = FakeTarget::start(Step::Answer(ok("# TYPE c counter\nc_total 12.9\n"))).await;
+    world.deploy("bare", "1", &format!("port: {}\n", bare.address.port()));
+    world.deploy("off", "1", "port: 1\nscrape_interval: 0s\n");
+
+    let address = free_address().await;
+    world.ca.server(&["prom_scraper_metrics"]).write_to(world.folder(), "metrics");
+    let file = |name: &str| world.path(name);
+    let mut promferry = command(&["run", "--prom-scraper"]);
+    promferry
+        .env("CLIENT_KEY_PATH", place.folder.path().join("client.key"))
+        .env("CLIENT_CERT_PATH", place.folder.path().join("client.crt"))
+        .env("CA_CERT_PATH", place.folder.path().join("ca.crt"))
+        .env("SCRAPE_KEY_PATH", file("scrape.key"))
+        .env("SCRAPE_CERT_PATH", file("scrape.crt"))
+        .env("SCRAPE_CA_CERT_PATH", file("ca.crt"))
+        .env("LOGGREGATOR_AGENT_ADDR", address.to_string())
+        .env("DEFAULT_SOURCE_ID", "prom_scraper")
+        .env("CONFIG_GLOBS", file("jobs/*/config/prom_scraper_config.yml"))
+        .env("SCRAPE_INTERVAL", "200ms")
+        .env("METRICS_PORT", "0")
+        .env("METRICS_CA_FILE_PATH", file("ca.crt"))
+        .env("METRICS_CERT_FILE_PATH", file("metrics.crt"))
+        .env("METRICS_KEY_FILE_PATH", file("metrics.key"));
+    let process = Process::start(promferry).await;
+    until("it cannot deliver", async || process.log.of("output cannot deliver; samples wait and are sent again").pop())
+        .await;
+
+    let agent = Agent::new();
+    let server = agent.listen(&place, address).await;
+    let tags = |more: &str| format!("{{\"deployment\": \"mine\", {more}\"origin\": \"odd\"}}");
+    let odd = |tags: &str, said: &str| format!("odd-good inst-good {tags} {said}");
+    let expected = BTreeSet::from([
+        odd(&tags("\"le\": \"0.1\", "), "counter h_bucket"),
+        odd(&tags("\"le\": \"+Inf\", "), "counter h_bucket"),
+        odd(&tags(""), "gauge h_sum \"\""),
+        odd(&tags(""), "counter h_count"),
+        format!("some-app inst-good {} gauge g \"ms\"", tags("")),
+        "prom_scraper  {} counter c_total".to_owned(),
+    ]);
+    until("all series are there", async || {
+        let taken: BTreeSet<String> = agent.notes().taken.iter().map(about).collect();
+        assert!(taken.is_subset(&expected), "{taken:#?}");
+        (taken == expected).then_some(())
+    })
+    .await;
+    let ended = process.terminate().await;
+    server.stop(Duration::ZERO).await;
+    assert!(ended.status.success());
+    let taken = agent.notes().taken.len() as u64;
+    assert_eq!((ended.count("loggregator", "delivered"), ended.count("loggregator", "dropped")), (taken, 0));
+    assert_eq!(ended.count("loggregator", "offered"), taken + ended.count("loggregator", "skipped"));
+    // What was scraped before the agent came is there with the time at which it was scraped.
+    let notes = agent.notes();
+    let first = notes.taken.iter().map(|envelope| envelope.timestamp).min().unwrap();
+    assert!(first / 1_000_000 <= good.times_ms()[0] + 1000, "{first}");
+}
+
+#[tokio::test]
+async fn all_that_is_missing_is_told_at_once() {
+    let (code, _, stderr) = outcome(&mut command(&["run", "--prom-scraper"])).await;
+    assert_eq!(code, 2);
+    let names = "LOGGREGATOR_AGENT_ADDR, DEFAULT_SOURCE_ID, CA_CERT_PATH, CLIENT_CERT_PATH, CLIENT_KEY_PATH";
+    let expected = format!("missing required environment variables: {names}; set them as prom_scraper's job does\n");
+    assert_eq!(stderr, expected);
+    let (code, _, stderr) = outcome(&mut command(&["run", "--prom-scraper", "-c", "x.yml"])).await;
+    assert!(
+        code == 2 && stderr.starts_with("promferry: --prom-scraper reads everything from the environment"),
+        "{stderr}"
+    );
+}
