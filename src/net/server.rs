@@ -14,7 +14,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -125,12 +125,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens a port.
+    /// Opens a port. `[::]` is all addresses, those of IPv4 too, and only those where the system has no IPv6.
     ///
     /// # Errors
     /// One sentence that names the address.
     pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-        TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
+        let is_any = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let bound = match TcpListener::bind(address).await {
+            Err(error) if is_any && error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+            }
+            bound => bound,
+        };
+        bound.map_err(|error| format!("cannot listen on {address}: {error}"))
     }
 
     /// Serves on it, over TLS where `tls` is given.

@@ -57,11 +57,12 @@ struct Source {
     watched: Arc<Watched>,
     /// The same for as long as the source is known, whatever its target becomes.
     failures: Arc<AtomicU64>,
-    /// Taken by the scrape that is under way.
     kept: Mutex<Kept>,
 }
 
+/// What a source has between its scrapes.
 struct Kept {
+    /// Taken by the scrape that is under way.
     client: Option<Client>,
     edges: Edges,
     /// Where the outcome of the scrape that is under way will be; closed without one where that panicked.
@@ -74,8 +75,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ScrapeNow {
-    /// Scrapes these targets, as they come and go. A scrape that `admit` refuses fails: memory is short.
-    /// What comes of them is counted in `scrapes`.
+    /// Scrapes these targets, as they come and go. A scrape that `admit` refuses fails: memory is short. What comes of them is
+    /// counted in `scrapes`.
     pub fn new(
         mut targets: watch::Receiver<Targets>,
         credentials: Arc<Credentials>,

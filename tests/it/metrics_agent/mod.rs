@@ -487,7 +487,7 @@ async fn all_that_is_wrong_with_the_environment_is_told_at_once() {
     let port = taken.local_addr().unwrap().port().to_string();
     let (code, _, stderr) = run(&[], &[("METRICS_EXPORTER_PORT", &port)]).await;
     assert_eq!(code, 1);
-    assert!(stderr.contains(&format!("cannot listen on 0.0.0.0:{port}: ")), "{stderr}");
+    assert!(stderr.contains(&format!("cannot listen on [::]:{port}: ")), "{stderr}");
 }
 
 #[tokio::test]
