@@ -140,7 +140,8 @@ impl Server {
         bound.map_err(|error| format!("cannot listen on {address}: {error}"))
     }
 
-    /// Serves on it, over TLS where `tls` is given.
+    /// Serves on it, over TLS where `tls` is given. Files that cannot be used yet are told in the log: clients are refused until
+    /// they can.
     pub fn start(
         listener: TcpListener,
         tls: Option<ListenerCredentials>,
@@ -148,6 +149,9 @@ impl Server {
         handler: Handler,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
+        if let Some(error) = tls.as_ref().and_then(|tls| tls.current().err()) {
+            tracing::error!(%address, %error, "clients of this port are refused until its certificate can be used");
+        }
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared { tls, limits, handler, stopped });
         Ok(Self { address, stop, task: tokio::spawn(accept(listener, shared)) })
@@ -469,6 +473,23 @@ mod tests {
         silent.read_to_end(&mut answer).await.unwrap();
         let after = ask(&server, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
         assert!(after.starts_with("HTTP/1.1 200"), "{after}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_connection_is_idle_when_no_request_came_for_a_while() {
+        let (busy, requests) = watch::channel(Requests::default());
+        let timeout = Duration::from_secs(75);
+        let began = tokio::time::Instant::now();
+        let idle = tokio::spawn(idle(requests, timeout));
+        tokio::time::sleep(Duration::from_secs(70)).await;
+        let (one, two) = (Busy::new(&busy), Busy::new(&busy));
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        drop(one);
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert!(!idle.is_finished() && busy.borrow().were_any, "an answer is being made");
+        drop(two);
+        idle.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 70 + 200 + 200 + 75);
     }
 
     #[tokio::test]

@@ -503,6 +503,30 @@ async fn what_means_nothing_here_is_told_and_left_out() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_is_not_there_is_told_and_taken_when_it_comes() {
+    let vm = Vm::new();
+    let (certificate, away) = (vm.world.path("agent.crt"), vm.world.path("away.crt"));
+    std::fs::rename(&certificate, &away).unwrap();
+    let agent = vm.run().await;
+    let told = agent.process.log.of("clients of this port are refused until its certificate can be used");
+    let expected = format!("cert_file {} cannot be read: No such file or directory", certificate.display());
+    let own = [agent.exporter().port(), agent.own_metrics().port()];
+    let is_told = |port: u16| {
+        told.iter()
+            .any(|line| line["address"].as_str().unwrap().ends_with(&format!(":{port}")) && line["error"] == *expected)
+    };
+    assert!(own.into_iter().all(is_told), "{told:?}");
+    std::fs::rename(away, certificate).unwrap();
+    let tls = tokio_rustls::TlsConnector::from(vm.tls(Some(&vm.client), &["http/1.1"]));
+    until("an answer", async || {
+        let stream = TcpStream::connect(agent.exporter()).await.unwrap();
+        let stream = tls.connect(SERVER_NAME.try_into().unwrap(), stream).await.ok()?;
+        ask_over(stream, "GET", "/metrics", &[]).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_written_is_told_and_everything_else_works() {
     let vm = Vm::new();
     std::fs::create_dir(vm.world.path("metric_targets.yml")).unwrap();
