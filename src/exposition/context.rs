@@ -45,23 +45,27 @@ impl Metadata {
 
 /// The family that a sample belongs to: this one, or an untyped one of the sample's own name.
 pub(super) fn family_of<'a>(family: Family<'a>, sample: &'a str) -> Family<'a> {
-    if is_part_of(family, sample) { family } else { Family { name: sample, ..Family::default() } }
+    if is_part_of(family.name.as_bytes(), family.kind, sample.as_bytes()) {
+        family
+    } else {
+        Family { name: sample, ..Family::default() }
+    }
 }
 
-/// Whether a sample belongs to this family.
-pub(super) fn is_part_of(family: Family<'_>, sample: &str) -> bool {
-    let suffix = sample.strip_prefix(family.name).filter(|_| !family.name.is_empty());
-    suffix.is_some_and(|suffix| has_part(family.kind, suffix))
+/// Whether a sample of this name belongs to the family with that name and type.
+pub(super) fn is_part_of(family: &[u8], kind: MetricType, sample: &[u8]) -> bool {
+    let suffix = sample.strip_prefix(family).filter(|_| !family.is_empty());
+    suffix.is_some_and(|suffix| suffix.is_empty() || has_part(kind, suffix))
 }
 
-fn has_part(kind: MetricType, suffix: &str) -> bool {
-    let parts: &[&str] = match kind {
-        MetricType::Histogram => &["_bucket", "_sum", "_count", "_created"],
-        MetricType::GaugeHistogram => &["_bucket", "_gsum", "_gcount", "_sum", "_count"],
-        MetricType::Summary => &["_sum", "_count", "_created"],
-        MetricType::Counter => &["_total", "_created"],
-        MetricType::Info => &["_info"],
+fn has_part(kind: MetricType, suffix: &[u8]) -> bool {
+    let parts: &[&[u8]] = match kind {
+        MetricType::Histogram => &[b"_bucket", b"_sum", b"_count", b"_created"],
+        MetricType::GaugeHistogram => &[b"_bucket", b"_gsum", b"_gcount", b"_sum", b"_count"],
+        MetricType::Summary => &[b"_sum", b"_count", b"_created"],
+        MetricType::Counter => &[b"_total", b"_created"],
+        MetricType::Info => &[b"_info"],
         MetricType::Gauge | MetricType::StateSet | MetricType::Unknown => &[],
     };
-    suffix.is_empty() || parts.contains(&suffix)
+    parts.contains(&suffix)
 }

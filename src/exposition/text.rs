@@ -157,7 +157,14 @@ pub(super) enum Kind {
 }
 
 /// Sorts a line without its line break.
+#[inline]
 pub(super) fn kind_of(line: &[u8]) -> Kind {
+    match line {
+        // Nearly all lines begin with a letter, or are of this shape.
+        [first, ..] if *first > b'#' => return Kind::Sample,
+        [b'#', b' ', b'H', b'E', b'L', b'P', ..] | [b'#', b' ', b'T', b'Y', b'P', b'E', ..] => return Kind::Metadata,
+        _ => {}
+    }
     let start = blanks(line);
     match line.get(start) {
         None => Kind::Nothing,

@@ -26,10 +26,10 @@ impl Slice {
         &text[self.start as usize..(self.start + self.len) as usize]
     }
 
-    /// The same as bytes, which takes no look at where characters begin.
+    /// The same of bytes, which takes no look at where characters begin.
     #[inline(always)]
-    pub(super) fn bytes(self, text: &str) -> &[u8] {
-        &text.as_bytes()[self.start as usize..(self.start + self.len) as usize]
+    pub(super) fn bytes(self, text: &[u8]) -> &[u8] {
+        &text[self.start as usize..(self.start + self.len) as usize]
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) struct FamilyEntry {
 
 impl FamilyEntry {
     /// Whether it is this one.
-    pub(super) fn is(self, text: &str, family: Family<'_>) -> bool {
+    pub(super) fn is(self, text: &[u8], family: Family<'_>) -> bool {
         self.kind == family.kind
             && self.name.bytes(text) == family.name.as_bytes()
             && self.help.bytes(text) == family.help.as_bytes()
@@ -222,11 +222,11 @@ fn fixed_hasher() -> impl Hasher {
 }
 
 /// A label's part of the hash of a group, the same in every process.
-pub(super) fn pair_hash(name: &str, value: &str) -> u64 {
+pub(super) fn pair_hash(name: &[u8], value: &[u8]) -> u64 {
     let mut hasher = fixed_hasher();
-    hasher.write(name.as_bytes());
+    hasher.write(name);
     hasher.write_u8(0xff);
-    hasher.write(value.as_bytes());
+    hasher.write(value);
     hasher.finish()
 }
 

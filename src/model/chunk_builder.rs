@@ -3,6 +3,8 @@
 //! Series that come one behind the other are alike: a label is first compared with the one in its place of the series before,
 //! which costs no hash. Otherwise each label is hashed once, and what a label set hashes to is put together from its labels.
 
+mod find;
+
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +13,10 @@ use foldhash::SharedSeed;
 use foldhash::fast::{FoldHasher, RandomState};
 use hashbrown::HashTable;
 
+use self::find::add_text;
 use super::chunk::{FamilyEntry, Metric, SeriesEntry, Slice, fold, pair_hash, part_label};
 use super::labels::same;
-use super::{Chunk, Family};
+use super::{Chunk, Family, room};
 use crate::memory::{Charge, Kind};
 
 /// No number.
@@ -31,7 +34,8 @@ struct PairHashes {
 /// Makes a chunk. Text that repeats is stored once.
 pub struct ChunkBuilder {
     seed: u64,
-    text: String,
+    /// UTF-8, as all that it is made of.
+    text: Vec<u8>,
     families: Vec<FamilyEntry>,
     family_index: HashTable<(u64, u32)>,
     metrics: Vec<Metric>,
@@ -43,11 +47,26 @@ pub struct ChunkBuilder {
     pairs: Vec<(Slice, Slice)>,
     pair_hashes: Vec<PairHashes>,
     pair_index: HashTable<u32>,
+    /// Which label took the place of each: mostly the same one again.
+    next_pairs: Vec<u32>,
     labels: Vec<u32>,
     series: Vec<SeriesEntry>,
     /// The labels of the series that was looked at last, and of the one before.
-    prepared: Vec<u32>,
+    prepared: PreparedLabels,
     before: Vec<u32>,
+    /// The hash of the name that was looked at last, and whether that is the last metric's.
+    name_key: u64,
+    is_last_name: bool,
+}
+
+/// The labels of a series that was looked at.
+#[derive(Default)]
+pub(crate) struct PreparedLabels {
+    pairs: Vec<u32>,
+    /// The sum of their keys.
+    key: u64,
+    /// Their group, where a family's part label is this.
+    group: Option<(Option<&'static str>, u64)>,
 }
 
 impl Default for ChunkBuilder {
@@ -61,7 +80,7 @@ impl ChunkBuilder {
     pub(crate) fn with_seed(seed: u64) -> Self {
         Self {
             seed,
-            text: String::new(),
+            text: Vec::new(),
             families: Vec::new(),
             family_index: HashTable::new(),
             metrics: Vec::new(),
@@ -72,10 +91,13 @@ impl ChunkBuilder {
             pairs: Vec::new(),
             pair_hashes: Vec::new(),
             pair_index: HashTable::new(),
+            next_pairs: Vec::new(),
             labels: Vec::new(),
             series: Vec::new(),
-            prepared: Vec::new(),
+            prepared: PreparedLabels::default(),
             before: Vec::new(),
+            name_key: 0,
+            is_last_name: false,
         }
     }
 
@@ -96,10 +118,9 @@ impl ChunkBuilder {
 
     /// Adds a family and returns its index, for [`push`](Self::push). The caller adds each family once.
     pub fn family(&mut self, family: Family<'_>) -> u32 {
-        let name = self.add_text(family.name);
-        let entry =
-            FamilyEntry { name, help: self.add_text(family.help), unit: self.add_text(family.unit), kind: family.kind };
-        self.families.push(entry);
+        let [name, help, unit] =
+            [family.name, family.help, family.unit].map(|text| add_text(&mut self.text, text.as_bytes()));
+        self.families.push(FamilyEntry { name, help, unit, kind: family.kind });
         (self.families.len() - 1) as u32
     }
 
@@ -111,8 +132,7 @@ impl ChunkBuilder {
         labels: impl Iterator<Item = (&'l str, &'l str)> + Clone,
     ) -> u32 {
         self.prepare(name, labels);
-        let hash = self.hash(name);
-        let metric = self.metric_in(family, name, hash);
+        let metric = self.metric_in(family, name.as_bytes());
         self.push_prepared(metric)
     }
 
@@ -120,7 +140,7 @@ impl ChunkBuilder {
     pub fn finish(self) -> Arc<Chunk> {
         charged(Chunk {
             id: next_id(),
-            text: self.text.into(),
+            text: into_text(self.text),
             families: self.families.into(),
             metrics: self.metrics.into(),
             pairs: self.pairs.into(),
@@ -138,7 +158,7 @@ impl ChunkBuilder {
         }
         let chunk = charged(Chunk {
             id: next_id(),
-            text: self.text.as_str().into(),
+            text: into_text(self.text.clone()),
             families: self.families.as_slice().into(),
             metrics: self.metrics.as_slice().into(),
             pairs: self.pairs.as_slice().into(),
@@ -162,10 +182,29 @@ impl ChunkBuilder {
         self.pairs.clear();
         self.pair_hashes.clear();
         self.pair_index.clear();
+        self.next_pairs.clear();
         self.labels.clear();
         self.series.clear();
         self.prepared.clear();
         self.before.clear();
+        self.is_last_name = false;
+    }
+
+    /// Makes room for so many more series, of so many bytes.
+    pub(crate) fn make_room(&mut self, series: usize, bytes: usize) {
+        let (families, pairs) = (series / 2, series / 4);
+        room::in_list(&mut self.text, bytes);
+        room::in_list(&mut self.series, series);
+        room::in_list(&mut self.labels, 4 * series);
+        room::in_list(&mut self.families, families);
+        room::in_list(&mut self.metrics, families);
+        room::in_list(&mut self.metric_keys, families);
+        room::in_list(&mut self.pairs, pairs);
+        room::in_list(&mut self.pair_hashes, pairs);
+        room::in_list(&mut self.next_pairs, pairs);
+        room::in_table(&mut self.family_index, families, |held| held.0);
+        room::in_table(&mut self.metric_index, families, |&at| self.metric_keys[at as usize]);
+        room::in_table(&mut self.pair_index, pairs, |&at| self.pair_hashes[at as usize].key);
     }
 
     /// Bytes of memory that it has.
@@ -173,7 +212,7 @@ impl ChunkBuilder {
         self.text.capacity()
             + self.families.capacity() * size_of::<FamilyEntry>()
             + self.metrics.capacity() * (size_of::<Metric>() + size_of::<u64>())
-            + self.pairs.capacity() * (size_of::<(Slice, Slice)>() + size_of::<PairHashes>())
+            + self.pairs.capacity() * (size_of::<(Slice, Slice)>() + size_of::<PairHashes>() + size_of::<u32>())
             + self.pair_index.allocation_size()
             + self.metric_index.allocation_size()
             + self.labels.capacity() * size_of::<u32>()
@@ -182,76 +221,102 @@ impl ChunkBuilder {
 
     /// Looks the labels of a series up, or adds them; gives a keyed hash of its label set.
     pub(crate) fn prepare<'l>(&mut self, name: &str, labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {
-        std::mem::swap(&mut self.before, &mut self.prepared);
+        std::mem::swap(&mut self.before, &mut self.prepared.pairs);
         self.prepared.clear();
-        let mut key = self.name_key(name);
         for (at, (name, value)) in labels.enumerate() {
-            let pair = self.pair(at, name, value);
-            self.prepared.push(pair);
-            key = fold(key, self.pair_hashes[pair as usize].key);
+            let pair = self.pair(at, name.as_bytes(), value.as_bytes());
+            self.prepared.pairs.push(pair);
+            self.prepared.key = self.prepared.key.wrapping_add(self.pair_hashes[pair as usize].key);
         }
-        key
+        self.prepare_name(name.as_bytes());
+        self.prepared_hash()
     }
 
     /// The labels that were [prepared](Self::prepare) last.
-    pub(crate) fn prepared(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        let pairs = self.prepared.iter().map(|&pair| self.pairs[pair as usize]);
-        pairs.map(|(name, value)| (name.of(&self.text), value.of(&self.text)))
+    pub(crate) fn prepared(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        let pairs = self.prepared.pairs.iter().map(|&pair| self.pairs[pair as usize]);
+        pairs.map(|(name, value)| (name.bytes(&self.text), value.bytes(&self.text)))
+    }
+
+    /// Puts the labels that were [prepared](Self::prepare) last aside, and others in their place.
+    pub(crate) fn swap_prepared(&mut self, labels: &mut PreparedLabels) {
+        std::mem::swap(&mut self.prepared, labels);
     }
 
     /// Gives the label in this place of those [prepared](Self::prepare) last another value, which is UTF-8.
     pub(crate) fn change(&mut self, place: usize, value: &[u8]) {
-        let Some(&pair) = self.prepared.get(place) else { return };
+        let Some(&pair) = self.prepared.pairs.get(place) else { return };
         let (name, _) = self.pairs[pair as usize];
-        let key = self.pair_key(name.bytes(&self.text), value);
+        let bytes = name.bytes(&self.text);
+        if self.prepared.group.is_some_and(|(part, _)| part.is_none_or(|part| part.as_bytes() != bytes)) {
+            self.prepared.group = None;
+        }
         let is_it = |&at: &u32| {
             let (held, text) = self.pairs[at as usize];
             held == name && same(text.bytes(&self.text), value)
         };
-        self.prepared[place] = match self.pair_index.find(key, is_it) {
-            Some(&at) => at,
-            None => {
-                let value = std::str::from_utf8(value).unwrap_or_default();
-                let hashes = PairHashes { key, fixed: pair_hash(name.of(&self.text), value) };
-                self.add_pair(name, value, hashes)
+        let likely = self.next_pairs[pair as usize];
+        let made = if likely != NONE && is_it(&likely) {
+            likely
+        } else {
+            let key = self.pair_key(bytes, value);
+            match self.pair_index.find(key, is_it) {
+                Some(&at) => at,
+                None => {
+                    let hashes = PairHashes { key, fixed: pair_hash(bytes, value) };
+                    self.add_pair(name, value, hashes)
+                }
             }
         };
+        self.next_pairs[pair as usize] = made;
+        let key = |pair: u32| self.pair_hashes[pair as usize].key;
+        self.prepared.key = self.prepared.key.wrapping_sub(key(pair)).wrapping_add(key(made));
+        self.prepared.pairs[place] = made;
     }
 
-    /// What [`prepare`](Self::prepare) would give for the labels prepared last under this name.
-    pub(crate) fn prepared_hash(&self, name: &str) -> u64 {
-        let pairs = self.prepared.iter();
-        pairs.fold(self.name_key(name), |key, &pair| fold(key, self.pair_hashes[pair as usize].key))
-    }
-
-    /// Adds the series that was [prepared](Self::prepare) last; gives its index in this chunk.
-    pub(crate) fn push_as(&mut self, family: Family<'_>, name: &str) -> u32 {
-        let metric = self.metric(family, name);
-        self.push_prepared(metric)
-    }
-
-    /// The same under the family of the series before, if that had the same name.
-    pub(crate) fn push_as_last(&mut self, name: &str) -> bool {
+    /// Looks a name up, which is UTF-8, for the labels [prepared](Self::prepare) last.
+    #[inline]
+    pub(crate) fn prepare_name(&mut self, name: &[u8]) {
         let last = self.metrics.get(self.last_metric as usize);
-        let is_last = last.is_some_and(|last| same(last.name.bytes(&self.text), name.as_bytes()));
-        if is_last {
-            self.push_prepared(self.last_metric);
-        }
-        is_last
+        self.is_last_name = last.is_some_and(|last| same(last.name.bytes(&self.text), name));
+        let last_key = self.metric_keys.get(self.last_metric as usize);
+        self.name_key = last_key.copied().filter(|_| self.is_last_name).unwrap_or_else(|| self.hash(name));
+    }
+
+    /// The keyed hash of the labels and name that were looked at last.
+    #[inline]
+    pub(crate) fn prepared_hash(&self) -> u64 {
+        self.name_key.wrapping_add(self.prepared.key)
+    }
+
+    /// Adds the series that was [prepared](Self::prepare) last, under this name.
+    pub(crate) fn push_as(&mut self, family: Family<'_>, name: &[u8]) {
+        let family = self.find_family(family, name);
+        let metric = self.metric_in(family, name);
+        self.push_prepared(metric);
+    }
+
+    /// The same under the family of the series before, if there is one.
+    #[inline]
+    pub(crate) fn push_as_last(&mut self, name: &[u8]) -> bool {
+        let Some(last) = self.metrics.get(self.last_metric as usize) else { return false };
+        let metric = if self.is_last_name { self.last_metric } else { self.metric_in(last.family, name) };
+        self.push_prepared(metric);
+        true
     }
 
     /// Whether the series at `at` has this name and the labels that were [prepared](Self::prepare) last.
-    pub(crate) fn is_prepared(&self, at: usize, name: &str) -> bool {
+    pub(crate) fn is_prepared(&self, at: usize, name: &[u8]) -> bool {
         let entry = &self.series[at];
         let end = self.series.get(at + 1).map_or(self.labels.len(), |next| next.labels as usize);
-        self.metrics[entry.metric as usize].name.bytes(&self.text) == name.as_bytes()
-            && self.labels[entry.labels as usize..end] == *self.prepared
+        self.metrics[entry.metric as usize].name.bytes(&self.text) == name
+            && self.labels[entry.labels as usize..end] == *self.prepared.pairs
     }
 
-    /// The family of the series at `at`.
-    pub(crate) fn family_at(&self, at: usize) -> Family<'_> {
+    /// Whether this is the family of the series at `at`.
+    pub(crate) fn is_family_at(&self, at: usize, family: Family<'_>) -> bool {
         let metric = &self.metrics[self.series[at].metric as usize];
-        self.families[metric.family as usize].of(&self.text)
+        self.families[metric.family as usize].is(&self.text, family)
     }
 
     /// Adds the series of `chunk` for which `keep` holds, by their index in it.
@@ -262,14 +327,17 @@ impl ChunkBuilder {
             let series = chunk.get(at);
             let metric = &mut metrics[entry.metric as usize];
             if *metric == NONE {
-                *metric = self.metric(series.family(), series.name());
+                let name = series.name().as_bytes();
+                self.prepare_name(name);
+                let family = self.find_family(series.family(), name);
+                *metric = self.metric_in(family, name);
             }
             self.series.push(SeriesEntry { metric: *metric, labels: self.labels.len() as u32, group: entry.group });
             for (place, &pair) in series.pairs().iter().enumerate() {
                 let held = &mut pairs[pair as usize];
                 if *held == NONE {
                     let (name, value) = chunk.pair(pair);
-                    *held = self.pair(place, name, value);
+                    *held = self.pair(place, name.as_bytes(), value.as_bytes());
                 }
                 self.labels.push(*held);
             }
@@ -278,150 +346,45 @@ impl ChunkBuilder {
 
     fn push_prepared(&mut self, metric: u32) -> u32 {
         let family = self.metrics[metric as usize].family;
-        let fold_pair = |group, &pair: &u32| fold(group, self.pair_hashes[pair as usize].fixed);
-        let group = match part_label(self.families[family as usize].kind) {
-            None => self.prepared.iter().fold(0, fold_pair),
-            Some(part) => {
-                let is_part = |pair: u32| same(self.pairs[pair as usize].0.bytes(&self.text), part.as_bytes());
-                self.prepared.iter().filter(|pair| !is_part(**pair)).fold(0, fold_pair)
-            }
-        };
+        let group = self.group(part_label(self.families[family as usize].kind));
         let group = [(group >> 32) as u32, group as u32];
         self.series.push(SeriesEntry { metric, labels: self.labels.len() as u32, group });
-        self.labels.extend_from_slice(&self.prepared);
+        self.labels.extend_from_slice(&self.prepared.pairs);
+        (self.last_metric, self.is_last_name) = (metric, true);
         (self.series.len() - 1) as u32
     }
 
-    /// The metric of this name in this family, however often the family comes.
-    fn metric(&mut self, family: Family<'_>, name: &str) -> u32 {
-        let Self { metrics, families, text, .. } = &*self;
-        let is_it =
-            |metric: &Metric| metric.name.of(text) == name && families[metric.family as usize].of(text) == family;
-        if metrics.get(self.last_metric as usize).is_some_and(is_it) {
-            return self.last_metric;
+    /// The group of the labels that were prepared last, in a family with this part: mostly that of the series before.
+    fn group(&mut self, part: Option<&'static str>) -> u64 {
+        if let Some((held, group)) = self.prepared.group
+            && held == part
+        {
+            return group;
         }
-        let hash = self.hash(name);
-        if let Some(&found) = self.metric_index.find(hash, |&at| is_it(&metrics[at as usize])) {
-            self.last_metric = found;
-            return found;
-        }
-        let family = self.find_family(family);
-        self.add_metric(family, name, hash)
-    }
-
-    fn metric_in(&mut self, family: u32, name: &str, hash: u64) -> u32 {
-        let is_it = |&at: &u32| {
-            let metric = &self.metrics[at as usize];
-            metric.family == family && metric.name.bytes(&self.text) == name.as_bytes()
-        };
-        match self.metric_index.find(hash, is_it) {
-            Some(&found) => found,
-            None => self.add_metric(family, name, hash),
-        }
-    }
-
-    fn add_metric(&mut self, family: u32, name: &str, hash: u64) -> u32 {
-        let of_family = self.families[family as usize].name;
-        // A gauge or counter is named as its family.
-        let name = if of_family.of(&self.text) == name { of_family } else { self.add_text(name) };
-        let at = self.metrics.len() as u32;
-        self.metrics.push(Metric { name, family });
-        self.metric_keys.push(hash);
-        self.metric_index.insert_unique(hash, at, |&held| self.metric_keys[held as usize]);
-        self.last_metric = at;
-        at
-    }
-
-    fn find_family(&mut self, family: Family<'_>) -> u32 {
-        let last = self.families.len().wrapping_sub(1);
-        if self.families.get(last).is_some_and(|last| last.is(&self.text, family)) {
-            return last as u32;
-        }
-        let hash = self.hash(family.name);
-        let is_it = |&(_, at): &(u64, u32)| self.families[at as usize].is(&self.text, family);
-        if let Some(&(_, at)) = self.family_index.find(hash, is_it) {
-            return at;
-        }
-        let at = self.family(family);
-        self.family_index.insert_unique(hash, (hash, at), |held| held.0);
-        at
-    }
-
-    /// The number of a label that a series has at `place`.
-    #[inline]
-    fn pair(&mut self, place: usize, name: &str, value: &str) -> u32 {
-        let alike = self.before.get(place).copied();
-        let held_name =
-            alike.map(|pair| self.pairs[pair as usize].0).filter(|held| same(held.bytes(&self.text), name.as_bytes()));
-        match (alike, held_name) {
-            (Some(pair), Some(_)) if same(self.pairs[pair as usize].1.bytes(&self.text), value.as_bytes()) => pair,
-            _ => self.find_pair(held_name, name, value),
-        }
-    }
-
-    fn find_pair(&mut self, held_name: Option<Slice>, name: &str, value: &str) -> u32 {
-        let key = self.pair_key(name.as_bytes(), value.as_bytes());
-        let is_it = |&at: &u32| {
-            let (held, text) = self.pairs[at as usize];
-            same(text.bytes(&self.text), value.as_bytes()) && same(held.bytes(&self.text), name.as_bytes())
-        };
-        if let Some(&at) = self.pair_index.find(key, is_it) {
-            return at;
-        }
-        let held_name = held_name.unwrap_or_else(|| self.label_name(name));
-        self.add_pair(held_name, value, PairHashes { key, fixed: pair_hash(name, value) })
-    }
-
-    fn add_pair(&mut self, name: Slice, value: &str, hashes: PairHashes) -> u32 {
-        let pair = (name, self.add_text(value));
-        let at = self.pairs.len() as u32;
-        self.pairs.push(pair);
-        self.pair_hashes.push(hashes);
-        let key = hashes.key;
-        self.pair_index.insert_unique(key, at, |&held| self.pair_hashes[held as usize].key);
-        at
-    }
-
-    /// The hash of a metric's name, mostly that of the series before.
-    #[inline]
-    fn name_key(&self, name: &str) -> u64 {
-        match self.metrics.get(self.last_metric as usize) {
-            Some(metric) if same(metric.name.bytes(&self.text), name.as_bytes()) => {
-                self.metric_keys[self.last_metric as usize]
+        let of_pair = |group, &pair: &u32| fold(group, self.pair_hashes[pair as usize].fixed);
+        let pairs = self.prepared.pairs.iter();
+        let group = match part {
+            None => pairs.fold(0, of_pair),
+            Some(part) => {
+                let is_part = |pair: u32| same(self.pairs[pair as usize].0.bytes(&self.text), part.as_bytes());
+                pairs.filter(|pair| !is_part(**pair)).fold(0, of_pair)
             }
-            _ => self.hash(name),
-        }
+        };
+        self.prepared.group = Some((part, group));
+        group
     }
+}
 
-    #[inline]
-    fn pair_key(&self, name: &[u8], value: &[u8]) -> u64 {
-        let mut hasher = FoldHasher::with_seed(self.seed, SharedSeed::global_random());
-        hasher.write(name);
-        hasher.write(value);
-        hasher.finish()
+impl PreparedLabels {
+    fn clear(&mut self) {
+        self.pairs.clear();
+        (self.key, self.group) = (0, None);
     }
+}
 
-    fn label_name(&mut self, name: &str) -> Slice {
-        let hash = self.hash(name);
-        if let Some(&(_, held)) = self.label_names.find(hash, |(_, held)| held.of(&self.text) == name) {
-            return held;
-        }
-        let slice = self.add_text(name);
-        self.label_names.insert_unique(hash, (hash, slice), |held| held.0);
-        slice
-    }
-
-    fn add_text(&mut self, text: &str) -> Slice {
-        let slice = Slice { start: self.text.len() as u32, len: text.len() as u32 };
-        self.text.push_str(text);
-        slice
-    }
-
-    fn hash(&self, text: &str) -> u64 {
-        let mut hasher = FoldHasher::with_seed(self.seed, SharedSeed::global_random());
-        hasher.write(text.as_bytes());
-        hasher.finish()
-    }
+/// Checks all texts of a chunk in one go: each of them was one, but is kept as bytes while a chunk is made.
+fn into_text(text: Vec<u8>) -> Box<str> {
+    String::from_utf8(text).expect("made of texts").into()
 }
 
 fn next_id() -> u64 {
@@ -444,9 +407,10 @@ pub(crate) fn label_set_keys(seed: u64, chunk: &Chunk) -> impl Iterator<Item = u
         hasher.finish()
     };
     let pairs: Vec<u64> = (0..chunk.pairs() as u32).map(|at| chunk.pair(at)).map(|(n, v)| hash(n, v)).collect();
-    let names: Vec<u64> = chunk.metrics.iter().map(|metric| builder.hash(metric.name.of(&chunk.text))).collect();
+    let names: Vec<u64> =
+        chunk.metrics.iter().map(|metric| builder.hash(metric.name.of(&chunk.text).as_bytes())).collect();
     chunk.series.iter().zip(chunk.iter()).map(move |(entry, series)| {
         let name = names[entry.metric as usize];
-        series.pairs().iter().fold(name, |key, &pair| fold(key, pairs[pair as usize]))
+        series.pairs().iter().fold(name, |key: u64, &pair| key.wrapping_add(pairs[pair as usize]))
     })
 }

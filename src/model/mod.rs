@@ -7,13 +7,14 @@ mod chunk;
 mod chunk_builder;
 mod histogram;
 mod labels;
+pub(crate) mod room;
 mod scrape;
 mod series;
 
 pub(crate) use chunk::part_label;
 pub use chunk::{Chunk, SeriesRef};
 pub use chunk_builder::ChunkBuilder;
-pub(crate) use chunk_builder::label_set_keys;
+pub(crate) use chunk_builder::{PreparedLabels, label_set_keys};
 pub use histogram::{Histogram, Span as HistogramSpan};
 pub(crate) use labels::same;
 pub use labels::{Labels, METRIC_NAME};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Histogram, Labels, SeriesSet};
+use super::{Histogram, Labels, SeriesSet, room};
 use crate::memory::{Charge, Kind};
 
 /// The bits of the NaN that ends a series (Prometheus, `model/value`).
@@ -248,6 +248,12 @@ impl PointsBuilder {
     /// Makes room for so many points.
     pub fn reserve(&mut self, points: usize) {
         self.values.floats.reserve_exact(points);
+    }
+
+    /// Makes room for so many more points that bring their series.
+    pub fn make_room(&mut self, points: usize) {
+        room::in_list(&mut self.values.floats, points);
+        room::in_list(&mut self.series, points);
     }
 
     /// Adds a float, of the scrape's time, whose series is named later.

@@ -4,13 +4,19 @@
 //! under it, so that no line answers for one that means something else. Texts are kept once, in one piece of memory.
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::super::format::Format;
 use super::keys::Keys;
-use crate::model::{Family, MetricType};
+use crate::model::{Family, MetricType, room, same};
 
 /// No context, no comment.
 pub(super) const NONE: u32 = u32::MAX;
+
+/// Which text of a family is hashed.
+const NAME: u64 = 0;
+const HELP: u64 = 1;
+const UNIT: u64 = 2;
 
 /// What a comment says about a family, or a header that says all of it.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +37,33 @@ pub(super) enum Effect<'a> {
     Family(Family<'a>),
 }
 
+impl<'a> Effect<'a> {
+    /// The family's name.
+    pub(super) fn name(&self) -> &'a str {
+        match *self {
+            Self::Help { name, .. } | Self::Type { name, .. } | Self::Unit { name, .. } => name,
+            Self::Family(Family { name, .. }) => name,
+        }
+    }
+}
+
 /// A piece of `Contexts::text`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Text {
     start: u32,
     len: u32,
+}
+
+impl Text {
+    fn of(self, text: &str) -> &str {
+        &text[self.start as usize..(self.start + self.len) as usize]
+    }
+
+    /// The same as bytes, which takes no look at where characters begin.
+    #[inline]
+    fn bytes(self, text: &str) -> &[u8] {
+        &text.as_bytes()[self.start as usize..(self.start + self.len) as usize]
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -47,6 +75,21 @@ struct Metadata {
     format: Format,
 }
 
+impl Metadata {
+    /// What is known before any comment.
+    fn of(format: Format) -> Self {
+        let none = Text::default();
+        Self { name: none, help: none, unit: none, kind: MetricType::Unknown, format }
+    }
+
+    /// Whether these say the same.
+    fn is(self, other: Self, text: &str) -> bool {
+        let texts = [(self.name, other.name), (self.help, other.help), (self.unit, other.unit)];
+        (self.kind, self.format) == (other.kind, other.format)
+            && texts.iter().all(|&(one, other)| one == other || one.bytes(text) == other.bytes(text))
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Part {
     Help(Text),
@@ -55,6 +98,7 @@ enum Part {
     Family { help: Text, unit: Text, kind: MetricType },
 }
 
+#[derive(Clone, Copy)]
 struct Context {
     metadata: Metadata,
     /// The seed of the lines under it, which makes the context a part of every line's key.
@@ -117,15 +161,16 @@ impl Contexts {
         Family { name: self.get(name), help: self.get(help), kind, unit: self.get(unit) }
     }
 
+    /// The name and type of that family.
+    pub(super) fn name_and_kind(&self, context: u32) -> (&[u8], MetricType) {
+        let Metadata { name, kind, .. } = self.contexts[context as usize].metadata;
+        (name.bytes(&self.text), kind)
+    }
+
     /// The context before the first comment of a body.
     pub(super) fn start(&mut self, format: Format) -> u32 {
-        self.intern(Metadata {
-            name: Text::default(),
-            help: Text::default(),
-            unit: Text::default(),
-            kind: MetricType::Unknown,
-            format,
-        })
+        let metadata = Metadata::of(format);
+        self.intern(metadata, self.seed_of(metadata))
     }
 
     /// Remembers a comment met in `context`, and returns its number.
@@ -154,53 +199,75 @@ impl Contexts {
 
     fn find_after(&mut self, comment: u32, context: u32) -> u32 {
         let Comment { name, part, .. } = self.comments[comment as usize];
-        let mut metadata = self.contexts[context as usize].metadata;
-        if self.get(metadata.name) != self.get(name) {
-            let (none, kind) = (Text::default(), MetricType::Unknown);
-            metadata = Metadata { name, help: none, unit: none, kind, format: metadata.format };
+        let Context { mut metadata, mut seed } = self.contexts[context as usize];
+        if metadata.name != name && metadata.name.bytes(&self.text) != name.bytes(&self.text) {
+            metadata = Metadata { name, ..Metadata::of(metadata.format) };
+            seed = self.seed_of(metadata);
         }
+        let before = metadata;
         match part {
             Part::Help(help) => metadata.help = help,
             Part::Type(kind) => metadata.kind = kind,
             Part::Unit(unit) => metadata.unit = unit,
             Part::Family { help, unit, kind } => metadata = Metadata { help, unit, kind, ..metadata },
         }
-        let to = self.intern(metadata);
+        // What the comment does not change is not hashed again.
+        for (old, new, which) in [(before.help, metadata.help, HELP), (before.unit, metadata.unit, UNIT)] {
+            if old != new {
+                seed = seed.wrapping_sub(self.text_seed(old, which)).wrapping_add(self.text_seed(new, which));
+            }
+        }
+        seed = seed.wrapping_sub(self.kind_seed(before.kind)).wrapping_add(self.kind_seed(metadata.kind));
+        let to = self.intern(metadata, seed);
         let held = &mut self.comments[comment as usize];
         (held.from, held.to) = (context, to);
         to
     }
 
-    fn intern(&mut self, metadata: Metadata) -> u32 {
-        // The seed is the hash itself: contexts that a table made twice agree, so that its lines stay valid.
-        let seed = self.hash(metadata);
-        let key = |of: Metadata| (self.get(of.name), self.get(of.help), self.get(of.unit), of.kind, of.format);
-        let is_it = |&held: &u32| key(self.contexts[held as usize].metadata) == key(metadata);
-        if let Some(&held) = self.index.find(seed, is_it) {
-            return held;
+    /// The context of these metadata, whose seed is known.
+    fn intern(&mut self, metadata: Metadata, seed: u64) -> u32 {
+        let Self { contexts, index, text, .. } = self;
+        let is_it = |&held: &u32| contexts[held as usize].metadata.is(metadata, text);
+        match index.entry(seed, is_it, |&held| contexts[held as usize].seed) {
+            Entry::Occupied(held) => *held.get(),
+            Entry::Vacant(place) => {
+                let context = contexts.len() as u32;
+                place.insert(context);
+                contexts.push(Context { metadata, seed });
+                context
+            }
         }
-        let context = self.contexts.len() as u32;
-        self.contexts.push(Context { metadata, seed });
-        self.index.insert_unique(seed, context, |&held| self.contexts[held as usize].seed);
-        context
     }
 
-    fn hash(&self, metadata: Metadata) -> u64 {
-        let texts = [metadata.name, metadata.help, metadata.unit];
-        let texts = texts.iter().fold(self.keys.seed(), |seed, text| {
-            let text = self.get(*text).as_bytes();
-            self.keys.join(self.keys.hash(seed, text), text.len() as u64)
-        });
-        self.keys.join(texts, (metadata.kind as u64) << 8 | metadata.format as u64)
+    /// The seed of a context: a sum of keyed hashes, one of each thing that is known of the family, so that a comment changes
+    /// its own alone. Contexts that a table made twice agree in it, so that lines stay valid.
+    fn seed_of(&self, metadata: Metadata) -> u64 {
+        let Metadata { name, help, unit, kind, format } = metadata;
+        let texts = [(name, NAME), (help, HELP), (unit, UNIT)];
+        let seed = self.keys.join(self.keys.seed(), format as u64).wrapping_add(self.kind_seed(kind));
+        texts.iter().fold(seed, |seed, &(text, which)| seed.wrapping_add(self.text_seed(text, which)))
+    }
+
+    /// What a text adds to the seed of a context.
+    fn text_seed(&self, text: Text, which: u64) -> u64 {
+        if text.len == 0 {
+            return 0;
+        }
+        let hash = self.keys.hash(self.keys.seed(), text.bytes(&self.text));
+        self.keys.join(hash, u64::from(text.len) << 2 | which)
+    }
+
+    fn kind_seed(&self, kind: MetricType) -> u64 {
+        self.keys.join(!self.keys.seed(), kind as u64)
     }
 
     fn get(&self, text: Text) -> &str {
-        &self.text[text.start as usize..(text.start + text.len) as usize]
+        text.of(&self.text)
     }
 
     /// Keeps a text, which may be the same as one that is there already.
     fn keep(&mut self, text: &str, near: Text) -> Text {
-        if self.get(near) == text {
+        if same(near.bytes(&self.text), text.as_bytes()) {
             return near;
         }
         let kept = Text { start: self.text.len() as u32, len: text.len() as u32 };
@@ -208,11 +275,20 @@ impl Contexts {
         kept
     }
 
+    /// Makes room for so many comments that were never seen, of so many bytes.
+    pub(super) fn make_room(&mut self, comments: usize, bytes: usize) {
+        room::in_list(&mut self.comments, comments);
+        room::in_list(&mut self.contexts, comments);
+        room::in_table(&mut self.index, comments, |&held| self.contexts[held as usize].seed);
+        self.text.reserve(bytes);
+    }
+
     /// Gives memory back that is not used.
     pub(super) fn shrink(&mut self) {
         self.contexts.shrink_to_fit();
         self.comments.shrink_to_fit();
         self.text.shrink_to_fit();
+        self.index.shrink_to_fit(|&held| self.contexts[held as usize].seed);
     }
 
     /// Forgets all contexts, and all comments but those for which `keep` holds; gives the new number of each.

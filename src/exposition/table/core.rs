@@ -11,31 +11,24 @@
 //! piece of its body gives each a hash of its own. A reader that is in a hurry may look at [`Core::lines`] itself, as
 //! [`super::text_body`] does.
 
+mod added;
+mod compact;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
+pub(super) use self::added::NewAlike;
 use super::super::body::{BadLine, Counts, Refusal, Settings, Skipped};
 use super::super::context::is_part_of;
 use super::super::format::Format;
 use super::super::text::LineError;
-use super::contexts::{Contexts, Effect};
-use super::intern::{Interner, NONE};
+use super::Admit;
+use super::contexts::Contexts;
+use super::intern::Interner;
 use super::keys::Keys;
-use super::lines::{Key, Line, Lines, NUMBERS_MAX, What};
+use super::lines::{Key, Line, Lines, What};
 use super::samples::{Observed, Samples};
-use super::{Admission, Admit};
-use crate::model::{Created, Exemplar, Family, Labels, MetricType};
-
-/// Lines or series that may be garbage before a table is made anew, beyond as many as are in use.
-const GARBAGE_MIN: usize = 1024;
-/// What a line that was never seen before costs beside its text, in bytes, before its target is steady.
-/// Measured up to 290, where tables have just doubled.
-const NEW_LINE_BYTES: usize = 320;
-/// What a label that no other new line has costs, in bytes. Measured up to 90.
-const NEW_LABEL_BYTES: usize = 96;
-
-/// What a line costs that comes again in one body: nothing limits how short it is in the body.
-const REPEATED_LINE_BYTES: usize = 64;
+use crate::model::{Created, Exemplar, Labels, MetricType};
 
 /// What became of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +67,10 @@ pub(super) struct Core {
     pub(super) dropped: u64,
     /// Bytes that lines never seen before add to what is kept, estimated.
     growth: usize,
+    /// Labels that are counted in it.
+    known_labels: usize,
+    /// The comment that was added last in this scrape.
+    last_comment: Option<(Key, u32)>,
     /// Labels of nothing: memory to be used again.
     spare: Labels<'static>,
     created: Vec<Created>,
@@ -102,6 +99,8 @@ impl Core {
             line: 0,
             dropped: 0,
             growth: 0,
+            known_labels: 0,
+            last_comment: None,
             spare: Labels::new(),
             created: Vec::new(),
             last_created: Arc::default(),
@@ -120,6 +119,8 @@ impl Core {
         self.counts = Counts::default();
         self.created.clear();
         (self.line, self.dropped, self.growth) = (0, 0, 0);
+        self.known_labels = self.interner.new_labels();
+        self.last_comment = None;
         self.start(Format::Text);
     }
 
@@ -144,15 +145,10 @@ impl Core {
         self.comment_seed
     }
 
-    /// The family that the comments so far describe.
-    pub(super) fn family(&self) -> Family<'_> {
-        self.contexts.family(self.context)
-    }
-
     /// The family that a sample of this name belongs to, by its name.
-    pub(super) fn owner(&self, name: &str) -> Owner {
-        let family = self.family();
-        if is_part_of(family, name) { Owner::Family(family.kind) } else { Owner::Nobody }
+    pub(super) fn owner(&self, name: &[u8]) -> Owner {
+        let (family, kind) = self.contexts.name_and_kind(self.context);
+        if is_part_of(family, kind, name) { Owner::Family(kind) } else { Owner::Nobody }
     }
 
     /// A comment came. Gives false if it is not known.
@@ -170,16 +166,6 @@ impl Core {
         self.lines.came_instead(Line::new(key, what));
         self.enter_after(comment);
         true
-    }
-
-    /// A comment came that is not known, of so many bytes.
-    pub(super) fn add_comment(&mut self, key: Key, effect: Effect<'_>, bytes: usize) -> Result<(), Refusal> {
-        self.grow(bytes)?;
-        self.differ();
-        let comment = self.contexts.add(effect, self.context);
-        self.lines.add(Line::new(key, What::comment(comment)));
-        self.enter_after(comment);
-        Ok(())
     }
 
     /// A sample came. Gives `None`, and the sample back, if it is not known.
@@ -209,95 +195,6 @@ impl Core {
                 Ok(Placed::Dropped)
             }
         }
-    }
-
-    /// Labels of nothing, for [`add_sample`](Self::add_sample): with the memory of those before.
-    pub(super) fn take_spare(&mut self) -> Labels<'static> {
-        std::mem::take(&mut self.spare)
-    }
-
-    /// A sample came that is not known: one of `name` in this family, with these labels, the name among them, in so many bytes.
-    pub(super) fn add_sample(
-        &mut self,
-        key: Key,
-        (name, owner): (&str, Owner),
-        labels: Labels<'_>,
-        value: Observed,
-        own_ms: Option<i64>,
-        bytes: usize,
-    ) -> Result<Placed, Refusal> {
-        self.grow(bytes)?;
-        self.differ();
-        let known_labels = self.interner.new_labels();
-        // A shorter life than the caller's: that of the admission's texts.
-        let mut labels = labels;
-        let mut placed = match self.admit.admit(&mut labels) {
-            Admission::Keep => {
-                let final_name = labels.metric_name();
-                let is_renamed = !std::ptr::eq(final_name, name) && final_name != name;
-                let context = (owner != Owner::Nobody && !is_renamed).then_some(self.context);
-                let family = || match family_of(&self.contexts, self.context, (name, owner)) {
-                    family if is_renamed => renamed(family, name, final_name),
-                    family => family,
-                };
-                let (series, slot) = self.interner.intern(&labels, family, context);
-                self.samples.know(slot, series);
-                Placed::Series(series)
-            }
-            Admission::Drop => Placed::Dropped,
-            Admission::Refuse(reason) => return Err(Refusal::Labels { line: self.line, reason }),
-        };
-        self.spare = labels.recycle();
-        self.weigh((self.interner.new_labels() - known_labels) * NEW_LABEL_BYTES)?;
-        let what = match placed {
-            Placed::Series(series) => {
-                let is_histogram = matches!(value, Observed::Histogram(_));
-                placed = Placed::Series(self.place(series, value, own_ms));
-                What::sample(series, is_histogram, self.samples.is_timed(own_ms))
-            }
-            Placed::Dropped => {
-                self.dropped += 1;
-                What::DROPPED
-            }
-        };
-        self.lines.add(Line::new(key, what));
-        self.check_sample_limit()?;
-        Ok(placed)
-    }
-
-    /// The labels that the admission adds to every series, if it does no more.
-    pub(super) fn only_adds(&self) -> Option<&Labels<'static>> {
-        self.admit.only_adds()
-    }
-
-    /// Changes the labels of the series that was made last, for [`add_alike`](Self::add_alike).
-    pub(super) fn change_last(&mut self, place: usize, value: &[u8]) -> Result<(), Refusal> {
-        let known_labels = self.interner.new_labels();
-        self.interner.change_last(place, value);
-        self.weigh((self.interner.new_labels() - known_labels) * NEW_LABEL_BYTES)
-    }
-
-    /// A sample came that is not known, and whose labels are those of the series that was made last, but for values that were
-    /// [changed](Self::change_last). The admission is not asked: it [only adds](Self::only_adds).
-    pub(super) fn add_alike(
-        &mut self,
-        key: Key,
-        (name, owner): (&str, Owner),
-        value: f64,
-        own_ms: Option<i64>,
-        bytes: usize,
-    ) -> Result<Placed, Refusal> {
-        self.grow(bytes)?;
-        self.differ();
-        let context = (owner != Owner::Nobody).then_some(self.context);
-        let family = || family_of(&self.contexts, self.context, (name, owner));
-        let (series, slot) = self.interner.intern_alike(name, family, context);
-        self.samples.know(slot, series);
-        // Not even any more.
-        self.samples.add(series, value, own_ms);
-        self.lines.add(Line::new(key, What::sample(series, false, self.samples.is_timed(own_ms))));
-        self.check_sample_limit()?;
-        Ok(Placed::Series(series))
     }
 
     /// The sample with this key could not be read: its series, if it is known, does not end.
@@ -364,31 +261,6 @@ impl Core {
             (Observed::Histogram(value), false) => return self.samples.add_histogram(series, *value, own_ms),
         }
         series
-    }
-
-    /// Counts bytes that a scrape keeps beside its values: what is new, and buckets of native histograms.
-    pub(super) fn weigh(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.growth = self.growth.saturating_add(bytes);
-        self.check_growth()
-    }
-
-    /// Says whether the scrape may go on adding. To be asked where a sample came that was known, and may have come before.
-    #[inline]
-    pub(super) fn check_growth(&self) -> Result<(), Refusal> {
-        match self.settings.growth_max {
-            max if self.growth() > max => Err(Refusal::Growth { line: self.line, max }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Counts what is going to be remembered.
-    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.weigh(NEW_LINE_BYTES + bytes)?;
-        let max = self.settings.growth_max;
-        let has_room = self.interner.series_len() < NUMBERS_MAX
-            && self.contexts.comments() < NUMBERS_MAX
-            && self.contexts.text_bytes() + bytes <= u32::MAX as usize;
-        if has_room { Ok(()) } else { Err(Refusal::Growth { line: self.line, max }) }
     }
 
     /// The scrape is not as the one before.
@@ -462,76 +334,5 @@ impl Core {
             + self.interner.bytes()
             + self.contexts.bytes()
             + self.created.capacity() * size_of::<Created>()
-    }
-
-    /// Bytes that the scrape has added so far.
-    pub(super) fn growth(&self) -> usize {
-        self.growth.saturating_add(self.lines.repeats().saturating_mul(REPEATED_LINE_BYTES))
-    }
-
-    /// Makes the table anew when most of it is garbage. Between scrapes. The target's own series stay, whose numbers change.
-    pub(super) fn compact_if_due<'r>(&mut self, reports: impl Iterator<Item = &'r mut u32>) {
-        let fade = |peak: usize, now: usize| now.max(peak - peak / 8);
-        let reports: Vec<&mut u32> = reports.collect();
-        let used_series = self.samples.live_count() + reports.len();
-        self.peak_lines = fade(self.peak_lines, self.lines.order_len());
-        self.peak_series = fade(self.peak_series, used_series.max(self.lines.order_len()));
-        let contexts_due = self.contexts.len() > 2 * self.peak_lines + GARBAGE_MIN;
-        let series_due = self.interner.series_len() > 2 * self.peak_series + GARBAGE_MIN;
-        if contexts_due || series_due {
-            self.compact(reports);
-        }
-    }
-
-    fn compact(&mut self, reports: Vec<&mut u32>) {
-        let mut is_kept = vec![false; self.interner.series_len()];
-        let mut is_comment_kept = vec![false; self.contexts.comments()];
-        for line in self.lines.last() {
-            if let Some(series) = line.what.series() {
-                is_kept[self.samples.slot_of(series) as usize] = true;
-            } else if let Some(comment) = line.what.comment_number() {
-                is_comment_kept[comment as usize] = true;
-            }
-        }
-        for report in &reports {
-            is_kept[self.samples.slot_of(**report) as usize] = true;
-        }
-        let samples = &self.samples;
-        let numbers = self.interner.compact(|series| samples.is_kept(series, |slot| is_kept[slot as usize]));
-        let comments = self.contexts.compact(|comment| is_comment_kept[comment as usize]);
-        self.lines.compact(|line| {
-            let what = match (line.what.series(), line.what.comment_number()) {
-                // A line that stands for a series' former metadata goes with them.
-                (Some(series), _) if numbers[series as usize] == NONE => return None,
-                (Some(series), _) => {
-                    What::sample(numbers[series as usize], line.what.is_histogram(), line.what.is_timed())
-                }
-                (_, Some(comment)) => What::comment(comments[comment as usize]),
-                _ => line.what,
-            };
-            Some(Line { what, ..line })
-        });
-        for report in reports {
-            *report = numbers[samples.series_of(samples.slot_of(*report)) as usize];
-        }
-        self.samples.compact(&numbers);
-    }
-}
-
-/// The family that a sample belongs to under a context.
-fn family_of<'a>(contexts: &'a Contexts, context: u32, (name, owner): (&'a str, Owner)) -> Family<'a> {
-    match owner {
-        Owner::Family(_) => contexts.family(context),
-        Owner::Nobody => Family { name, ..Family::default() },
-    }
-}
-
-/// The family of a series that relabelling gave another name: the same one where the name is still made of it, else one of
-/// the new name.
-fn renamed<'a>(family: Family<'a>, name: &str, final_name: &'a str) -> Family<'a> {
-    let suffix = name.strip_prefix(family.name).unwrap_or_default();
-    match final_name.strip_suffix(suffix) {
-        Some(stem) if !stem.is_empty() => Family { name: stem, ..family },
-        _ => Family { name: final_name, ..Family::default() },
     }
 }

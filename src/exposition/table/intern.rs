@@ -13,22 +13,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::keys::Keys;
-use crate::model::{Chunk, ChunkBuilder, Family, Labels, METRIC_NAME, SeriesSet, label_set_keys};
+use crate::model::{Chunk, ChunkBuilder, Family, Labels, METRIC_NAME, PreparedLabels, SeriesSet, label_set_keys, room};
 
 /// No series.
 pub(super) const NONE: u32 = u32::MAX;
 
 /// A slot by the hash of its label set.
 #[derive(Clone, Copy)]
-struct Entry {
+struct Known {
     // In halves, so that an entry has no padding.
     hash: [u32; 2],
     slot: u32,
 }
 
-impl Entry {
+impl Known {
     fn new(hash: u64, slot: u32) -> Self {
         Self { hash: [(hash >> 32) as u32, hash as u32], slot }
     }
@@ -42,7 +43,7 @@ impl Entry {
 pub(super) struct Interner {
     keys: Keys,
     /// Made when a label set is looked for, of all series; a steady target has none.
-    index: Option<HashTable<Entry>>,
+    index: Option<HashTable<Known>>,
     /// Where a slot has several series: the latest that was made, and the slot of each that is not its slot's first.
     latest: HashMap<u32, u32>,
     slots: HashMap<u32, u32>,
@@ -97,7 +98,7 @@ impl Interner {
     ) -> (u32, u32) {
         let name = labels.metric_name();
         let hash = self.pending.prepare(name, labels.iter().filter(|(name, _)| *name != METRIC_NAME));
-        self.intern_prepared(name, hash, family, context)
+        self.intern_prepared(name.as_bytes(), hash, family, context)
     }
 
     /// Gives the label in this place of those of the last call another value, which is UTF-8, for the next one.
@@ -105,82 +106,90 @@ impl Interner {
         self.pending.change(place, value);
     }
 
+    /// Puts the labels of the last call aside, and others in their place.
+    pub(super) fn swap_prepared(&mut self, labels: &mut PreparedLabels) {
+        self.pending.swap_prepared(labels);
+    }
+
     /// The same of a label set that is the one of the last call but for the name and [changed](Self::change_last) values.
+    #[inline]
     pub(super) fn intern_alike<'f>(
         &mut self,
-        name: &str,
+        name: &[u8],
+        is_same_name: bool,
         family: impl FnOnce() -> Family<'f>,
         context: Option<u32>,
     ) -> (u32, u32) {
-        let hash = self.pending.prepared_hash(name);
+        if !is_same_name {
+            self.pending.prepare_name(name);
+        }
+        let hash = self.pending.prepared_hash();
         self.intern_prepared(name, hash, family, context)
     }
 
     /// The labels of the last call, sorted, without the name.
-    pub(super) fn last_labels(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+    pub(super) fn last_labels(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         self.pending.prepared()
     }
 
+    #[inline]
     fn intern_prepared<'f>(
         &mut self,
-        name: &str,
+        name: &[u8],
         hash: u64,
         family: impl FnOnce() -> Family<'f>,
         context: Option<u32>,
     ) -> (u32, u32) {
-        let mut index = self.index.take().unwrap_or_else(|| self.make_index());
+        let made = self.series_len() as u32;
+        let index = match &mut self.index {
+            Some(index) => index,
+            empty => empty.insert(make_index(self.keys, &self.set, &self.slots)),
+        };
         let (set, pending) = (&self.set, &mut self.pending);
-        let is_it = |entry: &Entry| {
+        let is_it = |entry: &Known| {
             entry.hash() == hash
                 && match (entry.slot as usize).checked_sub(set.len()) {
                     Some(at) => pending.is_prepared(at, name),
                     None => {
                         let held = set.get(entry.slot);
-                        held.name() == name && held.labels().eq(pending.prepared())
+                        let labels = held.labels().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+                        held.name().as_bytes() == name && labels.eq(pending.prepared())
                     }
                 }
         };
-        let made = (set.len() + pending.len()) as u32;
-        let found = index.find(hash, is_it).map(|entry| entry.slot);
-        if found.is_none() {
-            index.insert_unique(hash, Entry::new(hash, made), Entry::hash);
-            let is_same_family = context.is_some() && self.last_context == context;
-            if !(is_same_family && pending.push_as_last(name)) {
-                pending.push_as(family(), name);
+        let slot = match index.entry(hash, is_it, Known::hash) {
+            Entry::Occupied(held) => held.get().slot,
+            Entry::Vacant(place) => {
+                place.insert(Known::new(hash, made));
+                let is_same_family = context.is_some() && self.last_context == context;
+                if !(is_same_family && pending.push_as_last(name)) {
+                    pending.push_as(family(), name);
+                }
+                self.last_context = context;
+                return (made, made);
             }
-            self.last_context = context;
-            self.index = Some(index);
-            return (made, made);
-        }
-        self.index = Some(index);
-        let (Some(slot), family) = (found, family()) else { return (made, made) };
+        };
+        let family = family();
         let latest = self.latest.get(&slot).copied().unwrap_or(slot);
-        if self.family_of(latest) == family {
+        let is_its = match (latest as usize).checked_sub(set.len()) {
+            Some(at) => pending.is_family_at(at, family),
+            None => set.get(latest).family() == family,
+        };
+        if is_its {
             return (latest, slot);
         }
-        self.pending.push_as(family, name);
+        pending.push_as(family, name);
         self.last_context = None;
         self.latest.insert(slot, made);
         self.slots.insert(made, slot);
         (made, slot)
     }
 
-    fn family_of(&self, series: u32) -> Family<'_> {
-        match (series as usize).checked_sub(self.set.len()) {
-            Some(at) => self.pending.family_at(at),
-            None => self.set.get(series).family(),
-        }
-    }
-
-    fn make_index(&self) -> HashTable<Entry> {
-        let mut index = HashTable::with_capacity(self.set.len());
-        let keys = self.set.chunks().iter().flat_map(|chunk| label_set_keys(self.keys.seed(), chunk));
-        for (series, hash) in (0..).zip(keys) {
-            if !self.slots.contains_key(&series) {
-                index.insert_unique(hash, Entry::new(hash, series), Entry::hash);
-            }
-        }
-        index
+    /// Makes room for so many new series, of so many bytes.
+    pub(super) fn make_room(&mut self, series: usize, bytes: usize) {
+        let index = self.index.get_or_insert_with(|| make_index(self.keys, &self.set, &self.slots));
+        room::in_table(index, series, Known::hash);
+        self.pending.make_room(series, bytes);
     }
 
     /// Gives back the memory that a steady target does not need.
@@ -233,6 +242,18 @@ impl Interner {
         *self = made;
         numbers
     }
+}
+
+/// The index of all series of a set but those that are not their slot's first.
+fn make_index(keys: Keys, set: &SeriesSet, slots: &HashMap<u32, u32>) -> HashTable<Known> {
+    let mut index = HashTable::with_capacity(set.len());
+    let hashes = set.chunks().iter().flat_map(|chunk| label_set_keys(keys.seed(), chunk));
+    for (series, hash) in (0..).zip(hashes) {
+        if !slots.contains_key(&series) {
+            index.insert_unique(hash, Known::new(hash, series), Known::hash);
+        }
+    }
+    index
 }
 
 /// Chunks of about one size that may be in a set before they are made one.

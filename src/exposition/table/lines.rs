@@ -8,6 +8,8 @@
 
 use hashbrown::HashTable;
 
+use crate::model::room;
+
 /// What a known line is: in the highest bits its kind, in the others a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct What(u32);
@@ -161,6 +163,16 @@ impl Lines {
             + self.index.as_ref().map_or(0, |index| index.lines.allocation_size())
     }
 
+    /// Whether nothing is known, and no line is predicted.
+    pub(super) fn are_none_known(&self) -> bool {
+        self.order.is_empty() && self.index.is_none()
+    }
+
+    /// Makes room for so many lines.
+    pub(super) fn make_room(&mut self, lines: usize) {
+        room::in_list(&mut self.now, lines);
+    }
+
     /// How many lines the last good scrape had.
     pub(super) fn order_len(&self) -> usize {
         self.order.len()
@@ -250,7 +262,7 @@ impl Lines {
     /// Finds a line that was not predicted.
     pub(super) fn find(&mut self, key: Key) -> Option<What> {
         // A first scrape has no line that could be known but those of the same body.
-        if self.order.is_empty() && self.index.is_none() {
+        if self.are_none_known() {
             return None;
         }
         let index = self.index.get_or_insert_with(|| Index::of(&self.order, &self.blocks));

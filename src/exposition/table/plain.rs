@@ -1,18 +1,18 @@
-//! A sample's line as nearly all are written, read without a look back: `name{a="b",c="d"} `.
+//! A line as nearly all are written, read without a look back: `name{a="b",c="d"} `, `# HELP name text`.
 //!
 //! Not a grammar of its own: whatever is not exactly of this shape is left to that of the format, which reads every line that
 //! is read here as the same. What is written otherwise costs more, and means no less.
 
 use super::super::scan::name_len;
-use crate::model::{Labels, METRIC_NAME};
+use super::contexts::Effect;
+use crate::model::{Labels, METRIC_NAME, MetricType, same};
 
 /// Reads what is before a sample's value, the blank there included, into `labels`, which are empty; gives the metric's name,
 /// which may be the `likely` one that was read before.
 /// `None` says nothing about the line but that it is not written plainly, and leaves some labels behind.
-pub(super) fn series<'l>(line: &'l [u8], likely: &str, labels: &mut Labels<'l>) -> Option<&'l str> {
-    let line = std::str::from_utf8(line).ok()?;
-    let name = match line.as_bytes().get(likely.len())? {
-        b' ' | b'{' if !likely.is_empty() && line.starts_with(likely) => &line[..likely.len()],
+pub(super) fn series<'l>(line: &'l str, likely: &[u8], labels: &mut Labels<'l>) -> Option<&'l str> {
+    let name = match line.as_bytes().get(likely.len()) {
+        Some(b' ' | b'{') if !likely.is_empty() && line.as_bytes().starts_with(likely) => &line[..likely.len()],
         _ => &line[..name_len(line.as_bytes(), true)?],
     };
     labels.push(METRIC_NAME, name);
@@ -20,23 +20,33 @@ pub(super) fn series<'l>(line: &'l [u8], likely: &str, labels: &mut Labels<'l>) 
     let mut before = METRIC_NAME;
     if let Some(list) = rest.strip_prefix('{') {
         rest = list;
+        let mut empty = None;
         for count in 1..=LABELS_MAX {
             let label = &rest[..name_len(rest.as_bytes(), false)?];
             let value = rest[label.len()..].strip_prefix("=\"")?;
-            let end = value_len(value.as_bytes())?;
-            if label > before {
+            let end = if value.starts_with('"') { 0 } else { value_len(value.as_bytes())? };
+            // One that is there twice is an error, and `__name__` as well.
+            if empty == Some(label) {
+                return None;
+            } else if end == 0 {
+                // Without a value it is no label.
+                if empty.is_some() || labels.get(label).is_some() {
+                    return None;
+                }
+                empty = Some(label);
+            } else if label > before {
                 labels.push(label, &value[..end]);
                 before = label;
             } else {
                 labels.set(label, &value[..end]);
-                // One that is there twice is an error, and `__name__` as well.
-                if labels.len() != count + 1 {
+                if labels.len() + usize::from(empty.is_some()) != count + 1 {
                     return None;
                 }
             }
             rest = &value[end + 1..];
             match rest.as_bytes().first()? {
-                b',' => rest = &rest[1..],
+                // Some programs write a blank there.
+                b',' => rest = rest[1..].strip_prefix(' ').unwrap_or(&rest[1..]),
                 b'}' => break,
                 _ => return None,
             }
@@ -46,27 +56,48 @@ pub(super) fn series<'l>(line: &'l [u8], likely: &str, labels: &mut Labels<'l>) 
     (rest == " ").then_some(name)
 }
 
+/// Reads a comment as nearly all are written, `# HELP name text` or `# TYPE name type`, whose name may be the `likely` one that
+/// was read before. `None` says nothing about it.
+pub(super) fn comment<'l>(line: &'l str, likely: &[u8]) -> Option<Effect<'l>> {
+    let (word, rest) = line.as_bytes().split_first_chunk()?;
+    let is_likely = rest.get(likely.len()) == Some(&b' ') && same(&rest[..likely.len()], likely);
+    let name_len = if is_likely && !likely.is_empty() { likely.len() } else { name_len(rest, true)? };
+    let rest = &line[word.len()..];
+    let (name, text) = (&rest[..name_len], rest[name_len..].strip_prefix(' ')?);
+    match word {
+        b"# TYPE " => MetricType::from_word(text).map(|kind| Effect::Type { name, kind }),
+        b"# HELP " => {
+            let is_plain = *text.as_bytes().first()? > b' ' && memchr::memchr(b'\\', text.as_bytes()).is_none();
+            is_plain.then_some(Effect::Help { name, text })
+        }
+        _ => None,
+    }
+}
+
 /// Labels that are read here; the grammar knows how many a line may have.
 const LABELS_MAX: usize = 64;
 
-/// How long the value is that `bytes` start with, up to its quote, if nothing in it is escaped. None is empty.
+/// How long the value is that `bytes` start with, up to its quote, if nothing in it is escaped. None is empty, and none goes on
+/// behind its line.
 #[inline(always)]
 pub(super) fn value_len(bytes: &[u8]) -> Option<usize> {
     special(bytes).filter(|&len| len > 0 && bytes[len] == b'"')
 }
 
-/// Where the first quote or backslash is.
+/// Where the first quote, backslash or line break is.
 #[inline(always)]
 fn special(bytes: &[u8]) -> Option<usize> {
     // Most values are short: eight bytes are looked at as a number, before anything is called.
     const ONES: u64 = 0x0101_0101_0101_0101;
     const QUOTE: u64 = b'"' as u64;
     const BACKSLASH: u64 = b'\\' as u64;
+    const BREAK: u64 = b'\n' as u64;
     let is_zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
     let mut at = 0;
     for word in bytes.as_chunks().0.iter().take(2) {
         let word = u64::from_le_bytes(*word);
-        let found = is_zero(word ^ (ONES * QUOTE)) | is_zero(word ^ (ONES * BACKSLASH));
+        let found =
+            [QUOTE, BACKSLASH, BREAK].map(|byte| is_zero(word ^ (ONES * byte))).iter().fold(0, |all, one| all | one);
         if found != 0 {
             return Some(at + found.trailing_zeros() as usize / 8);
         }
@@ -75,32 +106,33 @@ fn special(bytes: &[u8]) -> Option<usize> {
     let rest = &bytes[at..];
     // So is the last value, with little behind it.
     let found = if rest.len() < 16 {
-        rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))
+        rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n'))
     } else {
-        memchr::memchr2(b'"', b'\\', rest)
+        memchr::memchr3(b'"', b'\\', b'\n', rest)
     };
     found.map(|found| at + found)
 }
 
 /// Whether a bound or quantile is written as Prometheus keeps it: digits, a point, digits that do not end in a useless zero.
-pub(super) fn is_normal_number(text: &str) -> bool {
+pub(super) fn is_normal_number(text: &[u8]) -> bool {
     // From a million on it is written with an exponent.
     const WHOLE_MAX: usize = 6;
     const DIGITS_MAX: usize = 15;
-    let Some((whole, fraction)) = text.split_once('.') else { return text == "+Inf" };
-    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_large = whole != "0" || fraction == "0" || fraction.bytes().take(4).any(|byte| byte != b'0');
-    are_digits(whole)
-        && are_digits(fraction)
-        && whole.len() <= WHOLE_MAX
-        && whole.len() + fraction.len() <= DIGITS_MAX
-        && (whole == "0" || !whole.starts_with('0'))
-        && (fraction == "0" || !fraction.ends_with('0'))
-        && is_large
+    let digits = |text: &[u8]| text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let whole = digits(text);
+    let [b'.', fraction @ ..] = &text[whole..] else { return text == b"+Inf" };
+    let is_large = || text[0] != b'0' || fraction == b"0" || fraction.iter().take(4).any(|byte| *byte != b'0');
+    digits(fraction) == fraction.len()
+        && (1..=WHOLE_MAX).contains(&whole)
+        && (1..=DIGITS_MAX - whole).contains(&fraction.len())
+        && (whole == 1 || text[0] != b'0')
+        && (fraction == b"0" || fraction.last() != Some(&b'0'))
+        && is_large()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::openmetrics::line as openmetrics;
     use super::super::super::{text, write};
     use super::*;
 
@@ -136,15 +168,67 @@ mod tests {
             "a-b ",
             "a{b=\"c\"x} ",
             "a{b=\"c\",d} ",
+            "a{b=\"c\", d=\"e\"} ",
+            "a{b=\"c\", } ",
+            "a{b=\"c\",  d=\"e\"} ",
+            "a{b=\"c\",d=\"\"} ",
+            "a{b=\"\",c=\"\"} ",
+            "a{b=\"c\",b=\"\"} ",
+            "a{b=\"\",b=\"c\"} ",
+            "a{b=\"\",b=\"\"} ",
+            "a{__name__=\"\"} ",
         ] {
             let mut labels = Labels::new();
-            let Some(name) = series(line.as_bytes(), "a", &mut labels) else { continue };
+            let Some(name) = series(line, b"a", &mut labels) else { continue };
             read += 1;
             let whole = format!("{line}1");
             let Ok(text::Line::Sample(sample)) = text::parse_line(whole.as_bytes()) else { panic!("{line:?}") };
             assert_eq!((sample.name.as_ref(), &sample.labels), (name, &labels), "{line:?}");
         }
-        assert_eq!(read, 6);
+        assert_eq!(read, 9);
+    }
+
+    #[test]
+    fn a_comment_that_is_read_here_the_grammars_read_as_the_same() {
+        let mut read = 0;
+        for line in [
+            "# HELP a b c",
+            "# HELP a b c ",
+            "# HELP a:b é",
+            "# TYPE a counter",
+            "# TYPE ab untyped",
+            "# HELP a  b",
+            "# HELP a \tb",
+            "# HELP a",
+            "# HELP a ",
+            "# HELP a b\\n",
+            "# HELP 9 b",
+            "# HELP a-b c",
+            "# HELP \"a\" c",
+            "# HELP  a b",
+            "#HELP a b",
+            "# HELPa b",
+            "# TYPE a counter ",
+            "# TYPE a b",
+            "# TYPE a\tcounter",
+            "# UNIT a b",
+            "# EOF",
+        ] {
+            let Some(effect) = comment(line, b"a") else { continue };
+            read += 1;
+            for parsed in [text::parse_line(line.as_bytes()), openmetrics::parse_line(line.as_bytes())] {
+                match (effect, parsed) {
+                    (Effect::Help { name, text }, Ok(text::Line::Help { name: other, text: other_text })) => {
+                        assert_eq!((name, text), (&*other, &*other_text), "{line:?}");
+                    }
+                    (Effect::Type { name, kind }, Ok(text::Line::Type { name: other, kind: other_kind })) => {
+                        assert_eq!((name, kind), (&*other, other_kind), "{line:?}");
+                    }
+                    other => panic!("{line:?}: {other:?}"),
+                }
+            }
+        }
+        assert_eq!(read, 5);
     }
 
     #[test]
@@ -180,7 +264,7 @@ mod tests {
             let Ok(value) = text.parse::<f64>() else { continue };
             let mut written = Vec::new();
             write::openmetrics_float(&mut written, value);
-            if is_normal_number(text) {
+            if is_normal_number(text.as_bytes()) {
                 normal += 1;
                 assert_eq!(String::from_utf8_lossy(&written), text);
             }

@@ -7,12 +7,14 @@
 //! A *slot* is a label set: the number of the first series that was made of it. Only where a target changes a series' metadata
 //! has a slot several series.
 
-use std::collections::{HashMap, HashSet};
+mod twice;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::lines::What;
 use super::slots::{Aliases, NEVER, STEP, TIMED, Tally, WAS_LIVE};
-use crate::model::{Exemplar, Histogram, Points, PointsBuilder, STALE_NAN, Values};
+use crate::model::{Exemplar, Histogram, Points, PointsBuilder, STALE_NAN, Values, room};
 
 /// No series.
 const NONE: u32 = u32::MAX;
@@ -148,6 +150,12 @@ impl Samples {
         (0..self.stamps.len() as u32).filter(|&slot| self.is_live(slot)).map(|slot| self.aliases.series_of(slot))
     }
 
+    /// Makes room for so many series and their samples.
+    pub(super) fn make_room(&mut self, samples: usize) {
+        room::in_list(&mut self.stamps, samples);
+        self.points.make_room(samples);
+    }
+
     /// Makes room for a series that the interner has just made, or knew.
     pub(super) fn know(&mut self, slot: u32, series: u32) {
         if series as usize >= self.stamps.len() {
@@ -156,6 +164,18 @@ impl Samples {
         if slot != series {
             self.aliases.slots.insert(series, slot);
         }
+    }
+
+    /// [Knows](Self::know) a series and [adds](Self::add) a sample of it.
+    pub(super) fn add_known(&mut self, slot: u32, series: u32, value: f64, own_ms: Option<i64>) {
+        if slot != series || series as usize != self.stamps.len() {
+            self.know(slot, series);
+            self.add(series, value, own_ms);
+            return;
+        }
+        let is_timed = self.is_timed(own_ms);
+        self.stamps.push(self.tally.see(0, (self.now, self.live, self.last_good), is_timed));
+        self.points.push_float(series, value, self.honored(own_ms));
     }
 
     /// Whether a sample with this time of its own has one that keeps its series from a marker.
@@ -386,58 +406,6 @@ impl Samples {
         self.stamps[slot as usize] & !WAS_LIVE == self.live
     }
 
-    /// Where a series has several points: leaves out those of a time that it has already, and puts the rest into the order
-    /// of time, in the places that they have. Gives how many it left out.
-    pub(super) fn settle_repeats(&mut self) -> u64 {
-        let keys: Vec<(u32, i64)> =
-            self.points.keys().map(|(series, own_ms)| (series, own_ms.unwrap_or(self.at_ms))).collect();
-        let mut by_series: Vec<u32> = (0..keys.len() as u32).collect();
-        by_series.sort_by_key(|&at| keys[at as usize].0);
-        let mut order: Vec<u32> = (0..keys.len() as u32).collect();
-        for group in by_series.chunk_by(|&a, &b| keys[a as usize].0 == keys[b as usize].0).filter(|g| g.len() > 1) {
-            let mut by_time = group.to_vec();
-            by_time.sort_by_key(|&at| keys[at as usize].1);
-            by_time.dedup_by_key(|at| keys[*at as usize].1);
-            for (nth, &place) in group.iter().enumerate() {
-                order[place as usize] = by_time.get(nth).copied().unwrap_or(NONE);
-            }
-        }
-        order.retain(|&at| at != NONE);
-        self.reorder(&order);
-        (keys.len() - order.len()) as u64
-    }
-
-    fn reorder(&mut self, order: &[u32]) {
-        self.points.reorder(order);
-        if self.exemplars.is_empty() {
-            return;
-        }
-        let places: HashMap<u32, u32> = (0u32..).zip(order).map(|(new, &old)| (old, new)).collect();
-        self.exemplars.retain_mut(|(at, _)| places.get(at).map(|&new| *at = new).is_some());
-    }
-
-    /// Adds one of the target's own series, behind the body's; one of the body that has the same labels gives way to it. It is
-    /// never live as the body's are: it ends with the target alone.
-    pub(super) fn report(&mut self, series: u32, value: f64) {
-        let slot = self.aliases.slot_of(series);
-        let stamp = &mut self.stamps[slot as usize];
-        if *stamp & !(WAS_LIVE | TIMED) == self.live {
-            self.live_count -= u64::from(*stamp & TIMED == 0);
-            *stamp |= TIMED;
-            self.replaced.push(self.aliases.series_of(slot));
-            self.is_plain = false;
-        }
-        if self.aliases.series_of(slot) != series {
-            // It is the one that stays when garbage is left out.
-            self.aliases.series.insert(slot, series);
-        }
-        self.reported.push(series);
-        match self.is_even {
-            true => self.points.push_value(value),
-            false => self.points.push_float(series, value, None),
-        }
-    }
-
     /// The points of the scrape and its exemplars. `order` is what the body was made of if it came as predicted.
     pub(super) fn finish(&mut self, order: impl Iterator<Item = What>) -> (Points, Box<[Exemplar]>) {
         let is_plain = self.is_plain && self.points.len() == self.body_points + self.reported.len();
@@ -464,24 +432,6 @@ impl Samples {
     /// Whether each of the body's series has one sample, and none of them gives way.
     pub(super) fn is_plain(&self) -> bool {
         self.is_plain
-    }
-
-    /// Whether a series of the body gives way to one of the target's own.
-    pub(super) fn is_replaced(&self, series: u32) -> bool {
-        self.replaced.contains(&series)
-    }
-
-    /// Leaves out the body's samples of series that the target's own replace.
-    fn leave_out_replaced(&mut self) {
-        if self.replaced.is_empty() {
-            return;
-        }
-        let end = self.points.len() - self.reported.len();
-        let keys = self.points.keys().enumerate();
-        let stays = keys.filter(|(at, (series, _))| *at >= end || !self.replaced.contains(series));
-        let order: Vec<u32> = stays.map(|(at, _)| at as u32).collect();
-        self.reorder(&order);
-        self.replaced.clear();
     }
 
     /// Bytes of memory that it has, besides what the scrapes share.

@@ -22,24 +22,38 @@ pub(super) struct TextBody {
     is_openmetrics: bool,
     /// Whether `# EOF` came.
     has_ended: bool,
-    alike: Alike,
+    /// Made with the first line that was never seen.
+    alike: Option<Box<Alike>>,
 }
 
 impl TextBody {
     /// A body in this format, which has lines.
     pub(super) fn new(format: Format) -> Self {
-        Self { is_openmetrics: format == Format::OpenMetrics, has_ended: false, alike: Alike::default() }
+        Self { is_openmetrics: format == Format::OpenMetrics, ..Self::default() }
     }
 
     /// Reads all whole lines in `bytes`; gives how many bytes they were.
     pub(super) fn read(&mut self, core: &mut Core, bytes: &[u8]) -> Result<usize, Refusal> {
         let mut at = 0;
+        let mut valid = "";
+        if core.lines.are_none_known() {
+            core.make_room(bytes.len());
+            // All in one go costs less than a line at a time.
+            valid = valid_utf8(bytes);
+        }
         loop {
             if !self.has_ended && !core.lines.predicted().is_empty() {
                 at += read_predicted(core, self.is_openmetrics, &bytes[at..]);
             }
+            if self.alike.as_ref().is_some_and(|alike| alike.may_be(&bytes[at..])) {
+                let used = self.read_alike(core, &bytes[at..])?;
+                if used > 0 {
+                    at += used;
+                    continue;
+                }
+            }
             let Some(end) = memchr::memchr(b'\n', &bytes[at..]) else { break };
-            self.read_line(core, &bytes[at..], end + 1)?;
+            self.read_line(core, &bytes[at..], end + 1, valid.get(at..).unwrap_or_default())?;
             at += end + 1;
         }
         core.check_sample_limit()?;
@@ -48,12 +62,13 @@ impl TextBody {
 
     /// Says whether the body may end here.
     pub(super) fn finish(&mut self) -> Result<(), Refusal> {
-        self.alike = Alike::default();
+        self.alike = None;
         if self.is_openmetrics && !self.has_ended { Err(Refusal::NoEof) } else { Ok(()) }
     }
 
-    /// Reads one line, the first `len` bytes, line break included, that did not come as predicted.
-    fn read_line(&mut self, core: &mut Core, bytes: &[u8], len: usize) -> Result<(), Refusal> {
+    /// Reads one line, the first `len` bytes, line break included, that did not come as predicted. As much of the bytes as is
+    /// in `valid` is known to be text.
+    fn read_line(&mut self, core: &mut Core, bytes: &[u8], len: usize, valid: &str) -> Result<(), Refusal> {
         core.line += 1;
         let line = &bytes[..len];
         let bare = text::strip_cr(text::strip_newline(line));
@@ -67,15 +82,45 @@ impl TextBody {
                 core.add_bad_line(line, BEHIND_EOF);
                 Ok(())
             }
-            text::Kind::Metadata => self.read_comment(core, line, bare),
-            text::Kind::Sample => self.read_sample(core, bytes, line, bare),
+            text::Kind::Metadata => self.read_comment(core, line, bare, valid),
+            text::Kind::Sample => self.read_sample(core, (bytes, valid), line, bare),
         }
     }
 
-    fn read_comment(&mut self, core: &mut Core, whole: &[u8], line: &[u8]) -> Result<(), Refusal> {
+    /// Reads a sample that is [`Alike`] to a new one before, mostly new too; gives how many bytes that was, or 0.
+    fn read_alike(&mut self, core: &mut Core, bytes: &[u8]) -> Result<usize, Refusal> {
+        let Some(alike) = self.alike.as_mut().filter(|_| !self.has_ended) else { return Ok(0) };
+        let Some(likeness) = alike.read(core, bytes) else { return Ok(0) };
+        let (head, tail) = bytes.split_at(likeness.len);
+        let Some((sample, used)) = read_alike_tail(self.is_openmetrics, tail) else { return Ok(0) };
+        let (value, own_ms, exemplar) = sample;
+        let len = head.len() + used;
+        if len > core.settings.line_length_max {
+            return Ok(0);
+        }
+        core.line += 1;
+        let key = key(core, core.seed(), head);
+        let placed = match core.lines.find(key) {
+            None => alike.add(core, key, (likeness, head), (value, own_ms, len))?,
+            Some(_) => {
+                let Ok(placed) = core.sample(key, Observed::Float(value), own_ms) else { return Ok(len) };
+                core.check_growth()?;
+                placed
+            }
+        };
+        add_exemplar(core, placed, exemplar);
+        Ok(len)
+    }
+
+    fn read_comment(&mut self, core: &mut Core, whole: &[u8], line: &[u8], valid: &str) -> Result<(), Refusal> {
         let key = key(core, core.comment_seed(), line);
-        if core.comment(key) {
+        if core.comment(key) || core.comment_again(key)? {
             return Ok(());
+        }
+        let alike = self.alike.get_or_insert_default();
+        if let Some(effect) = as_text(line, valid).and_then(|line| plain::comment(line, alike.family())) {
+            alike.set_family(effect.name());
+            return core.add_comment(key, effect, line.len());
         }
         match self.parse(whole) {
             Ok(text::Line::Help { name, text }) => {
@@ -100,46 +145,32 @@ impl TextBody {
     }
 
     /// `bytes` begin with the `whole` line, and what is behind it makes its number fast to read.
-    fn read_sample(&mut self, core: &mut Core, bytes: &[u8], whole: &[u8], line: &[u8]) -> Result<(), Refusal> {
+    fn read_sample(
+        &mut self,
+        core: &mut Core,
+        (bytes, valid): (&[u8], &str),
+        whole: &[u8],
+        line: &[u8],
+    ) -> Result<(), Refusal> {
         let start = if self.is_openmetrics { openmetrics::value_start(line) } else { text::value_start(line) };
         let key = key(core, core.seed(), &line[..start]);
         if core.lines.find(key).is_some() {
-            match read_tail(self.is_openmetrics, &bytes[start..], whole.len() - start) {
-                Some((value, own_ms, exemplar)) => {
-                    if let Ok(placed) = core.sample(key, Observed::Float(value), own_ms) {
-                        add_exemplar(core, placed, exemplar);
-                    }
-                    core.check_growth()?;
-                }
-                None => {
-                    core.hold(key);
-                    // The full parser knows what is wrong with it.
-                    let error = self.parse(whole).err().unwrap_or(LineError { at: start, expected: "a number" });
-                    core.add_bad_line(whole, error);
-                }
-            }
-            return Ok(());
+            return self.read_known(core, key, start, (bytes, whole));
         }
         let head = &line[..start];
-        if let Some(name_len) = self.alike.read(core, head)
-            && let Some((value, own_ms, exemplar)) =
-                read_tail(self.is_openmetrics, &bytes[start..], whole.len() - start)
-        {
-            let placed = self.alike.add(core, key, (head, name_len), (value, own_ms, line.len()))?;
-            add_exemplar(core, placed, exemplar);
-            return Ok(());
-        }
         let mut labels: Labels<'_> = core.take_spare();
-        if let Some(name) = plain::series(head, self.alike.name(), &mut labels)
+        let alike = self.alike.get_or_insert_default();
+        if let Some(name) = as_text(head, valid).and_then(|head| plain::series(head, alike.name(), &mut labels))
             && let Some((value, own_ms, exemplar)) =
                 read_tail(self.is_openmetrics, &bytes[start..], whole.len() - start)
         {
+            alike.make_way(core, head.get(name.len()) == Some(&b'{'));
             let sample = Sample { name: name.into(), labels, value, own_ms, exemplar };
             let owner = add_sample(core, key, sample, line.len())?;
-            self.alike.set(core, (head, name.len()), owner);
+            alike.set(core, (head, name.len()), owner);
             return Ok(());
         }
-        self.alike.forget();
+        alike.forget();
         match self.parse(whole) {
             Ok(text::Line::Sample(sample)) => add_sample(core, key, sample, line.len()).map(|_| ()),
             Ok(_) => Ok(()),
@@ -150,6 +181,31 @@ impl TextBody {
         }
     }
 
+    /// Reads a sample with this key, which is known; its value starts behind so many bytes.
+    fn read_known(
+        &self,
+        core: &mut Core,
+        key: Key,
+        start: usize,
+        (bytes, whole): (&[u8], &[u8]),
+    ) -> Result<(), Refusal> {
+        match read_tail(self.is_openmetrics, &bytes[start..], whole.len() - start) {
+            Some((value, own_ms, exemplar)) => {
+                if let Ok(placed) = core.sample(key, Observed::Float(value), own_ms) {
+                    add_exemplar(core, placed, exemplar);
+                }
+                core.check_growth()?;
+            }
+            None => {
+                core.hold(key);
+                // The full parser knows what is wrong with it.
+                let error = self.parse(whole).err().unwrap_or(LineError { at: start, expected: "a number" });
+                core.add_bad_line(whole, error);
+            }
+        }
+        Ok(())
+    }
+
     fn parse<'l>(&self, line: &'l [u8]) -> Result<text::Line<'l>, LineError> {
         if self.is_openmetrics { openmetrics::parse_line(line) } else { text::parse_line(line) }
     }
@@ -158,16 +214,29 @@ impl TextBody {
 /// Gives whose the sample is.
 fn add_sample(core: &mut Core, key: Key, sample: Sample<'_>, bytes: usize) -> Result<Owner, Refusal> {
     let Sample { name, mut labels, value, own_ms, exemplar } = sample;
-    let owner = core.owner(&name);
+    let owner = core.owner(name.as_bytes());
     if let Owner::Family(kind) = owner
         && let Some(part) = part_label(kind).and_then(|part| labels.get(part))
-        && !plain::is_normal_number(part)
+        && !plain::is_normal_number(part.as_bytes())
     {
         text::normalise(&mut labels, kind);
     }
     let placed = core.add_sample(key, (&name, owner), labels, Observed::Float(value), own_ms, bytes)?;
     add_exemplar(core, placed, exemplar);
     Ok(owner)
+}
+
+/// As much of these bytes as is text.
+fn valid_utf8(bytes: &[u8]) -> &str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    }
+}
+
+/// A line as text, if it is one, which begins as `valid` does, unless that is shorter.
+fn as_text<'l>(line: &'l [u8], valid: &'l str) -> Option<&'l str> {
+    valid.get(..line.len()).or_else(|| std::str::from_utf8(line).ok())
 }
 
 fn key(core: &Core, seed: u64, bytes: &[u8]) -> Key {
@@ -181,22 +250,35 @@ fn add_exemplar(core: &mut Core, placed: Placed, exemplar: Option<LineExemplar<'
     }
 }
 
+/// A sample's value, its own time, its exemplar.
+type Tail<'l> = (f64, Option<i64>, Option<LineExemplar<'l>>);
+
 /// Reads what stands on a sample's line from the value on, line break included: value, time, exemplar.
 ///
 /// The line ends after `len` bytes; those behind it are not looked at but make a short number faster to read.
-fn read_tail(is_openmetrics: bool, tail: &[u8], len: usize) -> Option<(f64, Option<i64>, Option<LineExemplar<'_>>)> {
+fn read_tail(is_openmetrics: bool, tail: &[u8], len: usize) -> Option<Tail<'_>> {
+    if !is_openmetrics {
+        return value::value_line(tail).map(|(value, own_ms, _)| (value, own_ms, None));
+    }
     if let Some((value, used)) = value::number(tail)
         && tail.get(used) == Some(&b'\n')
     {
         return Some((value, None, None));
     }
     let tail = &tail[..len];
-    if !is_openmetrics {
-        return value::value_line(tail).map(|(value, own_ms, _)| (value, own_ms, None));
-    }
     let (value, used) = value::number(tail)?;
     let (own_ms, exemplar, _) = openmetrics::tail(tail, used).ok()?;
     Some((value, own_ms, exemplar))
+}
+
+/// Reads a line from the value on, and how many bytes that is, line break included.
+#[inline]
+fn read_alike_tail<'l>(is_openmetrics: bool, tail: &'l [u8]) -> Option<(Tail<'l>, usize)> {
+    if !is_openmetrics {
+        return value::value_line(tail).map(|(value, own_ms, used)| ((value, own_ms, None), used));
+    }
+    let used = memchr::memchr(b'\n', tail)? + 1;
+    read_tail(true, tail, used).map(|read| (read, used))
 }
 
 /// Reads lines for as long as they come as predicted; gives how many bytes they were.
