@@ -303,6 +303,7 @@ impl App {
             targets: self.sifted.clone(),
             credentials: self.credentials.clone(),
             admit: self.admit.clone(),
+            scrapes: self.scrapes.clone(),
             emit: self.emit.clone(),
             has_outputs: self.has_intervals.subscribe(),
             snapshots: self.snapshots(),

@@ -18,7 +18,7 @@ use crate::model::{Labels, Origin, PointsBuilder, STALE_NAN, Scrape, wall_ms};
 use crate::net::authority;
 use crate::net::credentials::Credentials;
 use crate::net::host::machine_name;
-use crate::scrape::{Admit, Emit, Schedule, ScrapeNow, Targets};
+use crate::scrape::{Admit, Emit, Schedule, ScrapeNow, Scrapes, Targets};
 
 /// The job that metrics of envelopes are delivered under.
 const JOB: &str = "metrics_agent";
@@ -28,6 +28,7 @@ pub(super) struct Wiring {
     pub(super) targets: watch::Receiver<Targets>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) admit: Admit,
+    pub(super) scrapes: Arc<Scrapes>,
     pub(super) emit: Emit,
     /// Whether there are outputs.
     pub(super) has_outputs: watch::Receiver<bool>,
@@ -45,8 +46,8 @@ pub(super) struct Running {
 impl Running {
     /// Starts an agent on a port that is open already.
     pub(super) async fn start(config: &MetricsAgent, listener: TcpListener, wiring: Wiring) -> Result<Self, String> {
-        let Wiring { targets, credentials, admit, emit, has_outputs, snapshots, external_labels } = wiring;
-        let now = ScrapeNow::new(targets.clone(), credentials.clone(), admit);
+        let Wiring { targets, credentials, admit, scrapes, emit, has_outputs, snapshots, external_labels } = wiring;
+        let now = ScrapeNow::new(targets.clone(), credentials.clone(), admit, scrapes);
         let asked = now.clone();
         let parts = Parts {
             listener,

@@ -14,7 +14,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -125,15 +125,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens a port.
+    /// Opens a port. `[::]` is all addresses, those of IPv4 too, and only those where the system has no IPv6.
     ///
     /// # Errors
     /// One sentence that names the address.
     pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-        TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
+        let is_any = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let bound = match TcpListener::bind(address).await {
+            Err(error) if is_any && error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+            }
+            bound => bound,
+        };
+        bound.map_err(|error| format!("cannot listen on {address}: {error}"))
     }
 
-    /// Serves on it, over TLS where `tls` is given.
+    /// Serves on it, over TLS where `tls` is given. Files that cannot be used yet are told in the log: clients are refused until
+    /// they can.
     pub fn start(
         listener: TcpListener,
         tls: Option<ListenerCredentials>,
@@ -141,6 +149,9 @@ impl Server {
         handler: Handler,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
+        if let Some(error) = tls.as_ref().and_then(|tls| tls.current().err()) {
+            tracing::error!(%address, %error, "clients of this port are refused until its certificate can be used");
+        }
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared { tls, limits, handler, stopped });
         Ok(Self { address, stop, task: tokio::spawn(accept(listener, shared)) })
@@ -462,6 +473,23 @@ mod tests {
         silent.read_to_end(&mut answer).await.unwrap();
         let after = ask(&server, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
         assert!(after.starts_with("HTTP/1.1 200"), "{after}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_connection_is_idle_when_no_request_came_for_a_while() {
+        let (busy, requests) = watch::channel(Requests::default());
+        let timeout = Duration::from_secs(75);
+        let began = tokio::time::Instant::now();
+        let idle = tokio::spawn(idle(requests, timeout));
+        tokio::time::sleep(Duration::from_secs(70)).await;
+        let (one, two) = (Busy::new(&busy), Busy::new(&busy));
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        drop(one);
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert!(!idle.is_finished() && busy.borrow().were_any, "an answer is being made");
+        drop(two);
+        idle.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 70 + 200 + 200 + 75);
     }
 
     #[tokio::test]

@@ -53,6 +53,11 @@ impl Scrapes {
             && self.all().iter().all(|watched| watched.status().health != Health::Unknown)
     }
 
+    /// A target that is scraped on request: its scrapes are among those that are counted here.
+    pub(super) fn watch(&self, target: &Arc<Target>) -> Arc<Watched> {
+        Watched::new(target.clone(), Status::default(), self.totals.clone())
+    }
+
     fn replace(&self, mut watched: Vec<Arc<Watched>>) {
         watched.sort_by(|a, b| {
             (a.target.job(), a.target.instance(), &a.target.origin.url).cmp(&(

@@ -13,14 +13,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::client::Client;
-use super::manager::Admit;
+use super::manager::{Admit, Scrapes};
 use super::run::{Fault, Scraped, scrape_as_is};
-use super::status::Edges;
+use super::status::{Edges, Watched};
+use crate::exposition::Counts;
 use crate::model::{Scrape, wall_ms};
 use crate::net::credentials::Credentials;
 use crate::net::text::prometheus_duration;
@@ -46,18 +48,21 @@ pub struct ScrapeNow {
 /// The sources of the target set that was looked at last.
 struct Known {
     targets: watch::Receiver<Targets>,
+    /// Where scrapes are counted.
+    scrapes: Arc<Scrapes>,
     sources: HashMap<Box<str>, Arc<Source>>,
 }
 
 struct Source {
-    target: Arc<Target>,
+    watched: Arc<Watched>,
     /// The same for as long as the source is known, whatever its target becomes.
     failures: Arc<AtomicU64>,
-    /// Taken by the scrape that is under way.
     kept: Mutex<Kept>,
 }
 
+/// What a source has between its scrapes.
 struct Kept {
+    /// Taken by the scrape that is under way.
     client: Option<Client>,
     edges: Edges,
     /// Where the outcome of the scrape that is under way will be; closed without one where that panicked.
@@ -70,14 +75,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ScrapeNow {
-    /// Scrapes these targets, as they come and go. A scrape that `admit` refuses fails: memory is short.
-    pub fn new(mut targets: watch::Receiver<Targets>, credentials: Arc<Credentials>, admit: Admit) -> Arc<Self> {
+    /// Scrapes these targets, as they come and go. A scrape that `admit` refuses fails: memory is short. What comes of them is
+    /// counted in `scrapes`.
+    pub fn new(
+        mut targets: watch::Receiver<Targets>,
+        credentials: Arc<Credentials>,
+        admit: Admit,
+        scrapes: Arc<Scrapes>,
+    ) -> Arc<Self> {
         targets.mark_changed();
         Arc::new(Self {
             credentials,
             admit,
             slots: Arc::new(Semaphore::new(CONCURRENT_SCRAPES_MAX)),
-            known: Mutex::new(Known { targets, sources: HashMap::new() }),
+            known: Mutex::new(Known { targets, scrapes, sources: HashMap::new() }),
         })
     }
 
@@ -112,11 +123,14 @@ impl ScrapeNow {
         }
         let (tell, outcome) = watch::channel(None);
         kept.under_way = Some(outcome.clone());
-        let client = kept.client.take().unwrap_or_else(|| Client::new(source.target.clone(), &self.credentials));
+        let client =
+            kept.client.take().unwrap_or_else(|| Client::new(source.watched.target.clone(), &self.credentials));
         drop(kept);
         let (source, slots, admit) = (source.clone(), self.slots.clone(), self.admit.clone());
         tokio::spawn(async move {
-            let (scraped, client) = source.scrape(client, &slots, &admit).await;
+            let (at_ms, began) = (wall_ms(), Instant::now());
+            let (scraped, client) = source.scrape(client, at_ms, &slots, &admit).await;
+            source.note(at_ms, began.elapsed(), &scraped);
             source.settle(scraped, client, &tell);
         });
         outcome
@@ -140,8 +154,8 @@ impl Known {
             let Some(id) = target.announced_source() else { continue };
             let known = before.get(id).or_else(|| self.sources.get(id));
             let source = match known {
-                Some(source) if source.target == *target => source.clone(),
-                other => Arc::new(Source::new(target.clone(), other.map(|source| source.failures.clone()))),
+                Some(source) if source.watched.target == *target => source.clone(),
+                other => Arc::new(Source::new(self.scrapes.watch(target), other.map(|source| source.failures.clone()))),
             };
             self.sources.insert(id.into(), source);
         }
@@ -149,37 +163,46 @@ impl Known {
 }
 
 impl Source {
-    fn new(target: Arc<Target>, failures: Option<Arc<AtomicU64>>) -> Self {
+    fn new(watched: Arc<Watched>, failures: Option<Arc<AtomicU64>>) -> Self {
         let kept = Kept { client: None, edges: Edges::default(), under_way: None };
-        Self { target, failures: failures.unwrap_or_default(), kept: Mutex::new(kept) }
+        Self { watched, failures: failures.unwrap_or_default(), kept: Mutex::new(kept) }
     }
 
-    async fn scrape(&self, mut client: Client, slots: &Semaphore, admit: &Admit) -> (Scraped, Client) {
+    async fn scrape(&self, mut client: Client, at_ms: i64, slots: &Semaphore, admit: &Admit) -> (Scraped, Client) {
+        let target = &self.watched.target;
         let fault = |kind, error: String| Err(Fault { kind, error });
         if !admit() {
             return (fault("memory", "memory is short, and targets are not scraped until it is not".into()), client);
         }
-        let limit = self.target.timeout;
+        let limit = target.timeout;
         let Ok(Ok(_slot)) = timeout(limit, slots.acquire()).await else {
             let limit = prometheus_duration(limit);
             let error = format!("{CONCURRENT_SCRAPES_MAX} scrapes are under way, and none ended within {limit}");
             return (fault("busy", error), client);
         };
-        let scraped = scrape_as_is(&self.target, &mut client, wall_ms()).await;
+        let scraped = scrape_as_is(target, &mut client, at_ms).await;
         (scraped, client)
     }
 
-    /// Notes what a scrape came to, and tells those who wait for it.
+    fn note(&self, at_ms: i64, duration: Duration, scraped: &Scraped) {
+        let outcome = match scraped {
+            Ok((_, counts)) => Ok(counts.clone()),
+            Err(fault) => Err((fault.error.clone(), Counts::default())),
+        };
+        self.watched.note(at_ms, duration, outcome);
+    }
+
+    /// Keeps what the next scrape needs, and tells those who wait for it.
     fn settle(&self, scraped: Scraped, client: Client, tell: &watch::Sender<Option<Outcome>>) {
-        let mut kept = lock(&self.kept);
+        let (mut kept, target) = (lock(&self.kept), &self.watched.target);
         let outcome = match scraped {
             Ok((scrape, counts)) => {
-                kept.edges.succeeded(&self.target, &counts);
+                kept.edges.succeeded(target, &counts);
                 Ok(scrape)
             }
             Err(Fault { kind, error }) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                kept.edges.failed(&self.target, kind, &error);
+                kept.edges.failed(target, kind, &error);
                 Err(error.into())
             }
         };

@@ -35,6 +35,9 @@ pub use own::{Failures, OwnMetrics, Promferry};
 /// Expositions that are read by clients at a time; who comes when all are taken is told to come again.
 pub const ANSWERS_MAX: usize = 64;
 
+/// Expositions whose series are being put in order at a time: that takes memory for each series, for a moment.
+const PREPARED_AT_ONCE: usize = 2;
+
 /// What became of a request for a source.
 #[derive(Clone, Debug)]
 pub enum Proxied {
@@ -59,12 +62,19 @@ pub struct Exporter {
     index: Mutex<Option<Arc<Index>>>,
     proxy: Proxy,
     slots: Arc<Semaphore>,
+    preparing: Semaphore,
 }
 
 impl Exporter {
     /// One that has answered nobody yet.
     pub fn new(envelopes: Envelopes, proxy: Proxy) -> Arc<Self> {
-        Arc::new(Self { envelopes, index: Mutex::default(), proxy, slots: Arc::new(Semaphore::new(ANSWERS_MAX)) })
+        Arc::new(Self {
+            envelopes,
+            index: Mutex::default(),
+            proxy,
+            slots: Arc::new(Semaphore::new(ANSWERS_MAX)),
+            preparing: Semaphore::new(PREPARED_AT_ONCE),
+        })
     }
 
     /// Answers one request.
@@ -93,9 +103,11 @@ impl Exporter {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             return response;
         };
+        let _turn = self.preparing.acquire().await;
+        let exporter = self.clone();
         // Ordering many series takes longer than a task may keep its thread.
         let made = tokio::task::spawn_blocking(move || {
-            let (scrape, index) = self.prepare(samples, accepted)?;
+            let (scrape, index) = exporter.prepare(samples, accepted)?;
             Some(answer::Exposition::new(scrape, index, accepted, permit))
         });
         match made.await {

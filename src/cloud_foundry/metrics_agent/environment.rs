@@ -3,7 +3,7 @@
 //! The variables are those of metrics-discovery-release 3.2.33, job `metrics-agent`.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ fn with_globs(scrape: &ScrapeConfig, globs: &[String], tls: &TlsSettings) -> Scr
 fn agent(reader: &mut Reader<'_>) -> MetricsAgent {
     let local = Ipv4Addr::LOCALHOST;
     MetricsAgent {
-        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, reader.port("METRICS_EXPORTER_PORT", 14726))),
+        listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, reader.port("METRICS_EXPORTER_PORT", 14726))),
         tls: reader.server_tls("METRICS_CERT_FILE_PATH", "METRICS_KEY_FILE_PATH", "METRICS_CA_FILE_PATH"),
         metrics_listen: SocketAddr::from((local, reader.port("METRICS_PORT", 14727))),
         targets_file: Some(reader.path("METRICS_TARGETS_FILE")),
@@ -147,7 +147,7 @@ mod tests {
             client_ca_file: Some(format!("/{place}/ca").into()),
         };
         let expected = MetricsAgent {
-            listen: "0.0.0.0:1".parse().unwrap(),
+            listen: "[::]:1".parse().unwrap(),
             tls: tls("m"),
             metrics_listen: "127.0.0.1:2".parse().unwrap(),
             targets_file: Some("/data/metric_targets.yml".into()),

@@ -27,8 +27,8 @@ pub use environment::from_environment;
 /// Connections to the exporter at a time: a few scrapers, of which each may have one for every source.
 const CONNECTIONS_MAX: usize = 512;
 
-/// Requests at a time on one HTTP/2 connection.
-const HTTP2_STREAMS_MAX: u32 = 100;
+/// Requests at a time on one HTTP/2 connection: who takes no answers holds no more than half of all that may be under way.
+const HTTP2_STREAMS_MAX: u32 = 32;
 
 /// The targets among which are those that the exporter answers for: see [`Target::announced_source`].
 pub type Targets = Arc<[Arc<Target>]>;

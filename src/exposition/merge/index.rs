@@ -286,7 +286,10 @@ impl Builder<'_> {
         let (set, families) = (self.set, &mut self.families);
         // A sample apart from its family, where no type was in force, is of that family all the same.
         let is_stray = fit.kind == MetricType::Unknown && series.family().kind == MetricType::Unknown;
-        let is_kind = |kind: MetricType| kind == fit.kind || (is_stray && suffixes(self.format, kind).is_empty());
+        let takes_strays = |kind: MetricType| {
+            matches!(kind, MetricType::Counter | MetricType::Gauge) && suffixes(self.format, kind).is_empty()
+        };
+        let is_kind = |kind: MetricType| kind == fit.kind || (is_stray && takes_strays(kind));
         let is_it = |family: &LocalFamily| is_kind(family.kind) && family.name(set) == name;
         let found = match families.get(self.last_family as usize) {
             Some(last) if is_it(last) => self.last_family,

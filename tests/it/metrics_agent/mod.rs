@@ -449,6 +449,7 @@ async fn the_second_port_has_the_names_of_the_original() {
     }
     let own = agent.own("/metrics").await.body;
     assert!(own.contains(&failed.replacen("} 0", "} 2", 1)), "{own}");
+    assert!(own.contains("\npromferry_scrape_failures_total 2\n"), "{own}");
     assert_eq!(agent.own("/").await.status, 404);
 
     // The agent's own port is a source as any other: on BOSH it announces itself.
@@ -486,7 +487,7 @@ async fn all_that_is_wrong_with_the_environment_is_told_at_once() {
     let port = taken.local_addr().unwrap().port().to_string();
     let (code, _, stderr) = run(&[], &[("METRICS_EXPORTER_PORT", &port)]).await;
     assert_eq!(code, 1);
-    assert!(stderr.contains(&format!("cannot listen on 0.0.0.0:{port}: ")), "{stderr}");
+    assert!(stderr.contains(&format!("cannot listen on [::]:{port}: ")), "{stderr}");
 }
 
 #[tokio::test]
@@ -499,6 +500,30 @@ async fn what_means_nothing_here_is_told_and_left_out() {
     let told = agent.process.log.of("the environment is not taken over whole");
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["note"], "DEBUG_METRICS, PPROF_PORT: these are settings of Go's runtime, and mean nothing here");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_there_is_told_and_taken_when_it_comes() {
+    let vm = Vm::new();
+    let (certificate, away) = (vm.world.path("agent.crt"), vm.world.path("away.crt"));
+    std::fs::rename(&certificate, &away).unwrap();
+    let agent = vm.run().await;
+    let told = agent.process.log.of("clients of this port are refused until its certificate can be used");
+    let expected = format!("cert_file {} cannot be read: No such file or directory", certificate.display());
+    let own = [agent.exporter().port(), agent.own_metrics().port()];
+    let is_told = |port: u16| {
+        told.iter()
+            .any(|line| line["address"].as_str().unwrap().ends_with(&format!(":{port}")) && line["error"] == *expected)
+    };
+    assert!(own.into_iter().all(is_told), "{told:?}");
+    std::fs::rename(away, certificate).unwrap();
+    let tls = tokio_rustls::TlsConnector::from(vm.tls(Some(&vm.client), &["http/1.1"]));
+    until("an answer", async || {
+        let stream = TcpStream::connect(agent.exporter()).await.unwrap();
+        let stream = tls.connect(SERVER_NAME.try_into().unwrap(), stream).await.ok()?;
+        ask_over(stream, "GET", "/metrics", &[]).await.ok()
+    })
+    .await;
 }
 
 #[tokio::test]

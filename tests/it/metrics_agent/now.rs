@@ -28,7 +28,8 @@ fn source_within(source_id: &str, server: &FakeTarget, timeout: Duration) -> Arc
 }
 
 fn now(targets: &watch::Sender<Targets>, admits: bool) -> Arc<ScrapeNow> {
-    ScrapeNow::new(targets.subscribe(), Arc::new(Credentials::new(Duration::ZERO)), Arc::new(move || admits))
+    let credentials = Arc::new(Credentials::new(Duration::ZERO));
+    ScrapeNow::new(targets.subscribe(), credentials, Arc::new(move || admits), Arc::default())
 }
 
 #[tokio::test]
