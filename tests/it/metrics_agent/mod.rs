@@ -1,7 +1,7 @@
 //! `promferry run --metrics-agent`: the environment in; the answers, the targets file and the own metrics out, as the original
 //! has them.
 
-mod client;
+pub mod client;
 mod now;
 
 use std::io;
