@@ -229,8 +229,10 @@ impl App {
         self.outputs.exchange(|_| true, started);
         self.fanout.replace(self.outputs.intakes());
         self.discovery.reload(config.scrapes.clone());
-        let is_admin_same = self.config.admin == config.admin;
-        let is_agent_same = self.config.metrics_agent == config.metrics_agent;
+        // One that could not start is tried again, as outputs are.
+        let is_admin_same = self.config.admin == config.admin && self.admin.is_some() == config.admin.is_some();
+        let is_agent_same =
+            self.config.metrics_agent == config.metrics_agent && self.agent.is_some() == config.metrics_agent.is_some();
         self.config = config;
         self.has_intervals.send_replace(has_use_of_intervals(&self.config));
         if is_agent_same {
