@@ -192,6 +192,11 @@ impl App {
             budget: self.shedding.budget().clone(),
             announcing: self.announcing.clone(),
             is_ready: self.is_ready.clone(),
+            stands_in_for_prom_scraper: self
+                .config
+                .admin
+                .as_ref()
+                .is_some_and(|admin| admin.stands_in_for_prom_scraper),
         })
     }
 

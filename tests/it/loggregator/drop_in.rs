@@ -2,11 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
 
 use super::output::{Agent, Place};
+use crate::expose::client::ask_over;
 use crate::support::exporter::Exporter;
 use crate::support::fake_target::{FakeTarget, Step, ok};
 use crate::support::loggregator_client::{Envelope, Said};
@@ -24,6 +30,20 @@ fn about(envelope: &Envelope) -> String {
     };
     let tags: BTreeMap<_, _> = envelope.tags.iter().collect();
     format!("{} {} {tags:?} {said}", envelope.source_id, envelope.instance_id)
+}
+
+/// What the process says of itself to who has a certificate.
+async fn own_metrics(world: &World, process: &Process) -> String {
+    let pair = world.ca.client("scraper");
+    let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_root_certificates(world.ca.roots());
+    let config = builder.with_client_auth_cert(vec![pair.certificate.clone()], key).unwrap();
+    let stream = TcpStream::connect(process.admin).await.unwrap();
+    let name = ServerName::try_from("prom_scraper_metrics").unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    ask_over(stream, "GET", "/metrics", &["host: 127.0.0.1"]).await.unwrap().body
 }
 
 /// An address of loopback that nobody has now.
@@ -96,6 +116,14 @@ async fn the_original_s_environment_brings_its_envelopes() {
         (taken == expected).then_some(())
     })
     .await;
+    let metrics = own_metrics(&world, &process).await;
+    for expected in [
+        "\nscrape_targets_total 2\n",
+        "\nfailed_scrapes_total{scrape_target_source_id=\"\"} 0\n",
+        "\nfailed_scrapes_total{scrape_target_source_id=\"odd-good\"} 0\n",
+    ] {
+        assert!(metrics.contains(expected), "{expected}: {metrics}");
+    }
     let ended = process.terminate().await;
     server.stop(Duration::ZERO).await;
     assert!(ended.status.success());
