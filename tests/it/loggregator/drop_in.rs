@@ -137,6 +137,48 @@ async fn the_original_s_environment_brings_its_envelopes() {
 }
 
 #[tokio::test]
+async fn an_output_that_comes_back_waits_until_it_has_left() {
+    let (place, world) = (Place::new(), World::new());
+    let tls = world.ca.server(&["127.0.0.1"]).server_config(Some(&world.ca));
+    let target = Exporter::start(tls, |nth| format!("# TYPE g gauge\ng {nth}\n"));
+    let (target, address) = (target.await, free_address().await);
+    let file = |name: &str| place.folder.path().join(name).display().to_string();
+    let without = format!(
+        "global: {{scrape_interval: 50ms}}\nscrape_configs:\n- job_name: j\n  scheme: https\n  scrape_metrics: false\n  \
+         tls_config: {{ca_file: ca.crt, cert_file: scrape.crt, key_file: scrape.key}}\n  \
+         static_configs: [{{targets: ['{}']}}]\nadmin: null\noutputs:\n- {{name: kept, file: {{path: kept.jsonl}}}}\n",
+        target.address
+    );
+    let with = format!(
+        "{without}- name: firehose\n  batch: {{flush_interval: 1ms, flush_jitter: 0s}}\n  \
+         loggregator: {{address: '{address}', tls_config: {{ca_file: '{}', cert_file: '{}', key_file: '{}'}}}}\n",
+        file("ca.crt"),
+        file("client.crt"),
+        file("client.key")
+    );
+    world.configure(&with);
+    let process = world.run().await;
+    until("it waits before it tries again", async || {
+        process.log.of("output cannot deliver; samples wait and are sent again").pop()
+    })
+    .await;
+    let agent = Agent::new();
+    let server = agent.listen(&place, address).await;
+    for (nth, yaml) in [&without, &with].into_iter().enumerate() {
+        world.configure(yaml);
+        process.signal("HUP");
+        until("the reload", async || process.log.of("configuration reloaded").get(nth).cloned()).await;
+    }
+    let before = target.bodies().len();
+    until("more scrapes", async || (target.bodies().len() > before + 5).then_some(())).await;
+    let ended = process.terminate().await;
+    server.stop(Duration::ZERO).await;
+    assert!(ended.status.success());
+    let times: Vec<i64> = agent.notes().taken.iter().map(|envelope| envelope.timestamp).collect();
+    assert!(times.len() > 5 && times.is_sorted(), "{times:?}");
+}
+
+#[tokio::test]
 async fn all_that_is_missing_is_told_at_once() {
     let (code, _, stderr) = outcome(&mut command(&["run", "--prom-scraper"])).await;
     assert_eq!(code, 2);
