@@ -67,6 +67,8 @@ pub struct App {
     admin: Option<admin::Server>,
     /// Outputs that a reload took away, until they have drained.
     draining: JoinSet<(Arc<OutputConfig>, Counts)>,
+    /// The same outputs, by name: one of them may come back before it is gone.
+    leaving: Vec<(String, Predecessor)>,
     is_ready: watch::Receiver<bool>,
 }
 
@@ -148,6 +150,7 @@ impl App {
             stop,
             admin: None,
             draining: JoinSet::new(),
+            leaving: Vec::new(),
             config,
         };
         app.start_admin().await?;
@@ -192,6 +195,11 @@ impl App {
             budget: self.shedding.budget().clone(),
             announcing: self.announcing.clone(),
             is_ready: self.is_ready.clone(),
+            stands_in_for_prom_scraper: self
+                .config
+                .admin
+                .as_ref()
+                .is_some_and(|admin| admin.stands_in_for_prom_scraper),
         })
     }
 
@@ -207,7 +215,9 @@ impl App {
         let gone = self.outputs.exchange(|running| config.outputs.contains(&running.config), started);
         self.fanout.replace(self.outputs.intakes());
         let mut places = Vec::new();
+        self.leaving.retain(|(_, predecessor)| predecessor.is_there());
         for running in gone {
+            self.leaving.push((running.config.name.clone(), running.predecessor()));
             let listens = running.listens_on.is_some();
             let deadline = if listens { deadline.min(Instant::now() + PLACE_GRACE) } else { deadline };
             let (ended, has_ended) = oneshot::channel();
@@ -229,8 +239,10 @@ impl App {
         self.outputs.exchange(|_| true, started);
         self.fanout.replace(self.outputs.intakes());
         self.discovery.reload(config.scrapes.clone());
-        let is_admin_same = self.config.admin == config.admin;
-        let is_agent_same = self.config.metrics_agent == config.metrics_agent;
+        // One that could not start is tried again, as outputs are.
+        let is_admin_same = self.config.admin == config.admin && self.admin.is_some() == config.admin.is_some();
+        let is_agent_same =
+            self.config.metrics_agent == config.metrics_agent && self.agent.is_some() == config.metrics_agent.is_some();
         self.config = config;
         self.has_intervals.send_replace(has_use_of_intervals(&self.config));
         if is_agent_same {
@@ -244,12 +256,18 @@ impl App {
         }
     }
 
+    /// Whose place an output of this name takes: that of one at work, or of the last one that left.
+    fn predecessor(&self, name: &str) -> Option<Predecessor> {
+        let left = || self.leaving.iter().rfind(|(held, _)| held == name).map(|(_, predecessor)| predecessor.clone());
+        self.outputs.predecessor(name).or_else(left)
+    }
+
     async fn start_outputs(&self, outputs: Vec<Arc<OutputConfig>>) -> Vec<Running> {
         // What goes now was given the time of the configuration in force.
         let shutdown_timeout = self.config.global.shutdown_timeout;
         let mut started = Vec::new();
         for output in outputs {
-            let (is_ready, predecessor) = (self.is_ready.clone(), self.outputs.predecessor(&output.name));
+            let (is_ready, predecessor) = (self.is_ready.clone(), self.predecessor(&output.name));
             match Running::start(output.clone(), &self.credentials, is_ready, shutdown_timeout, predecessor).await {
                 Ok(running) => {
                     running.queue().inspect(|queue| self.shedding.watch(queue));
@@ -439,7 +457,7 @@ impl Outputs {
         gone
     }
 
-    /// Whose place an output of this name takes.
+    /// The one at work that has this name.
     fn predecessor(&self, name: &str) -> Option<Predecessor> {
         self.lock().iter().find(|running| running.config.name == name).map(Running::predecessor)
     }

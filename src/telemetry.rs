@@ -23,6 +23,10 @@ use tracing_subscriber::registry::LookupSpan;
 /// Bytes of one field in a log line; longer ones are cut and end in `…`.
 const FIELD_BYTES_MAX: usize = 4096;
 
+/// What a level alone does not let through: of clients that break the rules of HTTP/2, the library warns in its own words, once for
+/// each connection.
+const QUIET: &str = "h2=error";
+
 /// How log lines look: `--log-format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -77,11 +81,12 @@ fn filter(level: Option<&str>, environment: Option<&str>) -> Result<EnvFilter, T
         (None, Some(value)) => ("RUST_LOG", value),
         (None, None) => ("the default level", "info"),
     };
-    EnvFilter::builder().parse(value).map_err(|error| TelemetryError::Level {
-        origin,
-        value: value.to_owned(),
-        reason: error.to_string(),
-    })
+    let wrong = |reason: String| TelemetryError::Level { origin, value: value.to_owned(), reason };
+    let filter = EnvFilter::builder().parse(value).map_err(|error| wrong(error.to_string()))?;
+    match ["warn", "info"].iter().any(|level| value.trim().eq_ignore_ascii_case(level)) {
+        true => Ok(filter.add_directive(QUIET.parse().map_err(|error| wrong(format!("{QUIET}: {error}")))?)),
+        false => Ok(filter),
+    }
 }
 
 fn subscriber<W>(lines: Lines, filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
@@ -391,7 +396,8 @@ mod tests {
     fn the_command_line_wins_over_the_environment() {
         assert_eq!(filter(Some("debug"), Some("error")).unwrap().to_string(), "debug");
         assert_eq!(filter(None, Some("error")).unwrap().to_string(), "error");
-        assert_eq!(filter(None, Some(" ")).unwrap().to_string(), "info");
+        assert_eq!(filter(None, Some(" ")).unwrap().to_string(), "h2=error,info");
+        assert_eq!(filter(Some("info,promferry=debug"), None).unwrap().to_string(), "promferry=debug,info");
         let error = filter(Some("promferry=loud"), None).unwrap_err().to_string();
         assert!(error.starts_with("--log-level is \"promferry=loud\", which is no log level ("), "{error}");
     }

@@ -32,6 +32,7 @@ pub(super) fn exposition(snapshots: &dyn Snapshots) -> Result<String, fmt::Error
         memory: snapshots.memory(),
         registrar: snapshots.registrar(),
         process: Process::read(),
+        stands_in_for_prom_scraper: snapshots.stands_in_for_prom_scraper(),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(snapshot));
@@ -49,12 +50,14 @@ struct Snapshot {
     memory: MemorySnapshot,
     registrar: Option<RegistrarSnapshot>,
     process: Process,
+    stands_in_for_prom_scraper: bool,
 }
 
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
         writer.build()?;
+        self.prom_scraper(&mut writer)?;
         self.process(&mut writer)?;
         self.memory(&mut writer)?;
         self.targets(&mut writer)?;
@@ -150,6 +153,23 @@ impl Snapshot {
         writer.gauge("promferry_registrar_entries", "Entries that the registrar announces.", entries)?;
         let connected = [([], u64::from(registrar.is_connected))];
         writer.gauge("promferry_registrar_connected", "Whether the registrar has a connection to NATS.", connected)
+    }
+
+    /// prom_scraper's own metrics, for those who watch them.
+    fn prom_scraper(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        if !self.stands_in_for_prom_scraper {
+            return Ok(());
+        }
+        let targets = &self.targets.active;
+        let help = "Total number of scrape targets identified from prom scraper config files.";
+        writer.gauge("scrape_targets_total", help, [([], targets.len() as u64)])?;
+        let mut failures = std::collections::BTreeMap::<&str, u64>::new();
+        for target in targets {
+            *failures.entry(target.labels.get_or_empty("source_id")).or_default() += target.failures;
+        }
+        let help = "Total number of failed scrapes for the target source_id.";
+        let rows = failures.iter().map(|(&source, &count)| ([("scrape_target_source_id", source)], count));
+        writer.counter("failed_scrapes", help, rows)
     }
 
     fn targets(&self, writer: &mut Writer<'_>) -> fmt::Result {

@@ -34,6 +34,11 @@ pub trait Snapshots: Send + Sync + 'static {
 
     /// Whether the first round of scrapes is done.
     fn readiness(&self) -> Readiness;
+
+    /// Whether the metrics have prom_scraper's own names too.
+    fn stands_in_for_prom_scraper(&self) -> bool {
+        false
+    }
 }
 
 /// What the registrar announces over NATS.
@@ -98,6 +103,8 @@ pub struct TargetSnapshot {
     pub timeout: Duration,
     /// The file that announced it.
     pub file: Option<PathBuf>,
+    /// Scrapes of it that failed.
+    pub failures: u64,
     /// Until when the certificate that it showed is valid, in seconds since 1970; `None` where TLS is not spoken.
     pub certificate_not_after: Option<i64>,
 }

@@ -82,9 +82,11 @@ impl Running {
     /// The metrics of envelopes are not delivered any more; without a word where the process ends.
     pub(super) async fn end_delivery(&mut self, is_shutdown: bool) {
         if let Some((end, delivering)) = self.delivery.take() {
-            end.send_replace(true);
+            // Told and aborted, it could still have its last word between the two.
             if is_shutdown {
                 delivering.abort();
+            } else {
+                end.send_replace(true);
             }
             let _ = delivering.await;
         }

@@ -28,6 +28,7 @@ pub(super) struct Pages {
     pub(super) budget: Arc<Budget>,
     pub(super) announcing: Arc<Announcing>,
     pub(super) is_ready: watch::Receiver<bool>,
+    pub(super) stands_in_for_prom_scraper: bool,
 }
 
 impl Snapshots for Pages {
@@ -111,6 +112,10 @@ impl Snapshots for Pages {
         let missing = all.iter().filter(|watched| watched.status().health == scrape::Health::Unknown).count();
         Readiness::Waiting(format!("{missing} of {} targets were not scraped yet", all.len()))
     }
+
+    fn stands_in_for_prom_scraper(&self) -> bool {
+        self.stands_in_for_prom_scraper
+    }
 }
 
 fn target(watched: &Watched) -> TargetSnapshot {
@@ -132,6 +137,7 @@ fn target(watched: &Watched) -> TargetSnapshot {
         interval: target.interval,
         timeout: target.timeout,
         file: target.file.clone(),
+        failures: status.failures,
         certificate_not_after: status.certificate_not_after,
     }
 }

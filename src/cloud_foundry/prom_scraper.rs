@@ -115,12 +115,16 @@ fn to_agent(reader: &mut Reader<'_>, base: &OutputConfig) -> OutputConfig {
     output
 }
 
-/// The original's own metrics: promferry's, with its pages, on the same port with the same certificates.
+/// The original's own metrics, and promferry's with its pages, on the same port with the same certificates.
 fn admin(reader: &mut Reader<'_>) -> Option<Admin> {
     reader.optional("METRICS_PORT")?;
     let port = reader.port("METRICS_PORT", 0);
     let tls = reader.server_tls("METRICS_CERT_FILE_PATH", "METRICS_KEY_FILE_PATH", "METRICS_CA_FILE_PATH");
-    Some(Admin { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), tls: Some(tls) })
+    Some(Admin {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        tls: Some(tls),
+        stands_in_for_prom_scraper: true,
+    })
 }
 
 #[cfg(test)]
@@ -180,7 +184,8 @@ mod tests {
         assert_eq!(agent.tls, TlsSettings { ca_file, cert_file, key_file, server_name, ..TlsSettings::default() });
         let tls =
             ServerTls { cert_file: "/m/cert".into(), key_file: "/m/key".into(), client_ca_file: Some("/m/ca".into()) };
-        assert_eq!(config.admin, Some(Admin { listen: "127.0.0.1:14821".parse().unwrap(), tls: Some(tls) }));
+        let listen = "127.0.0.1:14821".parse().unwrap();
+        assert_eq!(config.admin, Some(Admin { listen, tls: Some(tls), stands_in_for_prom_scraper: true }));
     }
 
     #[test]

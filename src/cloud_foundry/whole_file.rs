@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::net::text::io_words;
+use crate::net::text::{escaped, io_words};
 use crate::telemetry::Edge;
 
 /// How long until a file that could not be written is tried again.
@@ -46,7 +46,7 @@ pub(super) async fn keep(path: &Path, text: String, failing: &mut Edge) -> bool 
             }
             return true;
         }
-        Ok(Err(error)) => io_words(&error).to_string(),
+        Ok(Err(error)) => why(path, &error),
         Err(_) => "a bug of promferry's".to_owned(),
     };
     if failing.is_news(&error) {
@@ -54,6 +54,20 @@ pub(super) async fn keep(path: &Path, text: String, failing: &mut Edge) -> bool 
         tracing::error!(%file, error, "the targets file cannot be written; it is tried again every 15 s");
     }
     false
+}
+
+/// Why a file could not be written.
+fn why(path: &Path, error: &io::Error) -> String {
+    match (error.kind(), path.parent()) {
+        // The system says the same of a file that is missing, which this one may be.
+        (io::ErrorKind::NotFound, Some(folder)) => format!("there is no folder {}", escaped(&folder.to_string_lossy())),
+        (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, Some(folder)) => format!(
+            "{}: a new file is made in {}, and takes the name of the old one",
+            io_words(error),
+            escaped(&folder.to_string_lossy())
+        ),
+        _ => io_words(error),
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +86,9 @@ mod tests {
         let blocked = folder.path().join("folder");
         fs::create_dir(&blocked).unwrap();
         assert!(write(&blocked, b"x").is_err());
-        assert!(write(&folder.path().join("no/file"), b"x").is_err());
+        let missing = folder.path().join("no/file");
+        let error = write(&missing, b"x").unwrap_err();
+        assert_eq!(why(&missing, &error), format!("there is no folder {}", folder.path().join("no").display()));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

@@ -79,6 +79,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// TLS, with or without client certificates.
     pub tls: Option<ServerTls>,
+    /// Whether its metrics have prom_scraper's own names too; no key of the configuration.
+    pub stands_in_for_prom_scraper: bool,
 }
 
 /// One entry of `scrape_configs`.

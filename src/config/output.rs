@@ -171,5 +171,5 @@ pub fn admin(root: &Fields<'_>) -> Option<Admin> {
         return None;
     }
     let (listen, tls) = listener(&root.section_or_defaults("admin"));
-    Some(Admin { listen, tls })
+    Some(Admin { listen, tls, stands_in_for_prom_scraper: false })
 }

@@ -37,6 +37,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::credentials::ListenerCredentials;
+use super::text::io_words;
 
 /// A request, without a body.
 #[derive(Clone, Debug)]
@@ -137,7 +138,10 @@ impl Server {
             }
             bound => bound,
         };
-        bound.map_err(|error| format!("cannot listen on {address}: {error}"))
+        bound.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => format!("cannot listen on {address}: another process has this port already"),
+            _ => format!("cannot listen on {address}: {}", io_words(&error)),
+        })
     }
 
     /// Serves on it, over TLS where `tls` is given. Files that cannot be used yet are told in the log: clients are refused until
@@ -490,6 +494,14 @@ mod tests {
         drop(two);
         idle.await.unwrap();
         assert_eq!(began.elapsed().as_secs(), 70 + 200 + 200 + 75);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_in_use_is_told_in_plain_words() {
+        let server = start(Limits::default()).await;
+        let address = server.listens_on();
+        let told = Server::bind(address).await.unwrap_err();
+        assert_eq!(told, format!("cannot listen on {address}: another process has this port already"));
     }
 
     #[tokio::test]

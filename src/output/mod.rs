@@ -51,9 +51,15 @@ pub struct Running {
 }
 
 /// An output that is about to go, as the one that takes its place sees it.
+#[derive(Clone)]
 pub struct Predecessor(watch::Receiver<()>);
 
 impl Predecessor {
+    /// Whether it is still there.
+    pub fn is_there(&self) -> bool {
+        self.0.has_changed().is_ok()
+    }
+
     /// Waits until it has delivered what it had, or has given up.
     async fn gone(mut self) {
         while self.0.changed().await.is_ok() {}

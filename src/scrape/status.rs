@@ -32,6 +32,8 @@ pub struct Status {
     pub last_duration: Duration,
     /// What the last body was made of.
     pub last: Counts,
+    /// Scrapes that failed since the target is known.
+    pub failures: u64,
     /// Until when the certificate that the target last showed is valid, in seconds since 1970.
     pub certificate_not_after: Option<i64>,
 }
@@ -94,6 +96,7 @@ impl Watched {
         status.last_scrape_ms = Some(at_ms);
         status.last_duration = duration;
         let is_failure = outcome.is_err();
+        status.failures += u64::from(is_failure);
         let counts = match outcome {
             Ok(counts) => {
                 (status.health, status.last_error) = (Health::Up, None);

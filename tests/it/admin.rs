@@ -50,6 +50,7 @@ fn target(job: &str, health: Health, error: &str) -> TargetSnapshot {
         interval: Duration::from_secs(90),
         timeout: Duration::from_millis(1500),
         file: Some(PathBuf::from("/var/vcap/jobs/gorouter/config/prom_scraper_config.yml")),
+        failures: 0,
         certificate_not_after: Some(1_800_000_000),
     }
 }
@@ -150,7 +151,8 @@ impl Snapshots for Fixed {
 }
 
 async fn start(snapshots: &Arc<Fixed>) -> Server {
-    let config = checked::Admin { listen: "127.0.0.1:0".parse().unwrap(), tls: None };
+    let config =
+        checked::Admin { listen: "127.0.0.1:0".parse().unwrap(), tls: None, stands_in_for_prom_scraper: false };
     Server::start(&config, &Arc::new(Credentials::default()), snapshots.clone()).await.unwrap()
 }
 

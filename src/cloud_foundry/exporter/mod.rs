@@ -62,7 +62,7 @@ pub struct Exporter {
     index: Mutex<Option<Arc<Index>>>,
     proxy: Proxy,
     slots: Arc<Semaphore>,
-    preparing: Semaphore,
+    preparing: Arc<Semaphore>,
 }
 
 impl Exporter {
@@ -73,7 +73,7 @@ impl Exporter {
             index: Mutex::default(),
             proxy,
             slots: Arc::new(Semaphore::new(ANSWERS_MAX)),
-            preparing: Semaphore::new(PREPARED_AT_ONCE),
+            preparing: Arc::new(Semaphore::new(PREPARED_AT_ONCE)),
         })
     }
 
@@ -103,10 +103,12 @@ impl Exporter {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             return response;
         };
-        let _turn = self.preparing.acquire().await;
+        let turn = self.preparing.clone().acquire_owned().await;
         let exporter = self.clone();
         // Ordering many series takes longer than a task may keep its thread.
         let made = tokio::task::spawn_blocking(move || {
+            // It goes on to its end without a client that goes away, and has its turn until then.
+            let _turn = turn;
             let (scrape, index) = exporter.prepare(samples, accepted)?;
             Some(answer::Exposition::new(scrape, index, accepted, permit))
         });
@@ -197,5 +199,35 @@ mod tests {
         ] {
             assert_eq!(id(query), expected, "{query}");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn clients_that_go_away_do_not_make_more_expositions_be_prepared_at_once() {
+        use std::sync::mpsc;
+        use tokio::sync::mpsc::unbounded_channel;
+
+        let (begun, mut begins) = unbounded_channel();
+        let (go_on, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let envelopes: Envelopes = Arc::new(move |_| {
+            let _ = begun.send(());
+            let _ = held.lock().unwrap().recv();
+            None
+        });
+        let exporter = Exporter::new(envelopes, Arc::new(|_| Box::pin(async { Proxied::Unknown })));
+        let accepted = Accepted { quoted_names: false, is_gzip: false };
+        let ask = || tokio::spawn(exporter.clone().exposition(Samples::Envelopes, accepted, false));
+        for _ in 0..PREPARED_AT_ONCE {
+            let asked = ask();
+            begins.recv().await.unwrap();
+            asked.abort();
+            assert!(asked.await.is_err(), "it goes away");
+        }
+        assert_eq!(exporter.preparing.available_permits(), 0, "its exposition is still being prepared");
+        let patient = ask();
+        for _ in 0..=PREPARED_AT_ONCE {
+            go_on.send(()).unwrap();
+        }
+        assert_eq!(patient.await.unwrap().status(), StatusCode::OK);
     }
 }

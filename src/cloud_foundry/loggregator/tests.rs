@@ -308,6 +308,19 @@ async fn what_no_envelope_comes_for_expires() {
     assert_eq!(shown(&collected), format!("goes{{{}}} 1\n", of_rep("Z29lcw==")), "from zero");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_metric_that_comes_back_with_another_type_has_no_end_beside_its_value() {
+    let collected = with_tags(&[], &[]);
+    let view = View::target(collected.clone(), Arc::new(Origin { key: 1, labels: Labels::new(), url: String::new() }));
+    collected.fold(&envelope(&[], gauge("a", "", 1.0)));
+    assert_eq!(view.scrape(1).samples(), 1);
+    tokio::time::advance(Duration::from_secs(601)).await;
+    collected.sweep();
+    collected.fold(&envelope(&[], counter("a", 7, 0)));
+    let scrape = view.scrape(2);
+    assert_eq!((scrape.samples(), written(&scrape)), (1, format!("a{{{}}} 7\n", of_rep("YQ=="))));
+}
+
 #[test]
 fn scrapes_of_the_same_metrics_share_their_series() {
     let collected = with_tags(&[], &[]);

@@ -179,7 +179,8 @@ fn push(points: &mut PointsBuilder, reading: Reading) {
     }
 }
 
-/// As the original sorts what it writes: families by name, their metrics by how many labels they have, then by the values.
+/// As the original sorts what it writes: families by name, their metrics by how many labels they have, then by the values. Rows
+/// that are equal in this have the same series, also where their types differ: a family has one type at a time.
 fn order(one: &Row, other: &Row) -> Ordering {
     let by_values = || one.labels().map(|(_, value)| value).cmp(other.labels().map(|(_, value)| value));
     one.name()
@@ -187,7 +188,6 @@ fn order(one: &Row, other: &Row) -> Ordering {
         .then_with(|| one.labels().len().cmp(&other.labels().len()))
         .then_with(by_values)
         .then_with(|| one.labels().cmp(other.labels()))
-        .then_with(|| (one.kind as u8).cmp(&(other.kind as u8)))
 }
 
 /// What is in `before` and not in `now`; both are sorted.

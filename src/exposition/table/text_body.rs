@@ -101,7 +101,8 @@ impl TextBody {
         core.line += 1;
         let key = key(core, core.seed(), head);
         let placed = match core.lines.find(key) {
-            None => alike.add(core, key, (likeness, head), (value, own_ms, len))?,
+            // As of any other line, without its line break.
+            None => alike.add(core, key, (likeness, head), (value, own_ms, len.saturating_sub(1)))?,
             Some(_) => {
                 let Ok(placed) = core.sample(key, Observed::Float(value), own_ms) else { return Ok(len) };
                 core.check_growth()?;

@@ -2,11 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
 
 use super::output::{Agent, Place};
+use crate::expose::client::ask_over;
 use crate::support::exporter::Exporter;
 use crate::support::fake_target::{FakeTarget, Step, ok};
 use crate::support::loggregator_client::{Envelope, Said};
@@ -24,6 +30,20 @@ fn about(envelope: &Envelope) -> String {
     };
     let tags: BTreeMap<_, _> = envelope.tags.iter().collect();
     format!("{} {} {tags:?} {said}", envelope.source_id, envelope.instance_id)
+}
+
+/// What the process says of itself to who has a certificate.
+async fn own_metrics(world: &World, process: &Process) -> String {
+    let pair = world.ca.client("scraper");
+    let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_root_certificates(world.ca.roots());
+    let config = builder.with_client_auth_cert(vec![pair.certificate.clone()], key).unwrap();
+    let stream = TcpStream::connect(process.admin).await.unwrap();
+    let name = ServerName::try_from("prom_scraper_metrics").unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    ask_over(stream, "GET", "/metrics", &["host: 127.0.0.1"]).await.unwrap().body
 }
 
 /// An address of loopback that nobody has now.
@@ -96,6 +116,14 @@ async fn the_original_s_environment_brings_its_envelopes() {
         (taken == expected).then_some(())
     })
     .await;
+    let metrics = own_metrics(&world, &process).await;
+    for expected in [
+        "\nscrape_targets_total 2\n",
+        "\nfailed_scrapes_total{scrape_target_source_id=\"\"} 0\n",
+        "\nfailed_scrapes_total{scrape_target_source_id=\"odd-good\"} 0\n",
+    ] {
+        assert!(metrics.contains(expected), "{expected}: {metrics}");
+    }
     let ended = process.terminate().await;
     server.stop(Duration::ZERO).await;
     assert!(ended.status.success());
@@ -106,6 +134,48 @@ async fn the_original_s_environment_brings_its_envelopes() {
     let notes = agent.notes();
     let first = notes.taken.iter().map(|envelope| envelope.timestamp).min().unwrap();
     assert!(first / 1_000_000 <= good.times_ms()[0] + 1000, "{first}");
+}
+
+#[tokio::test]
+async fn an_output_that_comes_back_waits_until_it_has_left() {
+    let (place, world) = (Place::new(), World::new());
+    let tls = world.ca.server(&["127.0.0.1"]).server_config(Some(&world.ca));
+    let target = Exporter::start(tls, |nth| format!("# TYPE g gauge\ng {nth}\n"));
+    let (target, address) = (target.await, free_address().await);
+    let file = |name: &str| place.folder.path().join(name).display().to_string();
+    let without = format!(
+        "global: {{scrape_interval: 50ms}}\nscrape_configs:\n- job_name: j\n  scheme: https\n  scrape_metrics: false\n  \
+         tls_config: {{ca_file: ca.crt, cert_file: scrape.crt, key_file: scrape.key}}\n  \
+         static_configs: [{{targets: ['{}']}}]\nadmin: null\noutputs:\n- {{name: kept, file: {{path: kept.jsonl}}}}\n",
+        target.address
+    );
+    let with = format!(
+        "{without}- name: firehose\n  batch: {{flush_interval: 1ms, flush_jitter: 0s}}\n  \
+         loggregator: {{address: '{address}', tls_config: {{ca_file: '{}', cert_file: '{}', key_file: '{}'}}}}\n",
+        file("ca.crt"),
+        file("client.crt"),
+        file("client.key")
+    );
+    world.configure(&with);
+    let process = world.run().await;
+    until("it waits before it tries again", async || {
+        process.log.of("output cannot deliver; samples wait and are sent again").pop()
+    })
+    .await;
+    let agent = Agent::new();
+    let server = agent.listen(&place, address).await;
+    for (nth, yaml) in [&without, &with].into_iter().enumerate() {
+        world.configure(yaml);
+        process.signal("HUP");
+        until("the reload", async || process.log.of("configuration reloaded").get(nth).cloned()).await;
+    }
+    let before = target.bodies().len();
+    until("more scrapes", async || (target.bodies().len() > before + 5).then_some(())).await;
+    let ended = process.terminate().await;
+    server.stop(Duration::ZERO).await;
+    assert!(ended.status.success());
+    let times: Vec<i64> = agent.notes().taken.iter().map(|envelope| envelope.timestamp).collect();
+    assert!(times.len() > 5 && times.is_sorted(), "{times:?}");
 }
 
 #[tokio::test]

@@ -547,3 +547,28 @@ async fn a_connection_that_asks_for_nothing_does_not_hold_the_end() -> io::Resul
     assert!(ended.took < std::time::Duration::from_secs(5), "{:?}", ended.took);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_port_that_was_in_use_is_tried_again_at_the_next_reload() {
+    let vm = Vm::new();
+    vm.world.configure("scrape_configs: []\noutputs: [{name: kept, file: {path: kept.jsonl}}]\nadmin: null\n");
+    let process = vm.world.run().await;
+    let busy = [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+    let [metrics, admin] = busy.each_ref().map(|listener| listener.local_addr().unwrap());
+    let wanted = section("", "")
+        .replace("metrics_listen: '127.0.0.1:0'", &format!("metrics_listen: '{metrics}'"))
+        .replace("admin: {listen: '127.0.0.1:0'}", &format!("admin: {{listen: '{admin}'}}"));
+    vm.world.configure(&wanted);
+    process.signal("HUP");
+    until("the reload", async || process.log.of("configuration reloaded").pop()).await;
+    for told in ["the drop-in for metrics-agent cannot start, and is off", "the admin port cannot be had, and is off"] {
+        assert_eq!(process.log.of(told).len(), 1, "{told}");
+    }
+    drop(busy);
+    process.signal("HUP");
+    until("the second reload", async || process.log.of("configuration reloaded").get(1).cloned()).await;
+    assert_eq!(process.log.of("the drop-in for metrics-agent is running").len(), 1);
+    let agent = vm.agent(process);
+    assert_eq!(agent.get("/metrics").await.0, 200);
+    TcpStream::connect(admin).await.unwrap();
+}
