@@ -41,7 +41,7 @@ const SOURCES_MAX: usize = 10_000;
 /// Targets of all of them, at most.
 const TARGETS_MAX: usize = 100_000;
 
-/// Bytes of all their messages, at most.
+/// Bytes of all their messages, at most, the labels counted once for each target.
 const BYTES_MAX: usize = 32 << 20;
 
 /// Events that wait to be looked at, at most.
@@ -178,7 +178,7 @@ impl Listener {
 struct Sources {
     expiry: Duration,
     held: BTreeMap<String, Held>,
-    /// Bytes of their messages, and their targets.
+    /// Bytes of their messages, with the labels once for each target, and their targets.
     bytes: usize,
     targets: usize,
     /// There is a connection: who is silent is gone.
@@ -207,15 +207,15 @@ impl Sources {
         let entry = Entry::from_yaml(message).map_err(|error| error.to_string())?;
         let before = self.held.get(&entry.source).map(|held| (held.bytes, held.entry.targets.len()));
         let (freed_bytes, freed_targets) = before.unwrap_or_default();
-        let bytes = self.bytes - freed_bytes + message.len();
+        let bytes = message.len().max(expanded_bytes(&entry));
+        let all_bytes = self.bytes - freed_bytes + bytes;
         let targets = self.targets - freed_targets + entry.targets.len();
         let is_one_more = before.is_none() && self.held.len() >= SOURCES_MAX;
-        if bytes > BYTES_MAX || targets > TARGETS_MAX || is_one_more {
+        if all_bytes > BYTES_MAX || targets > TARGETS_MAX || is_one_more {
             return Ok(!std::mem::replace(&mut self.left_out, true));
         }
-        (self.bytes, self.targets) = (bytes, targets);
+        (self.bytes, self.targets) = (all_bytes, targets);
         self.check_at.get_or_insert(now + self.expiry);
-        let bytes = message.len();
         match self.held.get_mut(&entry.source) {
             Some(held) => {
                 let has_changed = held.entry != entry;
@@ -266,6 +266,12 @@ impl Sources {
     fn groups(&self) -> Vec<Group> {
         self.held.values().map(|held| group(&held.entry)).collect()
     }
+}
+
+/// Bytes of the targets, each with the labels.
+fn expanded_bytes(entry: &Entry) -> usize {
+    let labels: usize = entry.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+    entry.targets.iter().map(|target| target.len() + labels).sum()
 }
 
 fn group(entry: &Entry) -> Group {
@@ -384,6 +390,12 @@ mod tests {
             sources.take(format!("{{source: s{source}, targets: [{many}]}}").as_bytes(), now).unwrap();
         }
         assert_eq!((sources.held.len(), sources.targets, sources.left_out), (25, TARGETS_MAX, true));
+
+        // Each of its targets gets an entry's labels.
+        let mut sources = listening(now);
+        let entry = format!("{{source: s, targets: [{}], labels: {{a: {}}}}}", "a,".repeat(4000), "x".repeat(50_000));
+        sources.take(entry.as_bytes(), now).unwrap();
+        assert_eq!((sources.held.len(), sources.left_out), (0, true));
     }
 
     #[test]
