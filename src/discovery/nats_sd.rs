@@ -6,7 +6,7 @@
 //!
 //! Promises
 //! - A source is forgotten `expiry` after its last message, and not while there is no connection: nobody can be heard then.
-//!   Behind a gap each source has the whole of its `expiry` again.
+//!   Behind a gap, also one in which this process stood still, each source has the whole of its `expiry` again.
 //! - Sources and their bytes are bounded; those that were there first stay.
 //! - What comes in a burst is told in one go, within [`GATHERING`].
 
@@ -43,6 +43,9 @@ const TARGETS_MAX: usize = 100_000;
 
 /// Bytes of all their messages, at most, the labels counted once for each target.
 const BYTES_MAX: usize = 32 << 20;
+
+/// A look for sources that are gone that comes later than this counts as behind a gap.
+const LATE_MAX: Duration = Duration::from_secs(1);
 
 /// Events that wait to be looked at, at most.
 const WAITING_MAX: usize = 16;
@@ -248,7 +251,10 @@ impl Sources {
 
     /// Forgets who was silent for too long. Returns whether there was somebody.
     fn expire(&mut self, now: Instant) -> bool {
-        if self.check_at().is_none_or(|at| at > now) {
+        let Some(late_by) = self.check_at().and_then(|at| now.checked_duration_since(at)) else { return false };
+        if late_by > LATE_MAX {
+            // This process stood still, and has not read what was said meanwhile.
+            self.resume(now);
             return false;
         }
         let before = self.held.len();
@@ -348,6 +354,18 @@ mod tests {
         assert!(!sources.expire(after(1044)));
         assert_eq!(targets(&sources), "a:1");
         assert!(sources.expire(after(1045)));
+    }
+
+    /// A paused VM, a stopped process: what was said meanwhile still waits in the socket.
+    #[test]
+    fn nobody_expires_because_this_process_stood_still() {
+        let start = Instant::now();
+        let after = |secs| start + Duration::from_secs(secs);
+        let mut sources = listening(start);
+        sources.take(&message("one", "a:1"), start).unwrap();
+        assert!(!sources.expire(after(60)));
+        assert_eq!((targets(&sources).as_str(), sources.check_at()), ("a:1", Some(after(105))));
+        assert!(sources.expire(after(105)), "who is silent behind that is gone");
     }
 
     #[test]
