@@ -288,9 +288,11 @@ mod tests {
 
     #[test]
     fn what_go_does_not_read_back_is_quoted() {
-        for text in [" a\nb", "\n", "a\u{2028}b", "\u{2029}"] {
+        for text in [" a\nb", "\ta\nb", "\n", "a\u{2028}b", "\u{2029}"] {
             let entry = entry(&[text], &[("k", text), ("<<", "x"), ("k\nl", text)], text);
-            assert_eq!(Entry::from_yaml(entry.to_yaml().as_bytes()), Ok(entry), "{text:?}");
+            let yaml = entry.to_yaml();
+            assert!(!yaml.contains('|'), "{yaml}");
+            assert_eq!(Entry::from_yaml(yaml.as_bytes()), Ok(entry), "{text:?}");
         }
     }
 

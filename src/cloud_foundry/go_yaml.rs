@@ -69,7 +69,7 @@ impl Style {
         let seen = Seen::of(text);
         let needs_escapes = seen.has_special || seen.blank_before_break || text.starts_with('\u{feff}');
         if text.contains('\n') {
-            let is_block = !needs_escapes && !text.starts_with([' ', '\n']) && !text.ends_with(' ');
+            let is_block = !needs_escapes && !text.starts_with([' ', '\n', '\t']) && !text.ends_with(' ');
             return if is_block { Self::Block } else { Self::Double };
         }
         if needs_escapes || text.contains('\t') || reads_as_something_else(text) {

@@ -1,7 +1,7 @@
 //! `targets_file`: what is discovered, for Prometheus' `file_sd_configs`.
 //!
 //! It is what scrape-config-generator writes, and better where nobody can rely on it: the file is whole at every moment, its
-//! order is always the same, it is only written when it changes, and without a target it is `[]`.
+//! order is always the same, it is only written where it is not what it should be, and without a target it is `[]`.
 //!
 //! Labels are those that discovery found, `__param_id` among them, so that Prometheus scrapes the same; left out are those that
 //! the scrape configuration has given, such as its `job`, and what says where a target was found (`__meta_…`).
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::entry::push_group;
-use super::whole_file::{RETRY_AFTER, keep};
+use super::whole_file::{LOOK_AGAIN_AFTER, keep};
 use crate::config::checked::{ScrapeConfig, TargetsFile, TargetsFileFormat};
 use crate::net::text::prometheus_duration;
 use crate::target::Target;
@@ -31,9 +31,8 @@ pub async fn follow(config: TargetsFile, mut targets: watch::Receiver<Targets>, 
     let mut failing = Edge::default();
     loop {
         let text = render(&config, &targets.borrow_and_update().clone());
-        let is_written = keep(&config.path, text, &mut failing).await;
-        let patience = if is_written { Duration::MAX } else { RETRY_AFTER };
-        if let Ok(Err(_)) = tokio::time::timeout(patience, targets.changed()).await {
+        keep(&config.path, text, &mut failing).await;
+        if let Ok(Err(_)) = tokio::time::timeout(LOOK_AGAIN_AFTER, targets.changed()).await {
             return;
         }
     }

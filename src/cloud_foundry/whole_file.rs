@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::net::text::{escaped, io_words};
 use crate::telemetry::Edge;
 
-/// How long until a file that could not be written is tried again.
-pub(super) const RETRY_AFTER: Duration = Duration::from_secs(15);
+/// How long until a file is looked at again: it could not be written, or somebody took it away.
+pub(super) const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(15);
 
 /// Writes a file that everybody may read (mode 0644): into a new file beside it, which then takes its name.
 ///
@@ -32,8 +32,8 @@ pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Writes a targets file unless it holds this text already. Returns whether it does now.
-pub(super) async fn keep(path: &Path, text: String, failing: &mut Edge) -> bool {
+/// Writes a targets file unless it holds this text already.
+pub(super) async fn keep(path: &Path, text: String, failing: &mut Edge) {
     let file = path.to_owned();
     let written = tokio::task::spawn_blocking(move || match std::fs::read(&file) {
         Ok(held) if held == text.as_bytes() => Ok(()),
@@ -44,7 +44,7 @@ pub(super) async fn keep(path: &Path, text: String, failing: &mut Edge) -> bool 
             if failing.fine().is_some() {
                 tracing::info!(file = %path.display(), "the targets file is written again");
             }
-            return true;
+            return;
         }
         Ok(Err(error)) => why(path, &error),
         Err(_) => "a bug of promferry's".to_owned(),
@@ -53,7 +53,6 @@ pub(super) async fn keep(path: &Path, text: String, failing: &mut Edge) -> bool 
         let file = path.display();
         tracing::error!(%file, error, "the targets file cannot be written; it is tried again every 15 s");
     }
-    false
 }
 
 /// Why a file could not be written.

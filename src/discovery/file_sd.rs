@@ -16,13 +16,19 @@ use super::resolve::{Group, Own};
 
 type Fault = (Pos, String);
 
+/// Bytes of all targets together, at most, each with the labels of its group: a small text may say much.
+const ALL_BYTES_MAX: usize = 128 << 20;
+
+/// Bytes that a target takes beside its address and its group's labels, about.
+const TARGET_BYTES: usize = 256;
+
 /// Reads a file; its ending tells the format. The first thing that is wrong is the error.
 pub(super) fn parse(path: &Path, file: &Arc<str>, content: &[u8]) -> Result<Vec<Group>, Problem> {
     let problem = |(at, message): Fault| Problem { file: file.clone(), at, message };
     let groups = match path.extension().and_then(|ending| ending.to_str()) {
         Some("json") => parse_json(content),
         Some("yml" | "yaml") => match yaml::parse(file, content, &DISCOVERY_FILE)? {
-            Some(root) => read_yaml(&root),
+            Some(root) => read_yaml(&root).and_then(bounded),
             None => Ok(Vec::new()),
         },
         _ => Err((Pos::default(), "its name must end in .json, .yml or .yaml".to_owned())),
@@ -112,7 +118,25 @@ pub(super) fn parse_json(content: &[u8]) -> Result<Vec<Group>, Fault> {
         return Err(whole(format!("expected a list of target groups, found {}", json_kind(&root))));
     };
     let numbered = groups.into_iter().enumerate();
-    numbered.map(|(at, value)| json_group(value).map_err(|why| whole(format!("group {}: {why}", at + 1)))).collect()
+    let groups = numbered.map(|(at, value)| json_group(value).map_err(|why| whole(format!("group {}: {why}", at + 1))));
+    groups.collect::<Result<_, _>>().and_then(bounded)
+}
+
+fn bounded(groups: Vec<Group>) -> Result<Vec<Group>, Fault> {
+    let bytes = groups.iter().map(|group| {
+        let labels: usize = group.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let addresses: usize = group.targets.iter().map(String::len).sum();
+        group.targets.len().saturating_mul(labels + TARGET_BYTES).saturating_add(addresses)
+    });
+    match bytes.fold(0, usize::saturating_add) {
+        0..=ALL_BYTES_MAX => Ok(groups),
+        bytes => {
+            let (bytes, limit) = (bytes >> 20, ALL_BYTES_MAX >> 20);
+            let message =
+                format!("its targets take {bytes} MiB with the labels of their groups; at most {limit} MiB are taken");
+            Err((Pos::default(), message))
+        }
+    }
 }
 
 fn json_group(value: Value) -> Result<Group, String> {
@@ -215,5 +239,22 @@ mod tests {
             "t.yml:1:15: labels: expected a single value, found a mapping"
         );
         assert_eq!(refused("t.txt", "[]"), "t.txt: its name must end in .json, .yml or .yaml");
+    }
+
+    /// Each target gets its group's labels: a small answer could take all memory.
+    #[test]
+    fn a_group_whose_labels_would_be_too_much_for_all_its_targets_is_refused() {
+        let group = |targets: usize, label_bytes: usize| {
+            let targets = vec!["\"a:1\""; targets].join(",");
+            format!("[{{\"targets\": [{targets}], \"labels\": {{\"a\": \"{}\"}}}}]", "x".repeat(label_bytes))
+        };
+        let told = "its targets take 512 MiB with the labels of their groups; at most 128 MiB are taken";
+        for file in ["t.json", "t.yml"] {
+            assert!(parse_text(file, &group(1000, 100_000)).is_ok());
+            let refused = parse_text(file, &group(2000, 268_300)).map(|groups| groups.len());
+            assert_eq!(refused, Err(format!("{file}: {told}")));
+        }
+        assert!(parse_json(group(100_000, 500).as_bytes()).is_ok());
+        assert!(parse_json(group(1_000_000, 0).as_bytes()).is_err(), "targets without labels are not free either");
     }
 }

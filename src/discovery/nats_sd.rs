@@ -6,7 +6,7 @@
 //!
 //! Promises
 //! - A source is forgotten `expiry` after its last message, and not while there is no connection: nobody can be heard then.
-//!   Behind a gap each source has the whole of its `expiry` again.
+//!   Behind a gap, also one in which this process stood still, each source has the whole of its `expiry` again.
 //! - Sources and their bytes are bounded; those that were there first stay.
 //! - What comes in a burst is told in one go, within [`GATHERING`].
 
@@ -41,8 +41,11 @@ const SOURCES_MAX: usize = 10_000;
 /// Targets of all of them, at most.
 const TARGETS_MAX: usize = 100_000;
 
-/// Bytes of all their messages, at most.
+/// Bytes of all their messages, at most, the labels counted once for each target.
 const BYTES_MAX: usize = 32 << 20;
+
+/// A look for sources that are gone that comes later than this counts as behind a gap.
+const LATE_MAX: Duration = Duration::from_secs(1);
 
 /// Events that wait to be looked at, at most.
 const WAITING_MAX: usize = 16;
@@ -178,7 +181,7 @@ impl Listener {
 struct Sources {
     expiry: Duration,
     held: BTreeMap<String, Held>,
-    /// Bytes of their messages, and their targets.
+    /// Bytes of their messages, with the labels once for each target, and their targets.
     bytes: usize,
     targets: usize,
     /// There is a connection: who is silent is gone.
@@ -207,15 +210,15 @@ impl Sources {
         let entry = Entry::from_yaml(message).map_err(|error| error.to_string())?;
         let before = self.held.get(&entry.source).map(|held| (held.bytes, held.entry.targets.len()));
         let (freed_bytes, freed_targets) = before.unwrap_or_default();
-        let bytes = self.bytes - freed_bytes + message.len();
+        let bytes = message.len().max(expanded_bytes(&entry));
+        let all_bytes = self.bytes - freed_bytes + bytes;
         let targets = self.targets - freed_targets + entry.targets.len();
         let is_one_more = before.is_none() && self.held.len() >= SOURCES_MAX;
-        if bytes > BYTES_MAX || targets > TARGETS_MAX || is_one_more {
+        if all_bytes > BYTES_MAX || targets > TARGETS_MAX || is_one_more {
             return Ok(!std::mem::replace(&mut self.left_out, true));
         }
-        (self.bytes, self.targets) = (bytes, targets);
+        (self.bytes, self.targets) = (all_bytes, targets);
         self.check_at.get_or_insert(now + self.expiry);
-        let bytes = message.len();
         match self.held.get_mut(&entry.source) {
             Some(held) => {
                 let has_changed = held.entry != entry;
@@ -248,7 +251,10 @@ impl Sources {
 
     /// Forgets who was silent for too long. Returns whether there was somebody.
     fn expire(&mut self, now: Instant) -> bool {
-        if self.check_at().is_none_or(|at| at > now) {
+        let Some(late_by) = self.check_at().and_then(|at| now.checked_duration_since(at)) else { return false };
+        if late_by > LATE_MAX {
+            // This process stood still, and has not read what was said meanwhile.
+            self.resume(now);
             return false;
         }
         let before = self.held.len();
@@ -266,6 +272,12 @@ impl Sources {
     fn groups(&self) -> Vec<Group> {
         self.held.values().map(|held| group(&held.entry)).collect()
     }
+}
+
+/// Bytes of the targets, each with the labels.
+fn expanded_bytes(entry: &Entry) -> usize {
+    let labels: usize = entry.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+    entry.targets.iter().map(|target| target.len() + labels).sum()
 }
 
 fn group(entry: &Entry) -> Group {
@@ -344,6 +356,18 @@ mod tests {
         assert!(sources.expire(after(1045)));
     }
 
+    /// A paused VM, a stopped process: what was said meanwhile still waits in the socket.
+    #[test]
+    fn nobody_expires_because_this_process_stood_still() {
+        let start = Instant::now();
+        let after = |secs| start + Duration::from_secs(secs);
+        let mut sources = listening(start);
+        sources.take(&message("one", "a:1"), start).unwrap();
+        assert!(!sources.expire(after(60)));
+        assert_eq!((targets(&sources).as_str(), sources.check_at()), ("a:1", Some(after(105))));
+        assert!(sources.expire(after(105)), "who is silent behind that is gone");
+    }
+
     #[test]
     fn a_wrong_message_is_told_with_its_reason_and_touches_no_other() {
         let now = Instant::now();
@@ -384,6 +408,12 @@ mod tests {
             sources.take(format!("{{source: s{source}, targets: [{many}]}}").as_bytes(), now).unwrap();
         }
         assert_eq!((sources.held.len(), sources.targets, sources.left_out), (25, TARGETS_MAX, true));
+
+        // Each of its targets gets an entry's labels.
+        let mut sources = listening(now);
+        let entry = format!("{{source: s, targets: [{}], labels: {{a: {}}}}}", "a,".repeat(4000), "x".repeat(50_000));
+        sources.take(entry.as_bytes(), now).unwrap();
+        assert_eq!((sources.held.len(), sources.left_out), (0, true));
     }
 
     #[test]

@@ -102,7 +102,11 @@ impl Resolver {
                     let address = words.next().and_then(|text| text.parse::<IpAddr>().ok());
                     resolver.servers.extend(address.map(|ip| SocketAddr::new(ip, 53)));
                 }
-                Some("search" | "domain") => resolver.search = words.map(str::to_owned).collect(),
+                // The root (`search .`, as systemd-resolved writes it) adds nothing.
+                Some("search" | "domain") => {
+                    let suffixes = words.map(|suffix| suffix.trim_matches('.')).filter(|suffix| !suffix.is_empty());
+                    resolver.search = suffixes.map(str::to_owned).collect();
+                }
                 Some("options") => {
                     let dots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse::<usize>().ok());
                     resolver.dots = dots.fold(resolver.dots, |_, dots| dots.min(15));
@@ -122,9 +126,13 @@ impl Resolver {
     /// # Errors
     /// One sentence, when no server could say.
     pub async fn lookup(&self, name: &str, record: Record) -> Result<Vec<Found>, String> {
+        if let Err(error) = Name::<Vec<u8>>::from_str(name) {
+            return Err(format!("it is not a name: {error}"));
+        }
         let mut failure = None;
         for candidate in self.candidates(name) {
-            let name = Name::<Vec<u8>>::from_str(&candidate).map_err(|error| format!("it is not a name: {error}"))?;
+            // With that suffix it is too long.
+            let Ok(name) = Name::<Vec<u8>>::from_str(&candidate) else { continue };
             match self.ask_all(&name, record).await {
                 Ok(Ok(found)) => return Ok(found),
                 Ok(Err(Nothing::NoName | Nothing::NoRecords)) => {}
@@ -140,8 +148,7 @@ impl Resolver {
             return vec![name.to_owned()];
         }
         let whole = format!("{name}.");
-        let mut all: Vec<_> =
-            self.search.iter().map(|suffix| format!("{name}.{}.", suffix.trim_matches('.'))).collect();
+        let mut all: Vec<_> = self.search.iter().map(|suffix| format!("{name}.{suffix}.")).collect();
         let first = if name.matches('.').count() >= self.dots { 0 } else { all.len() };
         all.insert(first, whole);
         all
@@ -272,5 +279,25 @@ mod tests {
         assert_eq!(read.candidates("x."), ["x."]);
         assert_eq!(Resolver::parse("").servers, ["127.0.0.1:53".parse().unwrap()]);
         assert_eq!(Resolver::of(Vec::new()).candidates("x"), ["x."]);
+    }
+
+    #[test]
+    fn a_search_list_that_names_the_root_adds_nothing() {
+        let read = Resolver::parse("nameserver 127.0.0.53\nsearch .\n");
+        assert_eq!(read.candidates("x"), ["x."]);
+        assert_eq!(read.candidates("x.y"), ["x.y."]);
+    }
+
+    #[tokio::test]
+    async fn a_suffix_that_makes_a_name_too_long_is_passed_over() {
+        let label = "a".repeat(60);
+        let long = [label.as_str(); 3].join(".");
+        let mut resolver = Resolver::of(Vec::new());
+        resolver.search = vec![long.clone()];
+        resolver.dots = 1;
+        let told = resolver.lookup(&long, Record::A).await.unwrap_err();
+        assert_eq!(told, "there is no server to ask");
+        let told = resolver.lookup("a..b", Record::A).await.unwrap_err();
+        assert!(told.starts_with("it is not a name: "), "{told}");
     }
 }

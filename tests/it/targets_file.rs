@@ -119,3 +119,20 @@ async fn a_file_that_is_there_is_held_until_all_had_time_to_announce_themselves(
     until("the file is written", async || (content(&path) == "[]").then_some(())).await;
     following.abort();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_somebody_took_away_or_overwrote_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut file, targets) = configured("{path: t.json}");
+    file.path = folder.path().join("t.json");
+    let path = file.path.clone();
+    let (_sender, receiver) = watch::channel(targets.into());
+    let following = tokio::spawn(follow(file, receiver, Duration::ZERO));
+    let is_there = async || (std::fs::read_to_string(&path).ok().as_deref() == Some(JSON)).then_some(());
+    until("the file is written", is_there).await;
+    std::fs::remove_file(&path).unwrap();
+    until("the file is written anew", is_there).await;
+    std::fs::write(&path, "[").unwrap();
+    until("the file is whole again", is_there).await;
+    following.abort();
+}

@@ -1,13 +1,12 @@
 //! The entries that tell others what the exporter answers for: its own, and one for each source.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::Targets;
 use crate::cloud_foundry::entry::{Entry, entries_to_yaml};
-use crate::cloud_foundry::whole_file::{RETRY_AFTER, keep};
+use crate::cloud_foundry::whole_file::{LOOK_AGAIN_AFTER, keep};
 use crate::config::checked::MetricsAgent;
 use crate::net::authority;
 use crate::target::Target;
@@ -58,12 +57,10 @@ pub(super) async fn follow(
             is_new
         });
         let text = entries_to_yaml(&publish.borrow());
-        let is_written = match &config.targets_file {
-            Some(path) => keep(path, text, &mut failing).await,
-            None => true,
-        };
-        let patience = if is_written { Duration::MAX } else { RETRY_AFTER };
-        if let Ok(Err(_)) = tokio::time::timeout(patience, targets.changed()).await {
+        if let Some(path) = &config.targets_file {
+            keep(path, text, &mut failing).await;
+        }
+        if let Ok(Err(_)) = tokio::time::timeout(LOOK_AGAIN_AFTER, targets.changed()).await {
             return;
         }
     }

@@ -85,7 +85,7 @@ pub static REGISTER: Section = Section {
 /// `targets_file`.
 pub static TARGETS_FILE: Section = Section {
     name: "targets_file",
-    about: "Keeps a file of the discovered targets for Prometheus' `file_sd_configs`, as scrape-config-generator does. It is whole at every moment, and only written when it changes.",
+    about: "Keeps a file of the discovered targets for Prometheus' `file_sd_configs`, as scrape-config-generator does. It is whole at every moment, and written only where it is not what it should be, which is looked at when targets change, and every 15 s.",
     keys: &[
         key("path", Type::Text, "The file; its folder has to be there.").required(),
         key("format", Type::Choice(&["json", "yaml"]), "What is written.").default("json"),

@@ -51,6 +51,17 @@ fn every_script_is_one() {
     assert!(rendered.file("monit").contains("\"/var/vcap/jobs/bpm/bin/bpm start promferry\""));
 }
 
+/// An empty property means "not set", in a script as in the configuration.
+#[test]
+fn post_start_asks_where_the_admin_port_is_though_its_address_is_empty() {
+    if !has_ruby() {
+        return;
+    }
+    let rendered = Rendered::of(json!({"admin": {"address": ""}}));
+    assert!(rendered.config().contains("listen: 127.0.0.1:9698"), "{}", rendered.config());
+    assert!(rendered.file("bin/post-start").contains("host='127.0.0.1'\n"), "{}", rendered.file("bin/post-start"));
+}
+
 #[test]
 fn pre_start_says_what_is_wrong_and_ends_the_deploy() {
     if !has_ruby() {
