@@ -200,6 +200,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut scanned_at = Instant::now();
+        let mut rested_at = scanned_at;
         let mut soon = self.arm().then(|| scanned_at + DEBOUNCE);
         loop {
             let due = match (soon, self.engine.refresh_interval().map(|interval| scanned_at + interval)) {
@@ -207,7 +208,9 @@ impl Worker {
                 (soon, refresh) => soon.or(refresh),
             };
             match self.receive(due) {
-                Ok(Message::Changed) => soon = Some(soon.unwrap_or_else(|| Instant::now() + DEBOUNCE)),
+                Ok(Message::Changed) => {
+                    soon = Some(soon.unwrap_or_else(|| (Instant::now() + DEBOUNCE).max(rested_at)));
+                }
                 Ok(Message::Reload(configs)) => {
                     self.engine.reload(configs);
                     soon = Some(Instant::now());
@@ -219,7 +222,8 @@ impl Worker {
                     scanned_at = Instant::now();
                     // A large layout under a storm of events must not keep a core busy.
                     let pause = DEBOUNCE.max(10 * scanned_at.duration_since(started)).min(Duration::from_secs(1));
-                    soon = is_early.then(|| scanned_at + pause);
+                    rested_at = scanned_at + pause;
+                    soon = is_early.then_some(rested_at);
                 }
             }
         }

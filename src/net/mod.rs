@@ -13,6 +13,7 @@ pub mod error;
 pub mod grpc;
 pub mod host;
 pub mod http;
+mod listen;
 pub mod nats;
 pub mod server;
 pub mod text;

@@ -30,13 +30,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::watch;
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::credentials::ListenerCredentials;
+use super::listen::Listening;
 use super::text::io_words;
 
 /// A request, without a body.
@@ -119,11 +119,7 @@ impl Default for Limits {
 }
 
 /// A listener at work.
-pub struct Server {
-    address: SocketAddr,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
+pub struct Server(Listening);
 
 impl Server {
     /// Opens a port. `[::]` is all addresses, those of IPv4 too, and only those where the system has no IPv6.
@@ -158,21 +154,21 @@ impl Server {
         }
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared { tls, limits, handler, stopped });
-        Ok(Self { address, stop, task: tokio::spawn(accept(listener, shared)) })
+        let serve = move |stream, peer| {
+            let shared = shared.clone();
+            async move { connection(stream, peer, &shared).await }
+        };
+        Listening::start(listener, limits.connections_max, stop, serve).map(Self)
     }
 
     /// The address that it has, the port among it.
     pub fn listens_on(&self) -> SocketAddr {
-        self.address
+        self.0.address()
     }
 
     /// Takes no more connections, lets answers that were begun end within `grace`, and closes the rest.
     pub async fn stop(self, grace: Duration) {
-        self.stop.send_replace(true);
-        let abort = self.task.abort_handle();
-        if tokio::time::timeout(grace, self.task).await.is_err() {
-            abort.abort();
-        }
+        self.0.stop(grace).await;
     }
 }
 
@@ -183,40 +179,7 @@ struct Shared {
     stopped: watch::Receiver<bool>,
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let slots = Arc::new(Semaphore::new(shared.limits.connections_max));
-    let mut stopped = shared.stopped.clone();
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-            _ = stopped.wait_for(|is_stopped| *is_stopped) => break,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, mostly: connections that end make room.
-                tracing::debug!(%error, "accepting a connection failed");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
-        let shared = shared.clone();
-        connections.spawn(async move {
-            let _slot = slot;
-            if let Err(error) = connection(stream, peer, &shared).await {
-                tracing::debug!(%peer, error, "a client's connection ended early");
-            }
-        });
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
 async fn connection(stream: TcpStream, peer: SocketAddr, shared: &Shared) -> Result<(), String> {
-    let _ = stream.set_nodelay(true);
     let limits = &shared.limits;
     let Some(tls) = &shared.tls else {
         return serve(Stalling::new(stream, limits.write_timeout), peer, shared).await;

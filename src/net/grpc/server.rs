@@ -27,14 +27,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::frame::{Frames, framed};
 use super::status::{Code, Status, timeout_of};
 use super::{ACCEPTED_ENCODINGS, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, GRPC_TIMEOUT, is_grpc};
 use crate::net::credentials::ListenerCredentials;
+use crate::net::listen::Listening;
 use crate::net::tls::ListenerTls;
 
 /// What a server offers.
@@ -120,11 +120,7 @@ impl Default for Limits {
 }
 
 /// A listener at work.
-pub struct Server {
-    address: SocketAddr,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
+pub struct Server(Listening);
 
 impl Server {
     /// Serves on a port, over TLS where `tls` is given.
@@ -137,7 +133,6 @@ impl Server {
         limits: Limits,
         service: Arc<dyn Service>,
     ) -> std::io::Result<Self> {
-        let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
             tls,
@@ -147,21 +142,21 @@ impl Server {
             stopped,
             begun_bytes: AtomicUsize::new(0),
         });
-        Ok(Self { address, stop, task: tokio::spawn(accept(listener, shared)) })
+        let serve = move |stream, _| {
+            let shared = shared.clone();
+            async move { connection(stream, &shared).await }
+        };
+        Listening::start(listener, limits.connections_max, stop, serve).map(Self)
     }
 
     /// The address that it has, the port among it.
     pub fn listens_on(&self) -> SocketAddr {
-        self.address
+        self.0.address()
     }
 
     /// Takes no more connections, ends streams with `UNAVAILABLE`, lets unary calls end within `grace`, and closes the rest.
     pub async fn stop(self, grace: Duration) {
-        self.stop.send_replace(true);
-        let abort = self.task.abort_handle();
-        if tokio::time::timeout(grace, self.task).await.is_err() {
-            abort.abort();
-        }
+        self.0.stop(grace).await;
     }
 }
 
@@ -175,40 +170,7 @@ struct Shared {
     begun_bytes: AtomicUsize,
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let slots = Arc::new(Semaphore::new(shared.limits.connections_max));
-    let mut stopped = shared.stopped.clone();
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-            _ = stopped.wait_for(|is_stopped| *is_stopped) => break,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, mostly: connections that end make room.
-                tracing::debug!(%error, "accepting a connection failed");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
-        let shared = shared.clone();
-        connections.spawn(async move {
-            let _slot = slot;
-            if let Err(error) = connection(stream, &shared).await {
-                tracing::debug!(%peer, error, "a client's connection ended early");
-            }
-        });
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
 async fn connection(stream: TcpStream, shared: &Arc<Shared>) -> Result<(), String> {
-    let _ = stream.set_nodelay(true);
     let Some(tls) = &shared.tls else { return serve(stream, shared).await };
     let config = shared.config_of(tls.current().map_err(|error| error.to_string())?);
     let handshake = TlsAcceptor::from(config).accept(stream);
