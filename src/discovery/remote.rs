@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::checked::{DnsSd, HttpSd, NatsSd, ScrapeConfig};
 use crate::net::credentials::Credentials;
@@ -85,6 +85,7 @@ pub(super) struct Said {
 }
 
 /// Where a mechanism tells what it knows. Each telling replaces the one before.
+#[derive(Clone)]
 pub(super) struct Tell {
     said: Arc<Mutex<Option<Arc<Said>>>>,
     wake: Wake,
@@ -146,7 +147,9 @@ impl Remotes {
             }
             let said = Arc::<Mutex<Option<Arc<Said>>>>::default();
             let tell = Tell { said: said.clone(), wake: self.wake.clone() };
-            let task = network.runtime.spawn(remote.clone().run(network.credentials.clone(), tell));
+            let (asked, credentials) = (remote.clone(), network.credentials.clone());
+            let run = move |tell| asked.clone().run(credentials.clone(), tell);
+            let task = network.runtime.spawn(keep_running(tell, run));
             self.running.push(Running { remote, said, task });
         }
     }
@@ -181,9 +184,59 @@ impl Remotes {
     }
 }
 
+/// Runs a mechanism, and again after a panic, which costs it what it remembers; what it said last stays until it says something.
+async fn keep_running<F: Future<Output = ()> + Send + 'static>(tell: Tell, run: impl Fn(Tell) -> F) {
+    loop {
+        // Aborted with this task.
+        let mut one = JoinSet::new();
+        one.spawn(run(tell.clone()));
+        let Some(Err(error)) = one.join_next().await else { return };
+        tracing::error!(%error, "a mechanism of discovery failed by a bug of ours; it starts anew");
+        let groups = lock(&tell.said).as_ref().map(|said| said.groups.clone()).unwrap_or_default();
+        tell.tell(Said { groups, problem: Some("a mechanism failed by a bug of ours, and starts anew".to_owned()) });
+        tokio::time::sleep(PAUSE_AFTER_PANIC).await;
+    }
+}
+
+/// What panics at once must not keep a core busy.
+const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(5);
+
 /// Time between two looks whether a mechanism has spoken.
 const FIRST_WORD_LOOK: Duration = Duration::from_millis(20);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mechanism_that_panics_is_told_and_starts_anew_and_its_last_state_stays() {
+        let (runs, said) = (Arc::new(AtomicUsize::new(0)), Arc::<Mutex<Option<Arc<Said>>>>::default());
+        let tell = Tell { said: said.clone(), wake: Arc::new(|| {}) };
+        let group = || Group { targets: vec!["a:1".to_owned()], ..Group::default() };
+        let run = {
+            let runs = runs.clone();
+            move |tell: Tell| {
+                let nth = runs.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    if nth == 0 {
+                        tell.tell(Said { groups: vec![group()], problem: None });
+                        panic!("on purpose");
+                    }
+                    std::future::pending().await
+                }
+            }
+        };
+        let task = tokio::spawn(keep_running(tell, run));
+        tokio::time::sleep(PAUSE_AFTER_PANIC * 2).await;
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+        let held = lock(&said).clone().unwrap();
+        assert_eq!((&held.groups[..], held.problem.is_some()), (&[group()][..], true));
+        task.abort();
+    }
 }
