@@ -21,6 +21,8 @@ use crate::pipeline::{
     self, Counts, Intake, Ledger, Output, Overflow, Projection, Queue, QueueLimits, SenderOptions, SenderStatus, Take,
 };
 
+#[allow(dead_code)]
+mod cumulative;
 mod disk;
 pub mod elasticsearch;
 pub mod expose;
@@ -28,6 +30,8 @@ pub mod file;
 pub mod http;
 mod json;
 pub mod loggregator;
+#[allow(dead_code)]
+mod protobuf;
 pub mod splunk_hec;
 
 /// An output at work.

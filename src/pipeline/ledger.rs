@@ -43,6 +43,8 @@ pub mod reason {
     pub const ABANDONED: &str = "abandoned";
     /// Rejected: one item alone is larger than the receiver takes.
     pub const TOO_LARGE: &str = "too_large";
+    /// Rejected: the receiver says how many it refused, and not which.
+    pub const PARTIAL_UNATTRIBUTED: &str = "partial_unattributed";
 }
 
 /// What became of samples that were waiting.

@@ -11,8 +11,8 @@ use promferry::model::Scrape;
 use promferry::net::credentials::Credentials;
 use promferry::output::elasticsearch::Elasticsearch;
 use promferry::pipeline::{
-    Answer, Attempt, Batch, Compression, Counts, Encoded, Failure, Fanout, Item, Judgement, Ledger, Ordering, Output,
-    Overflow, Queue, QueueLimits, Reasons, Request, SenderOptions, Shedding, Take, reason, run_sender,
+    Answer, Attempt, Batch, Counts, Encoded, Failure, Fanout, Item, Judgement, Ledger, Ordering, Output, Overflow,
+    Queue, QueueLimits, Request, SenderOptions, Shedding, Take, reason, run_sender,
 };
 use serde_json::Value as Json;
 use tokio::sync::watch;
@@ -55,16 +55,7 @@ impl Output for Receiver {
             points.extend(slice.positions().map(|at| before + at));
             before += slice.scrape.samples() as u32;
         }
-        Encoded {
-            path_and_query: String::new(),
-            headers: HeaderMap::new(),
-            body: body.into(),
-            items,
-            points,
-            skipped: Reasons::new(),
-            rejected: Vec::new(),
-            compression: Compression::None,
-        }
+        Encoded { body: body.into(), items, points, ..Encoded::default() }
     }
 
     async fn send(&self, _: usize, request: Request) -> Result<Answer, Failure> {

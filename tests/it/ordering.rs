@@ -9,8 +9,8 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use promferry::pipeline::disk::{Disk, Limits};
 use promferry::pipeline::{
-    Answer, Attempt, Batch, Compression, Counts, Encoded, Failure, Fate, Item, Judgement, Ledger, Next, Ordering,
-    Output, Overflow, Queue, QueueLimits, Reasons, Request, SenderOptions, Take, Verdict, run_sender,
+    Answer, Attempt, Batch, Counts, Encoded, Failure, Fate, Item, Judgement, Ledger, Next, Ordering, Output, Overflow,
+    Queue, QueueLimits, Request, SenderOptions, Take, Verdict, run_sender,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -96,16 +96,7 @@ impl Output for Receiver {
             }
             before += slice.scrape.samples() as u32;
         }
-        Encoded {
-            path_and_query: String::new(),
-            headers: HeaderMap::new(),
-            body: body.into(),
-            items,
-            points,
-            skipped: Reasons::new(),
-            rejected: Vec::new(),
-            compression: Compression::None,
-        }
+        Encoded { body: body.into(), items, points, ..Encoded::default() }
     }
 
     async fn send(&self, _: usize, request: Request) -> Result<Answer, Failure> {

@@ -249,7 +249,7 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::pipeline::{Compression, Item, Reasons};
+    use crate::pipeline::Item;
 
     const FIRST: Attempt = Attempt { number: 0, is_maybe_resend: false };
     const RESENT: Attempt = Attempt { number: 1, is_maybe_resend: true };
@@ -262,16 +262,7 @@ mod tests {
             );
             Item { end: body.len(), samples: 1, mark }
         };
-        Encoded {
-            items: marks.iter().map(item).collect(),
-            path_and_query: String::new(),
-            headers: HeaderMap::new(),
-            points: Vec::new(),
-            skipped: Reasons::new(),
-            rejected: Vec::new(),
-            compression: Compression::None,
-            body: body.into(),
-        }
+        Encoded { items: marks.iter().map(item).collect(), body: body.into(), ..Encoded::default() }
     }
 
     fn answer(status: u16, body: &str) -> Answer {

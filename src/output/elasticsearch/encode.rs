@@ -100,6 +100,7 @@ impl Encoder {
             skipped: documents.skipped.into_reasons(),
             rejected: self.rejections(documents.refused),
             compression: self.compression,
+            ..Encoded::default()
         }
     }
 }

@@ -3,12 +3,12 @@
 //! Written by hand, from the labels as they are: an envelope is a handful of texts, each with its number and length. Samples,
 //! skipped and rejected ones add up to the batch's, always.
 
-use http::HeaderMap;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::exposition::write;
 use crate::model::{MetricType, Origin, SeriesRef, Value};
-use crate::pipeline::{Compression, Encoded, Item, Reasons, Slice, reason};
+use crate::output::protobuf::{bytes, nested};
+use crate::pipeline::{Encoded, Item, Reasons, Slice, reason};
 
 /// Skipped: a counter that is below zero or beyond 64 bits, which an envelope cannot say.
 const OUT_OF_RANGE: &str = "out_of_range";
@@ -73,13 +73,11 @@ impl Encoder {
         }
         Encoded {
             path_and_query: super::SEND.to_owned(),
-            headers: HeaderMap::new(),
             body: body.into(),
             items,
             points,
             skipped,
-            rejected: Vec::new(),
-            compression: Compression::None,
+            ..Encoded::default()
         }
     }
 
@@ -181,31 +179,4 @@ fn rewritten<'b>(value: &'b str, buffer: &'b mut Vec<u8>) -> &'b [u8] {
     buffer.clear();
     write::float(buffer, number);
     buffer
-}
-
-/// A field of bytes, or a text; one that is empty is left out, as protobuf wants it, unless it is in a list.
-fn bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
-    if bytes.is_empty() {
-        return;
-    }
-    encode_key(number, WireType::LengthDelimited, out);
-    encode_varint(bytes.len() as u64, out);
-    out.extend_from_slice(bytes);
-}
-
-/// A field that is a message.
-fn nested(out: &mut Vec<u8>, number: u32, write: impl FnOnce(&mut Vec<u8>)) {
-    encode_key(number, WireType::LengthDelimited, out);
-    // Room for a length below 128, as most are; a longer one moves what was written.
-    let start = out.len() + 1;
-    out.push(0);
-    write(out);
-    let len = out.len() - start;
-    if len < 128 {
-        out[start - 1] = len as u8;
-    } else {
-        let mut length = Vec::new();
-        encode_varint(len as u64, &mut length);
-        out.splice(start - 1..start, length);
-    }
 }

@@ -59,6 +59,7 @@ impl Encoder {
             skipped: events.skipped.into_reasons(),
             rejected: events.rejected,
             compression: self.compression,
+            ..Encoded::default()
         }
     }
 }

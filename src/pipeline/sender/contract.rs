@@ -58,21 +58,25 @@ pub trait Output: Send + Sync + 'static {
     /// maybe stored twice.
     fn is_idempotent(&self) -> bool;
 
-    /// Advances the state by what a request came to. Where no answer came, the body may not be there any more.
-    fn settle(&self, _state: &mut Self::State, _encoded: &Encoded, _verdict: &Verdict) {}
+    /// Advances the state by what a request came to. `batch` has the samples of the items of `encoded`, by the same numbers, and
+    /// none that is settled before. Where no answer came, the body may not be there any more.
+    fn settle(&self, _state: &mut Self::State, _batch: &Batch, _encoded: &Encoded, _verdict: &Verdict) {}
 }
 
 /// How a body is compressed on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
     /// Not at all.
+    #[default]
     None,
     /// gzip, level 1.
     Gzip,
+    /// Snappy's block format, without framing, as remote write has it.
+    Snappy,
 }
 
 /// A batch as an output wrote it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Encoded {
     /// Path and query below the receiver's URL, starting with `/` or empty.
     pub path_and_query: String,
@@ -80,7 +84,9 @@ pub struct Encoded {
     pub headers: HeaderMap,
     /// The body before compression; what is sent uncompressed is this memory.
     pub body: Bytes,
-    /// What the body is made of, in order. Where there are several, any of them may be left out of a resend.
+    /// Bytes at the start of the body, before the first item, that stay whatever is left out, such as a table of texts.
+    pub head: usize,
+    /// What the rest of the body is made of, in order. Where there are several, any of them may be left out of a resend.
     pub items: Vec<Item>,
     /// The points in the items, one item's after another's, numbered as [`Batch::keep`] has it: which samples stand or fall with
     /// an item.
@@ -107,7 +113,7 @@ pub struct Rejection {
 /// A part of a body that the receiver judges by itself, such as a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Where it ends in the body; it starts where the one before ends.
+    /// Where it ends in the body; it starts where the one before ends, the first one behind the head.
     pub end: usize,
     /// Samples in it.
     pub samples: u32,
@@ -176,8 +182,18 @@ pub enum Verdict {
     All(Fate),
     /// One for each item, in order. A list of another length counts as `All(Retry)`.
     Each(Vec<Fate>),
+    /// All of it is settled. Of so many samples the receiver says that it refused them, and not which: the others are delivered.
+    Partly {
+        /// Refused samples; more than there are count as all.
+        refused: u64,
+    },
     /// The request must be made smaller.
     TooLarge,
+    /// Nothing was taken, because of one or some of the items: the request is divided until they are found, and these are
+    /// rejected for this reason. Dividing has an end: what is left after many requests is rejected as a whole.
+    Spoilt(&'static str),
+    /// Nothing was taken, and the state that [`Output::settle`] leaves knows how to say it otherwise: it is encoded again.
+    Anew,
     /// Taken, and to be confirmed: until then the samples wait. See [`Output::confirm`].
     Accepted(Receipt),
 }

@@ -20,6 +20,10 @@ use crate::model::wall_ms;
 use crate::pipeline::ledger::reason;
 use crate::telemetry::Edge;
 
+/// For one batch, so many requests may be spent on finding what spoils it. One bad series among ten thousand takes 14, as each
+/// half is tried.
+const EXTRA_REQUESTS_MAX: u32 = 200;
+
 /// What an attempt leaves to be done.
 #[derive(Default)]
 pub(super) struct Left {
@@ -103,7 +107,8 @@ fn received(judgement: &Judgement) -> Received {
     let is_any_kept = match &judgement.verdict {
         _ if judgement.is_maybe_received => return Received::Maybe,
         Verdict::Accepted(_) => return Received::Maybe,
-        Verdict::TooLarge => false,
+        Verdict::TooLarge | Verdict::Spoilt(_) | Verdict::Anew => false,
+        Verdict::Partly { .. } => true,
         Verdict::All(fate) => is_kept(fate),
         Verdict::Each(fates) => fates.iter().any(is_kept),
     };
@@ -127,7 +132,7 @@ async fn settle<O: Output>(
     judgement: Judgement,
 ) -> Left {
     let Judgement { verdict, is_maybe_received: _, next, problem } = judgement;
-    shared.output.settle(&mut lane.state, &parcel.encoded, &verdict);
+    shared.output.settle(&mut lane.state, &parcel.batch, &parcel.encoded, &verdict);
     let (kind, message) = problem.unwrap_or(("", String::new()));
     let message = format!("{}: {message}", shared.urls[url]);
     let settlement = super::parcel::settlement(&parcel.encoded, &verdict);
@@ -139,21 +144,34 @@ async fn settle<O: Output>(
         shared.health().delivered();
     }
     match verdict {
-        Verdict::TooLarge => {
+        Verdict::TooLarge | Verdict::Spoilt(_) | Verdict::Anew => {
             let mut parcel = parcel;
             let mut is_stopped = false;
-            match next {
+            lane.extra_requests += u32::from(verdict != Verdict::TooLarge);
+            // A receiver that is never content with how it is said gets time, as one that cannot take it.
+            let is_lost = verdict == Verdict::Anew && lane.extra_requests > EXTRA_REQUESTS_MAX;
+            match if is_lost { Next::Backoff } else { next } {
                 Next::Now => shared.endpoints().succeeded(url),
                 // Too large for the receiver as busy as it is now: the halves are more requests, not fewer.
-                Next::After(_) | Next::Backoff => {
+                next @ (Next::After(_) | Next::Backoff) => {
                     (parcel, is_stopped) = wait(shared, lane, parcel, url, kind, &message, next).await;
                 }
             }
+            let reason = match verdict {
+                Verdict::Anew => return Left::of(vec![Work::Batch(parcel.batch)], is_stopped),
+                Verdict::Spoilt(reason) if lane.extra_requests > EXTRA_REQUESTS_MAX => {
+                    reject(shared, lane, parcel, reason, &message);
+                    return Left::of(Vec::new(), is_stopped);
+                }
+                Verdict::Spoilt(reason) => reason,
+                _ => reason::TOO_LARGE,
+            };
             let samples = parcel.encoded.samples();
-            match parcel.halve() {
+            match parcel.halve(reason) {
                 Some(halves) => Left::of(halves.into(), is_stopped),
                 None => {
-                    shared.tell_rejected(reason::TOO_LARGE, samples, &message);
+                    shared.tell_rejected(reason, samples, &message);
+                    shared.health().settled();
                     Left::of(Vec::new(), is_stopped)
                 }
             }
@@ -163,7 +181,7 @@ async fn settle<O: Output>(
             shared.hold_unconfirmed(lane.number, url, receipt, parcel.batch);
             Left::of(Vec::new(), leave_alone(lane, next).await)
         }
-        Verdict::All(_) | Verdict::Each(_) => {
+        Verdict::All(_) | Verdict::Each(_) | Verdict::Partly { .. } => {
             let is_whole_retry = verdict == Verdict::All(Fate::Retry);
             let left = parcel.settle(&verdict);
             if !is_whole_retry {
@@ -185,6 +203,16 @@ async fn settle<O: Output>(
             }
         }
     }
+}
+
+/// Rejects all of a parcel: which of its items spoils it would take too many requests to find.
+fn reject<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, parcel: Parcel, reason: &'static str, message: &str) {
+    let verdict = Verdict::All(Fate::Rejected(reason));
+    shared.output.settle(&mut lane.state, &parcel.batch, &parcel.encoded, &verdict);
+    shared.tell_rejected(reason, parcel.encoded.samples(), message);
+    let left = parcel.settle(&verdict);
+    debug_assert!(left.is_none(), "a verdict for all of it settles all of it");
+    shared.health().settled();
 }
 
 /// After a success, a receiver may want to be left alone for a while. Returns whether the deadline came.
@@ -252,6 +280,11 @@ pub(super) fn compress(encoded: &Encoded) -> Request {
             // Writing into a `Vec` does not fail.
             let _ = encoder.write_all(&encoded.body);
             Bytes::from(encoder.finish().unwrap_or_default())
+        }
+        Compression::Snappy => {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+            // It fails for what is longer than 4 GiB alone, and a body has at most 1.
+            Bytes::from(snap::raw::Encoder::new().compress_vec(&encoded.body).unwrap_or_default())
         }
     };
     Request { path_and_query: encoded.path_and_query.clone(), headers, body }

@@ -48,7 +48,7 @@ impl Parcel {
 
     /// Before a wait, which may be long while memory is short: of a compressed request, only what goes over the wire is kept.
     pub(super) fn rest(&mut self) {
-        if let Some(request) = self.request.as_ref().filter(|_| self.encoded.compression == Compression::Gzip) {
+        if let Some(request) = self.request.as_ref().filter(|_| self.encoded.compression != Compression::None) {
             let wire_bytes = request.body.len();
             self.encoded.body = Bytes::new();
             self.charge.resize(self.encoded.bytes() + wire_bytes);
@@ -58,9 +58,16 @@ impl Parcel {
     /// Before its items are looked at: has the whole body again.
     pub(super) fn wake(&mut self) {
         let Some(request) = self.request.as_ref().filter(|_| self.encoded.body.is_empty()) else { return };
-        let mut body = Vec::with_capacity(self.encoded.items.last().map_or(0, |item| item.end));
         // It is of our own making, so it is whole.
-        let _ = GzDecoder::new(&*request.body).read_to_end(&mut body);
+        let body = match self.encoded.compression {
+            Compression::None => return,
+            Compression::Gzip => {
+                let mut body = Vec::with_capacity(self.encoded.items.last().map_or(0, |item| item.end));
+                let _ = GzDecoder::new(&*request.body).read_to_end(&mut body);
+                body
+            }
+            Compression::Snappy => snap::raw::Decoder::new().decompress_vec(&request.body).unwrap_or_default(),
+        };
         let wire_bytes = request.body.len();
         self.encoded.body = body.into();
         self.charge.resize(self.encoded.bytes() + wire_bytes);
@@ -71,7 +78,8 @@ impl Parcel {
         let is_retry = |at: usize| match verdict {
             Verdict::All(fate) => *fate == Fate::Retry,
             Verdict::Each(fates) => fates.get(at) == Some(&Fate::Retry),
-            Verdict::TooLarge | Verdict::Accepted(_) => true,
+            Verdict::Partly { .. } => false,
+            Verdict::TooLarge | Verdict::Spoilt(_) | Verdict::Anew | Verdict::Accepted(_) => true,
         };
         let items = self.encoded.items.len();
         let left = (0..items).filter(|&at| is_retry(at)).count();
@@ -89,8 +97,8 @@ impl Parcel {
         Some(self)
     }
 
-    /// Two pieces of work of half the size; or none, when it cannot be made smaller and is rejected.
-    pub(super) fn halve(mut self) -> Option<[Work; 2]> {
+    /// Two pieces of work of half the size; or none, when it cannot be made smaller and is rejected for `reason`.
+    pub(super) fn halve(mut self, reason: &'static str) -> Option<[Work; 2]> {
         self.wake();
         let Self { encoded, mut batch, .. } = self;
         let items = encoded.items.len();
@@ -111,7 +119,7 @@ impl Parcel {
         match batch.split() {
             Ok(halves) => Some(halves.map(Work::Batch)),
             Err(mut batch) => {
-                let rejected = Reasons::from([(reason::TOO_LARGE, encoded.samples())]);
+                let rejected = Reasons::from([(reason, encoded.samples())]);
                 batch.settle(&Settlement { rejected, ..Settlement::default() });
                 None
             }
@@ -138,22 +146,19 @@ impl Encoded {
 
     /// The body of one item.
     pub fn item(&self, at: usize) -> &[u8] {
-        let start = if at == 0 { 0 } else { self.items[at - 1].end };
+        let start = if at == 0 { self.head } else { self.items[at - 1].end };
         &self.body[start..self.items[at].end]
     }
 
     /// The same request with some items only.
     fn only(&self, keep: impl Fn(usize) -> bool) -> Encoded {
-        let mut body = Vec::new();
+        let mut body = self.body[..self.head].to_vec();
         let mut kept = Encoded {
             path_and_query: self.path_and_query.clone(),
             headers: self.headers.clone(),
-            body: Bytes::new(),
-            items: Vec::new(),
-            points: Vec::new(),
-            skipped: Reasons::new(),
-            rejected: Vec::new(),
+            head: self.head,
             compression: self.compression,
+            ..Encoded::default()
         };
         let mut start = 0;
         for (at, item) in self.items.iter().enumerate() {
@@ -173,11 +178,19 @@ impl Encoded {
 /// What a verdict settles: items that are to be retried are left out.
 pub(super) fn settlement(encoded: &Encoded, verdict: &Verdict) -> Settlement {
     let mut settled = Settlement::default();
+    if let Verdict::Partly { refused } = *verdict {
+        let samples = encoded.samples();
+        settled.delivered = samples.saturating_sub(refused);
+        settled.rejected.insert(reason::PARTIAL_UNATTRIBUTED, refused.min(samples));
+        return settled;
+    }
     for (at, item) in encoded.items.iter().enumerate() {
         let fate = match verdict {
             Verdict::All(fate) => *fate,
             Verdict::Each(fates) => fates.get(at).copied().unwrap_or(Fate::Retry),
-            Verdict::TooLarge | Verdict::Accepted(_) => Fate::Retry,
+            Verdict::Partly { .. } | Verdict::TooLarge | Verdict::Spoilt(_) | Verdict::Anew | Verdict::Accepted(_) => {
+                Fate::Retry
+            }
         };
         let samples = u64::from(item.samples);
         match fate {
@@ -195,7 +208,6 @@ mod tests {
     use super::*;
     use crate::pipeline::sender::Item;
     use crate::pipeline::{Ledger, Slice};
-    use http::HeaderMap;
 
     /// A parcel of these items; behind their points, the batch has some that are skipped.
     fn parcel(ledger: &std::sync::Arc<Ledger>, items: &[(&str, u32)], skipped: u64) -> Parcel {
@@ -209,14 +221,11 @@ mod tests {
             })
             .collect();
         let encoded = Encoded {
-            path_and_query: String::new(),
-            headers: HeaderMap::new(),
             body: body.into(),
             items,
             points: (0..sent).collect(),
             skipped: Reasons::from([(reason::NAN, skipped)]),
-            rejected: Vec::new(),
-            compression: Compression::None,
+            ..Encoded::default()
         };
         let scrape = crate::pipeline::sender::tests::scrape(&vec![1.0; sent as usize + skipped as usize]);
         let waiting = ledger.offer(scrape.samples() as u64);
@@ -256,7 +265,9 @@ mod tests {
         parcel.wake();
         assert_eq!((parcel.encoded.body.as_ref(), parcel.encoded.item(1)), (&b"abbc"[..], &b"bb"[..]));
         parcel.rest();
-        let [Work::Parcel(left), Work::Parcel(right)] = parcel.halve().unwrap() else { panic!("items are divided") };
+        let [Work::Parcel(left), Work::Parcel(right)] = parcel.halve(reason::TOO_LARGE).unwrap() else {
+            panic!("items are divided")
+        };
         assert_eq!((left.encoded.body.as_ref(), right.encoded.body.as_ref()), (&b"a"[..], &b"bbc"[..]));
         left.batch.drop_all(reason::SHUTDOWN);
         right.batch.drop_all(reason::SHUTDOWN);
@@ -266,13 +277,13 @@ mod tests {
     fn a_request_too_large_is_halved_down_to_one_item_and_that_is_rejected() {
         let ledger = Ledger::new("test");
         let [Work::Parcel(left), Work::Parcel(right)] =
-            parcel(&ledger, &[("a", 1), ("b", 2), ("c", 4)], 8).halve().unwrap()
+            parcel(&ledger, &[("a", 1), ("b", 2), ("c", 4)], 8).halve(reason::TOO_LARGE).unwrap()
         else {
             panic!("items are divided, not encoded anew")
         };
         assert_eq!((left.encoded.body.as_ref(), right.encoded.body.as_ref()), (&b"a"[..], &b"bc"[..]));
         assert_eq!((names(&left.batch), names(&right.batch)), ("a".into(), "bcdefg".into()));
-        assert!(left.halve().is_none());
+        assert!(left.halve(reason::TOO_LARGE).is_none());
         assert!(right.settle(&Verdict::All(Fate::Delivered)).is_none());
         let counts = ledger.snapshot();
         assert_eq!((counts.settled.rejected[reason::TOO_LARGE], counts.settled.delivered), (1, 6));

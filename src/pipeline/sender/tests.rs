@@ -14,6 +14,7 @@ use crate::pipeline::{Counts, Ledger, Overflow, QueueLimits};
 
 mod confirm;
 mod disk;
+mod divided;
 
 /// What the receiver does with one request.
 enum Say {
@@ -80,16 +81,7 @@ impl Output for Lines {
     }
 
     fn encode(&self, _: &(), _: &mut (), batch: &Batch) -> Encoded {
-        let mut encoded = Encoded {
-            path_and_query: String::new(),
-            headers: HeaderMap::new(),
-            body: Default::default(),
-            items: Vec::new(),
-            points: Vec::new(),
-            skipped: Reasons::new(),
-            rejected: Vec::new(),
-            compression: Compression::None,
-        };
+        let mut encoded = Encoded { ..Encoded::default() };
         let (mut start, mut body) = (0, Vec::new());
         let numbered = batch.slices.iter().flat_map(|slice| {
             let first = start;

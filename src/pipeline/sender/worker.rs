@@ -29,6 +29,8 @@ pub(super) struct Lane<O: Output> {
     pub(super) failing: Option<Failing>,
     /// What is still to be done with the batch in hand, the next of it last.
     pending: Vec<Work>,
+    /// Of the batch that was taken last: requests that brought nothing but a division, or another try in other words.
+    pub(super) extra_requests: u32,
     /// Of the last bodies: batches are taken so that they will fit.
     bytes_a_sample: f64,
 }
@@ -96,8 +98,15 @@ pub(super) async fn work<O: Output>(shared: Arc<Shared<O>>, worker: usize, stop:
     let number = worker % shared.queue.lanes();
     let is_fresh = worker == 0 && shared.options.is_fresh_first && shared.ordering == Ordering::Free;
     let pick = if is_fresh { Pick::Newest } else { Pick::Oldest };
-    let mut lane =
-        Lane { number, state: O::State::default(), stop, failing: None, pending: Vec::new(), bytes_a_sample: 0.0 };
+    let mut lane = Lane {
+        number,
+        state: O::State::default(),
+        stop,
+        failing: None,
+        pending: Vec::new(),
+        extra_requests: 0,
+        bytes_a_sample: 0.0,
+    };
     let backlog = &shared.backlogs[number];
     while let Some(batch) = backlog.next(shared.take(&lane), pick, &lane.stop).await {
         let is_from_disk = batch.record.is_some();
@@ -133,6 +142,7 @@ impl<O: Output> Shared<O> {
 /// is on disk, or dropped and counted.
 async fn drain<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch) -> bool {
     lane.pending.push(Work::Batch(batch));
+    lane.extra_requests = 0;
     while let Some(work) = lane.pending.pop() {
         match work {
             Work::Batch(batch) => {

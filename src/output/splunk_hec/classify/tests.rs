@@ -1,10 +1,10 @@
 //! Each answer, in the collector's words and in those of the log.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::*;
 use crate::config::checked::Template;
-use crate::pipeline::{Compression, Item, Reasons, Receipt};
+use crate::pipeline::{Item, Receipt};
 
 fn layout(index: &str, allowed: &[&str]) -> Layout {
     Layout {
@@ -22,14 +22,10 @@ fn layout(index: &str, allowed: &[&str]) -> Layout {
 fn encoded(marks: &[u32], bytes: usize) -> Encoded {
     let size = bytes / marks.len();
     Encoded {
-        path_and_query: String::new(),
-        headers: HeaderMap::new(),
         body: vec![b'e'; size * marks.len()].into(),
         items: marks.iter().zip(1..).map(|(&mark, at)| Item { end: at * size, samples: 2, mark }).collect(),
         points: (0..2 * marks.len() as u32).collect(),
-        skipped: Reasons::new(),
-        rejected: Vec::new(),
-        compression: Compression::None,
+        ..Encoded::default()
     }
 }
 
