@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::detect::Detect;
 pub use super::metrics_agent::{Ingress, MetricsAgent};
 pub use super::negotiation::{Escaping, NameValidation, Negotiation, ScrapeProtocol};
 pub use super::template::Template;
@@ -46,8 +47,10 @@ pub struct Global {
     pub memory_limit: MemoryLimit,
     /// From SIGTERM to the end of the process, at most.
     pub shutdown_timeout: Duration,
-    /// Labels for every sample that does not have them.
+    /// Labels for every sample that does not have them; once `crate::detect` has looked, with what it found.
     pub external_labels: Labels<'static>,
+    /// The surroundings that are asked for labels.
+    pub detect: Detect,
 }
 
 /// What the process may use of memory.

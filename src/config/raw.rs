@@ -22,6 +22,7 @@ pub use remote_write::{MESSAGES, METADATA, REMOTE_WRITE};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, NOMAD_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use splunk_hec::SPLUNK_HEC;
 
+use super::detect::WORDS as DETECT;
 use super::negotiation::{ESCAPINGS, PROTOCOLS, VALIDATIONS};
 use super::schema::{Key, Section, Type};
 
@@ -94,6 +95,11 @@ pub static GLOBAL: Section = Section {
         METRIC_NAME_ESCAPING_SCHEME.otherwise("`allow-utf-8`; `underscores` where names are `legacy`"),
         METRIC_NAME_VALIDATION_SCHEME.otherwise("`utf8`"),
         key("external_labels", Type::TextMap, "Labels for every sample that does not have them."),
+        key(
+            "detect",
+            Type::Choices(&DETECT),
+            "Surroundings whose names become labels as external labels do, which win over them: see [detect.md](detect.md).",
+        ),
         key("shard", Type::Section(&SHARD), "Several instances share the targets.").otherwise("all targets are this one's"),
         key(
             "body_size_limit",
@@ -152,7 +158,6 @@ pub static GLOBAL: Section = Section {
         ("query_log_file", "not supported: promferry answers no queries"),
         ("keep_dropped_targets", "not supported yet"),
         ("scrape_failure_log_file", "not supported: a failing scrape is logged on stderr, once a cause"),
-        ("detect", "not supported yet; write the labels under \"external_labels\""),
         ("fallback_scrape_protocol", "stands in the entries of \"scrape_configs\", as in Prometheus"),
         ("convert_classic_histograms_to_nhcb", NO_NHCB),
         ("extra_scrape_metrics", NO_EXTRA),

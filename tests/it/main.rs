@@ -7,6 +7,7 @@ mod certs_example;
 mod cli;
 mod cloud_foundry_app;
 mod config;
+mod detect;
 mod discovery;
 mod elasticsearch;
 mod elasticsearch_faults;
