@@ -408,6 +408,8 @@ pub enum OutputKind {
     Elasticsearch(Box<Elasticsearch>),
     /// Splunk's HTTP Event Collector.
     SplunkHec(Box<SplunkHec>),
+    /// Prometheus remote write.
+    RemoteWrite(Box<RemoteWrite>),
     /// Loggregator's agent.
     Loggregator(Box<Loggregator>),
     /// The aggregate endpoint.
@@ -421,7 +423,7 @@ impl OutputKind {
     pub fn takes_any_order(&self) -> bool {
         match self {
             Self::Elasticsearch(_) | Self::SplunkHec(_) => true,
-            Self::Loggregator(_) | Self::Expose(_) | Self::File(_) => false,
+            Self::RemoteWrite(_) | Self::Loggregator(_) | Self::Expose(_) | Self::File(_) => false,
         }
     }
 }
@@ -431,9 +433,9 @@ impl OutputKind {
 pub struct Batch {
     /// Samples; 10,000, for Loggregator 1,000.
     pub max_samples: usize,
-    /// Bytes of the body before compression; 5 MiB, for Splunk 2 MiB, for Loggregator 1 MiB.
+    /// Bytes of the body before compression; 5 MiB, for remote write 4 MiB, for Splunk 2 MiB, for Loggregator 1 MiB.
     pub max_bytes: usize,
-    /// Age of its oldest sample; 10 s.
+    /// Age of its oldest sample; 10 s, for remote write 5 s.
     pub flush_interval: Duration,
     /// A random delay below this on top of it; 1 s.
     pub flush_jitter: Duration,
@@ -594,6 +596,44 @@ pub struct SplunkHec {
     pub rename_reserved: bool,
     /// Acknowledgements are waited for, for so long; `None` where they are not.
     pub ack_timeout: Option<Duration>,
+}
+
+/// The output to what receives Prometheus remote write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteWrite {
+    /// Where and how: one URL, with its whole path, and perhaps a query that is a secret. Never gzip.
+    pub http: HttpOutput,
+    /// What is spoken first.
+    pub message: WriteMessage,
+    /// Whether exemplars are sent.
+    pub send_exemplars: bool,
+    /// Whether native histograms are sent, or skipped.
+    pub send_native_histograms: bool,
+    /// Time between two times that a family's metadata is sent, with the first message; `None` for never.
+    pub metadata_interval: Option<Duration>,
+    /// Requests in flight, at most.
+    pub lanes: usize,
+}
+
+impl RemoteWrite {
+    /// The URL for people: without its query, which may be a secret.
+    pub fn shown_url(&self) -> String {
+        let without_query = |url: &Url| {
+            let path = url.path_and_query.split('?').next().unwrap_or_default().to_owned();
+            Url { path_and_query: path, ..url.clone() }.to_string()
+        };
+        self.http.urls.first().map(without_query).unwrap_or_default()
+    }
+}
+
+/// A message of remote write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteMessage {
+    /// `prometheus.WriteRequest`, of remote write 1.0.
+    #[default]
+    V1,
+    /// `io.prometheus.write.v2.Request`, of remote write 2.0.
+    V2,
 }
 
 /// The output to an agent of Loggregator.

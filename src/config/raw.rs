@@ -8,6 +8,7 @@ mod loggregator;
 mod metrics_agent;
 mod nats;
 mod outputs;
+mod remote_write;
 mod scrape;
 mod splunk_hec;
 
@@ -16,6 +17,8 @@ pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
+
+pub use remote_write::{MESSAGES, METADATA, REMOTE_WRITE};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, NOMAD_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use splunk_hec::SPLUNK_HEC;
 
@@ -52,7 +55,7 @@ pub static ROOT: Section = Section {
         ("alerting", "not supported: promferry evaluates no rules; leave alerts to the server that stores the samples"),
         (
             "remote_write",
-            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, loggregator, expose and file",
+            "stands under \"outputs\", with a name: outputs: [{name: …, remote_write: {url: …}}]; write_relabel_configs stand beside it",
         ),
         ("remote_read", "not supported: promferry stores no samples to be queried"),
         ("storage", "not supported: promferry stores no samples to be queried"),
@@ -244,6 +247,8 @@ pub static SECTIONS: &[&Section] = &[
     &ELASTICSEARCH,
     &LIFECYCLE,
     &SPLUNK_HEC,
+    &REMOTE_WRITE,
+    &METADATA,
     &LOGGREGATOR,
     &EXPOSE,
     &FILE,
