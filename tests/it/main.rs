@@ -42,6 +42,7 @@ mod remote_discovery;
 mod retarget;
 mod rotation;
 mod scrape_client;
+mod scrape_config_files;
 mod splunk_hec;
 mod structure;
 mod successor;
