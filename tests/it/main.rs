@@ -34,6 +34,7 @@ mod negotiation;
 mod nomad;
 mod openmetrics;
 mod ordering;
+mod prometheus;
 mod protobuf;
 mod receiver_faults;
 mod relabel;
