@@ -4,6 +4,7 @@
 //! Keys that are known elsewhere and not here are listed too: each gets a sentence of its own, not just "no such key".
 
 mod common;
+mod dogstatsd;
 mod loggregator;
 mod metrics_agent;
 mod nats;
@@ -12,6 +13,7 @@ mod scrape;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
+pub use dogstatsd::{DOGSTATSD, MAPPING};
 pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
@@ -51,7 +53,7 @@ pub static ROOT: Section = Section {
         ("alerting", "not supported: promferry evaluates no rules; leave alerts to the server that stores the samples"),
         (
             "remote_write",
-            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, loggregator, expose and file",
+            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, loggregator, dogstatsd, expose and file",
         ),
         ("remote_read", "not supported: promferry stores no samples to be queried"),
         ("storage", "not supported: promferry stores no samples to be queried"),
@@ -241,6 +243,8 @@ pub static SECTIONS: &[&Section] = &[
     &LIFECYCLE,
     &SPLUNK_HEC,
     &LOGGREGATOR,
+    &DOGSTATSD,
+    &MAPPING,
     &EXPOSE,
     &FILE,
     &BATCH,

@@ -8,6 +8,7 @@ mod cli;
 mod cloud_foundry_app;
 mod config;
 mod discovery;
+mod dogstatsd;
 mod elasticsearch;
 mod elasticsearch_faults;
 mod elasticsearch_ids;

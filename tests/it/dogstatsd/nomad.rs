@@ -1,0 +1,1 @@
+//! The example that takes the place of CircleCI's nomad-metrics.
