@@ -1,4 +1,4 @@
-//! How many samples a second one thread encodes for Elasticsearch and for Splunk: ten steady targets of a thousand samples
+//! How many samples a second one thread encodes for Elasticsearch, for Splunk and for DogStatsD: ten steady targets of a thousand samples
 //! each, in each shape; the same with gzip, as it goes over the wire; and targets that were never seen.
 
 mod common;
@@ -8,10 +8,12 @@ use std::io::Write as _;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flate2::write::GzEncoder;
+use http::{HeaderMap, StatusCode};
 use promferry::config::checked::DocumentShape;
-use promferry::pipeline::{Batch, Encoded, Output};
+use promferry::output::dogstatsd;
+use promferry::pipeline::{Answer, Attempt, Batch, Encoded, Output};
 
-use common::{batches, elasticsearch, splunk};
+use common::{batches, dogstatsd, elasticsearch, splunk};
 
 fn gzip(encoded: &Encoded) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 8), flate2::Compression::fast());
@@ -29,6 +31,7 @@ fn encode(criterion: &mut Criterion) {
     for (name, shape) in shapes {
         measure(criterion, &batches, name, &elasticsearch(shape));
     }
+    measure_rises(criterion, &batches);
     for (name, multi_metric) in [("splunk multi-metric", true), ("splunk single", false)] {
         measure(criterion, &batches, name, &splunk(multi_metric));
     }
@@ -49,6 +52,30 @@ fn measure<O: Output<State = ()>>(criterion: &mut Criterion, batches: &[Batch], 
         bencher.iter(|| black_box(output.encode(&(), &mut O::Cache::default(), rounds.next().expect("a cycle"))));
     });
     group.finish();
+}
+
+/// Lines of DogStatsD, which have rises of what was sent before.
+fn measure_rises(criterion: &mut Criterion, batches: &[Batch]) {
+    let (output, mut cache, mut state) = (dogstatsd(), dogstatsd::Cache::default(), dogstatsd::State::default());
+    let first = output.encode(&state, &mut cache, &batches[0]);
+    output.settle_noted(&mut state, &batches[0], &first);
+    let mut group = criterion.benchmark_group("encode");
+    group.throughput(Throughput::Elements(batches[0].samples()));
+    let mut rounds = batches.iter().skip(1).cycle();
+    group.bench_function(BenchmarkId::new("steady", "dogstatsd"), |bencher| {
+        bencher.iter(|| black_box(output.encode(&state, &mut cache, rounds.next().expect("a cycle"))));
+    });
+    let second = output.encode(&state, &mut cache, &batches[1]);
+    let verdict = output.classify(&second, Attempt::default(), &taken(&second)).verdict;
+    group.bench_function(BenchmarkId::new("settle", "dogstatsd"), |bencher| {
+        bencher.iter(|| output.settle(&mut state, &batches[1], &second, &verdict));
+    });
+    group.finish();
+}
+
+/// The answer of a kernel that took all of it.
+fn taken(encoded: &Encoded) -> Answer {
+    Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: encoded.body.len().to_string().into() }
 }
 
 criterion_group!(benches, encode);

@@ -15,8 +15,8 @@ pub static DOGSTATSD: Section = Section {
         )
         .default("127.0.0.1:8125"),
         key("max_payload", Type::Size, "Bytes of a datagram; a sample whose lines are longer is rejected.")
-            .otherwise("`1432` over UDP, `8192` over a Unix socket")
-            .within("256", "65507"),
+            .otherwise("`1432B` over UDP, `8KiB` over a Unix socket")
+            .within("256B", "65507B"),
         key("namespace", Type::Text, "Stands before each name, with a point between them; `circle.nomad` for example."),
         key("tags", Type::TextMap, "Tags for every line; a label of the same name wins."),
         key(
