@@ -384,6 +384,7 @@ fn has_place(output: &OutputConfig) -> bool {
         OutputKind::Expose(_) | OutputKind::File(_) => true,
         OutputKind::Elasticsearch(_)
         | OutputKind::SplunkHec(_)
+        | OutputKind::RemoteWrite(_)
         | OutputKind::Loggregator(_)
         | OutputKind::Dogstatsd(_) => false,
     }

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use promferry::config::checked::{
-    Auth, BulkAction, DocumentShape, Dogstatsd as DogstatsdSettings, DogstatsdAddress, Elasticsearch as Settings,
-    HttpOutput, Lifecycle, SplunkHec as SplunkSettings, Template,
+    Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle, SplunkHec as SplunkSettings,
+    Template,
 };
 use promferry::model::{ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, Scrape, SeriesSet};
 use promferry::net::credentials::Credentials;
 use promferry::net::tls::TlsSettings;
-use promferry::output::dogstatsd::Dogstatsd;
 use promferry::output::elasticsearch::Elasticsearch;
 use promferry::output::splunk_hec::SplunkHec;
 use promferry::pipeline::{Batch, Ledger, Slice};
@@ -67,21 +66,6 @@ pub fn splunk(multi_metric: bool) -> SplunkHec {
         ack_timeout: None,
     };
     SplunkHec::new(&settings, &Credentials::default())
-}
-
-/// The output of lines over UDP, for an agent that takes all of them. It opens no socket.
-pub fn dogstatsd() -> Dogstatsd {
-    Dogstatsd::new(&DogstatsdSettings {
-        address: DogstatsdAddress::Udp { host: "127.0.0.1".to_owned(), port: 8125 },
-        max_payload: 1432,
-        namespace: String::new(),
-        tags: Vec::new(),
-        exclude_labels: Vec::new(),
-        timestamps: false,
-        buckets: true,
-        quantiles: true,
-        mappings: Vec::new(),
-    })
 }
 
 /// The usual mixture: counters by code and path, gauges by shard, histograms.

@@ -9,6 +9,7 @@ mod loggregator;
 mod metrics_agent;
 mod nats;
 mod outputs;
+mod remote_write;
 mod scrape;
 mod splunk_hec;
 
@@ -18,9 +19,12 @@ pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
-pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
+
+pub use remote_write::{MESSAGES, METADATA, REMOTE_WRITE};
+pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, NOMAD_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use splunk_hec::SPLUNK_HEC;
 
+use super::detect::WORDS as DETECT;
 use super::negotiation::{ESCAPINGS, PROTOCOLS, VALIDATIONS};
 use super::schema::{Key, Section, Type};
 
@@ -53,7 +57,7 @@ pub static ROOT: Section = Section {
         ("alerting", "not supported: promferry evaluates no rules; leave alerts to the server that stores the samples"),
         (
             "remote_write",
-            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, loggregator, dogstatsd, expose and file",
+            "stands under \"outputs\", with a name: outputs: [{name: …, remote_write: {url: …}}]; write_relabel_configs stand beside it",
         ),
         ("remote_read", "not supported: promferry stores no samples to be queried"),
         ("storage", "not supported: promferry stores no samples to be queried"),
@@ -93,6 +97,11 @@ pub static GLOBAL: Section = Section {
         METRIC_NAME_ESCAPING_SCHEME.otherwise("`allow-utf-8`; `underscores` where names are `legacy`"),
         METRIC_NAME_VALIDATION_SCHEME.otherwise("`utf8`"),
         key("external_labels", Type::TextMap, "Labels for every sample that does not have them."),
+        key(
+            "detect",
+            Type::Choices(&DETECT),
+            "Surroundings whose names become labels as external labels do, which win over them: see [detect.md](detect.md).",
+        ),
         key("shard", Type::Section(&SHARD), "Several instances share the targets.").otherwise("all targets are this one's"),
         key(
             "body_size_limit",
@@ -151,7 +160,6 @@ pub static GLOBAL: Section = Section {
         ("query_log_file", "not supported: promferry answers no queries"),
         ("keep_dropped_targets", "not supported yet"),
         ("scrape_failure_log_file", "not supported: a failing scrape is logged on stderr, once a cause"),
-        ("detect", "not supported yet; write the labels under \"external_labels\""),
         ("fallback_scrape_protocol", "stands in the entries of \"scrape_configs\", as in Prometheus"),
         ("convert_classic_histograms_to_nhcb", NO_NHCB),
         ("extra_scrape_metrics", NO_EXTRA),
@@ -218,8 +226,6 @@ const NO_AZURE: &str = "not supported; use basic_auth or authorization";
 const NO_BEARER: &str = "Prometheus' old word; write authorization: {credentials: …}";
 const NO_BEARER_FILE: &str = "Prometheus' old word; write authorization: {credentials_file: …}";
 const NO_SD: &str = "not supported; have a tool write the targets to a file and name it under \"file_sd_configs\"";
-const NO_SD_YET: &str =
-    "not supported yet; have a tool write the targets to a file and name it under \"file_sd_configs\"";
 
 /// Every section, each once, in the order of the docs.
 pub static SECTIONS: &[&Section] = &[
@@ -233,6 +239,7 @@ pub static SECTIONS: &[&Section] = &[
     &HTTP_SD,
     &DNS_SD,
     &NATS_SD,
+    &NOMAD_SD,
     &TLS,
     &BASIC_AUTH,
     &AUTHORIZATION,
@@ -242,6 +249,8 @@ pub static SECTIONS: &[&Section] = &[
     &ELASTICSEARCH,
     &LIFECYCLE,
     &SPLUNK_HEC,
+    &REMOTE_WRITE,
+    &METADATA,
     &LOGGREGATOR,
     &DOGSTATSD,
     &MAPPING,

@@ -33,6 +33,7 @@ mod json;
 pub mod loggregator;
 #[allow(dead_code)]
 mod protobuf;
+pub mod remote_write;
 pub mod splunk_hec;
 
 /// An output at work.
@@ -122,6 +123,9 @@ impl Running {
             OutputKind::SplunkHec(splunk) => {
                 start.sender(splunk_hec::SplunkHec::new(splunk, credentials), SPLUNK_REQUESTS)
             }
+            OutputKind::RemoteWrite(write) => {
+                start.sender(remote_write::RemoteWrite::new(write, credentials), write.lanes)
+            }
             OutputKind::Loggregator(agent) => {
                 start.sender(loggregator::Loggregator::new(agent, credentials), LOGGREGATOR_LANES)
             }
@@ -202,6 +206,7 @@ pub async fn try_once(config: &OutputConfig, credentials: &Credentials) -> Resul
     match &config.kind {
         OutputKind::Elasticsearch(elastic) => elasticsearch::Elasticsearch::new(elastic, credentials).check().await,
         OutputKind::SplunkHec(splunk) => splunk_hec::check(splunk, credentials).await,
+        OutputKind::RemoteWrite(write) => remote_write::RemoteWrite::new(write, credentials).check().await,
         OutputKind::Loggregator(agent) => loggregator::Loggregator::new(agent, credentials).check().await,
         OutputKind::Dogstatsd(agent) => dogstatsd::Dogstatsd::new(agent).check().await,
         OutputKind::Expose(expose) => Server::bind(expose.listen).await.map(|_| ()),

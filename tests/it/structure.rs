@@ -10,6 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("memory", &[]),
     ("system", &[]),
+    ("detect", &["config", "model"]),
     ("relabel", &["model"]),
     ("exposition", &["model"]),
     ("config", &["model", "relabel", "net"]),

@@ -3,17 +3,18 @@
 use super::super::schema::{Key, Section, Type};
 use super::{
     AUTHORIZATION, BASIC_AUTH, DOGSTATSD, LOGGREGATOR, NO_BEARER, NO_BEARER_FILE, NO_OAUTH, NO_PROXY, RELABEL,
-    SPLUNK_HEC, TLS, key,
+    REMOTE_WRITE, SPLUNK_HEC, TLS, key,
 };
 
 /// `outputs[]`.
 pub static OUTPUT: Section = Section {
     name: "outputs",
-    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `splunk_hec`, `loggregator`, `dogstatsd`, `expose` and `file`.",
+    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `splunk_hec`, `remote_write`, `loggregator`, `dogstatsd`, `expose` and `file`.",
     keys: &[
         key("name", Type::Text, "Its name in logs and metrics; each entry has its own.").required(),
         key("elasticsearch", Type::Section(&ELASTICSEARCH), "Elasticsearch or OpenSearch, through `_bulk`."),
         key("splunk_hec", Type::Section(&SPLUNK_HEC), "Splunk's HTTP Event Collector."),
+        key("remote_write", Type::Section(&REMOTE_WRITE), "Prometheus remote write, 1.0 or 2.0."),
         key(
             "loggregator",
             Type::Section(&LOGGREGATOR),
@@ -27,7 +28,6 @@ pub static OUTPUT: Section = Section {
         key("write_relabel_configs", Type::Sections(&RELABEL), "Rules for the samples of this output."),
     ],
     foreign: &[
-        ("remote_write", NO_OUTPUT),
         ("otlp", NO_OUTPUT),
         ("signalfx", NO_OUTPUT),
         ("datadog", "write \"dogstatsd\": samples go through the agent"),
@@ -39,7 +39,7 @@ pub static OUTPUT: Section = Section {
 };
 
 const NO_OUTPUT: &str =
-    "not supported yet; outputs are elasticsearch, splunk_hec, loggregator, dogstatsd, expose and file";
+    "not supported yet; outputs are elasticsearch, splunk_hec, remote_write, loggregator, dogstatsd, expose and file";
 
 // What every output has that sends requests over HTTP.
 pub(super) const HEADERS: Key = key("headers", Type::TextMap, "Headers for each request.").secret();
@@ -203,9 +203,13 @@ pub static BATCH: Section = Section {
             .otherwise("`10000`; `1000` for `loggregator` and `dogstatsd`")
             .within("1", ""),
         key("max_bytes", Type::Size, "Bytes of the body before compression.")
-            .otherwise("`5MiB`; `2MiB` for `splunk_hec`, `1MiB` for `loggregator` and `dogstatsd`")
+            .otherwise(
+                "`5MiB`; `4MiB` for `remote_write`, `2MiB` for `splunk_hec`, `1MiB` for `loggregator` and `dogstatsd`",
+            )
             .within("1KiB", "1GiB"),
-        key("flush_interval", Type::Duration, "Age of its oldest sample.").default("10s").within("1ms", "1h"),
+        key("flush_interval", Type::Duration, "Age of its oldest sample.")
+            .otherwise("`10s`; `5s` for `remote_write`")
+            .within("1ms", "1h"),
         key("flush_jitter", Type::Duration, "A random delay below this on top of it.").default("1s").within("", "1h"),
     ],
     foreign: &[],
