@@ -4,6 +4,7 @@
 //! Keys that are known elsewhere and not here are listed too: each gets a sentence of its own, not just "no such key".
 
 mod common;
+mod dogstatsd;
 mod loggregator;
 mod metrics_agent;
 mod nats;
@@ -13,6 +14,7 @@ mod scrape;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
+pub use dogstatsd::{DOGSTATSD, MAPPING};
 pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
@@ -249,6 +251,8 @@ pub static SECTIONS: &[&Section] = &[
     &REMOTE_WRITE,
     &METADATA,
     &LOGGREGATOR,
+    &DOGSTATSD,
+    &MAPPING,
     &EXPOSE,
     &FILE,
     &BATCH,

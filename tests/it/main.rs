@@ -9,6 +9,7 @@ mod cloud_foundry_app;
 mod config;
 mod detect;
 mod discovery;
+mod dogstatsd;
 mod elasticsearch;
 mod elasticsearch_faults;
 mod elasticsearch_ids;

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod bulk_server;
 pub mod certificates;
 pub mod delivery;
+pub mod dogstatsd;
 pub mod elasticsearch;
 pub mod exporter;
 pub mod fake_target;
