@@ -165,6 +165,8 @@ pub struct Discovery {
     pub dns: Vec<DnsSd>,
     /// `nats_sd_configs`.
     pub nats: Vec<NatsSd>,
+    /// `nomad_sd_configs`.
+    pub nomad: Vec<NomadSd>,
 }
 
 /// One entry of `http_sd_configs`.
@@ -210,6 +212,31 @@ pub struct NatsSd {
     pub subject: String,
     /// How long a source is kept after its last message.
     pub expiry: Duration,
+    /// Targets at most; 0 is no limit.
+    pub target_limit: usize,
+}
+
+/// One entry of `nomad_sd_configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NomadSd {
+    /// Where its API is; the path is what stands before `/v1`.
+    pub server: Url,
+    /// The namespace whose services are found; `*` for all.
+    pub namespace: String,
+    /// The region that is asked; empty for the server's own.
+    pub region: String,
+    /// Whether any server may answer, or only the leader.
+    pub allow_stale: bool,
+    /// What stands before, between and behind the tags of a service in their label.
+    pub tag_separator: String,
+    /// TLS towards it.
+    pub tls: TlsSettings,
+    /// Credentials towards it: an ACL token.
+    pub auth: Auth,
+    /// Headers for each request; values may be secrets.
+    pub headers: Vec<(String, Secret)>,
+    /// Time between two rounds.
+    pub refresh_interval: Duration,
     /// Targets at most; 0 is no limit.
     pub target_limit: usize,
 }

@@ -18,7 +18,7 @@ pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
 pub use remote_write::{MESSAGES, METADATA, REMOTE_WRITE};
-pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
+pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, NOMAD_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use splunk_hec::SPLUNK_HEC;
 
 use super::negotiation::{ESCAPINGS, PROTOCOLS, VALIDATIONS};
@@ -218,8 +218,6 @@ const NO_AZURE: &str = "not supported; use basic_auth or authorization";
 const NO_BEARER: &str = "Prometheus' old word; write authorization: {credentials: …}";
 const NO_BEARER_FILE: &str = "Prometheus' old word; write authorization: {credentials_file: …}";
 const NO_SD: &str = "not supported; have a tool write the targets to a file and name it under \"file_sd_configs\"";
-const NO_SD_YET: &str =
-    "not supported yet; have a tool write the targets to a file and name it under \"file_sd_configs\"";
 
 /// Every section, each once, in the order of the docs.
 pub static SECTIONS: &[&Section] = &[
@@ -233,6 +231,7 @@ pub static SECTIONS: &[&Section] = &[
     &HTTP_SD,
     &DNS_SD,
     &NATS_SD,
+    &NOMAD_SD,
     &TLS,
     &BASIC_AUTH,
     &AUTHORIZATION,

@@ -21,6 +21,7 @@ mod files;
 mod http_sd;
 mod last_good;
 mod nats_sd;
+mod nomad_sd;
 mod prom_scraper;
 mod remote;
 mod request;

@@ -103,6 +103,11 @@ pub(super) struct Ahead<'c> {
 }
 
 impl Ahead<'_> {
+    /// When the series had its last sample.
+    pub fn last_ms(&self, key: u64) -> Option<i64> {
+        self.own.last(key).or_else(|| self.settled.last(key)).map(|seen| seen.at_ms)
+    }
+
     /// The next sample of a series; its value is a number.
     pub fn step(&mut self, key: u64, value: f64, at_ms: i64) -> Step {
         let last = self.own.last(key).or_else(|| self.settled.last(key));

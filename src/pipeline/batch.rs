@@ -147,6 +147,24 @@ impl Batch {
         }
     }
 
+    /// The points with these numbers, in any order, each with its scrape and series.
+    pub fn points_at(&self, numbers: &[u32]) -> impl Iterator<Item = (&Scrape, Point<'_>, SeriesRef<'_>)> {
+        let mut end = 0;
+        let ends = self.slices.iter().map(|slice| {
+            end += slice.scrape.samples() as u32;
+            end
+        });
+        let ends: Vec<u32> = ends.collect();
+        numbers.iter().filter_map(move |&number| {
+            let at = ends.partition_point(|&end| end <= number);
+            let scrape = &*self.slices.get(at)?.scrape;
+            let start = ends[at] - scrape.samples() as u32;
+            let point = scrape.points.get((number - start) as usize);
+            let series = scrape.series.get(point.series);
+            Some((scrape, point, series))
+        })
+    }
+
     /// Whether both are parts of one record on disk.
     pub(super) fn is_of_record_of(&self, other: &Batch) -> bool {
         self.record.as_ref().zip(other.record.as_ref()).is_some_and(|(left, right)| Arc::ptr_eq(left, right))

@@ -27,6 +27,8 @@ pub mod reason {
     pub const WRITE_RELABEL: &str = "write_relabel";
     /// Skipped: the receiver has no such type.
     pub const UNSUPPORTED_TYPE: &str = "unsupported_type";
+    /// Skipped: the first sample of a counter, to a receiver that is sent by how much counters rise.
+    pub const FIRST_DELTA: &str = "first_delta";
     /// Dropped: the queue was full.
     pub const QUEUE_FULL: &str = "queue_full";
     /// Dropped: the process reached its `memory_limit`.

@@ -30,6 +30,7 @@ mod memory;
 mod metrics_agent;
 mod nats;
 mod negotiation;
+mod nomad;
 mod openmetrics;
 mod ordering;
 mod protobuf;

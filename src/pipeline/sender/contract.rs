@@ -54,6 +54,10 @@ pub trait Output: Send + Sync + 'static {
         std::future::ready(Ok(vec![false; receipts.len()]))
     }
 
+    /// Advances the state by the samples that `encode` left out and [noted](Encoded::noted): they are settled before anything
+    /// is sent. `batch` has all of its samples still. Called before the request is sent, where any is noted.
+    fn settle_noted(&self, _state: &mut Self::State, _batch: &Batch, _encoded: &Encoded) {}
+
     /// Whether the receiver knows what it has, so that a resend is stored once. Where not, what a resend delivers is counted as
     /// maybe stored twice.
     fn is_idempotent(&self) -> bool;
@@ -93,6 +97,9 @@ pub struct Encoded {
     pub points: Vec<u32>,
     /// Samples that this receiver is not sent.
     pub skipped: Reasons,
+    /// Of the samples that are not in the items, those that the state must know of, such as a counter's first, which a
+    /// difference is taken from later; numbered as `points`.
+    pub noted: Vec<u32>,
     /// Samples that this receiver would have to refuse, one entry a reason: they are not sent, and are loss.
     pub rejected: Vec<Rejection>,
     /// How the body is compressed.

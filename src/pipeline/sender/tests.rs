@@ -9,12 +9,13 @@ use super::*;
 use crate::model::{
     ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, STALE_NAN, Scrape, SeriesSet, Value,
 };
-use crate::pipeline::{Attempt, Pick, Reasons};
+use crate::pipeline::{Attempt, Pick, Reasons, Slice};
 use crate::pipeline::{Counts, Ledger, Overflow, QueueLimits};
 
 mod confirm;
 mod disk;
 mod divided;
+mod noted;
 
 /// What the receiver does with one request.
 enum Say {

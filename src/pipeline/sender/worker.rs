@@ -214,6 +214,9 @@ fn encode<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, batch: Batch) -> Op
     for refused in &encoded.rejected {
         shared.tell_rejected(refused.reason, refused.samples, &refused.why);
     }
+    if !encoded.noted.is_empty() {
+        shared.output.settle_noted(&mut lane.state, &batch, &encoded);
+    }
     let parcel = Parcel::new(encoded, batch);
     // Where all of it was skipped there is nothing to send.
     (!parcel.encoded.items.is_empty()).then_some(parcel)

@@ -11,6 +11,7 @@ pub mod hec_server;
 pub mod loggregator_client;
 pub mod logs;
 pub mod nats_server;
+pub mod nomad_server;
 pub mod protobuf;
 pub mod proxy;
 pub mod random;
