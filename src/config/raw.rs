@@ -4,6 +4,7 @@
 //! Keys that are known elsewhere and not here are listed too: each gets a sentence of its own, not just "no such key".
 
 mod common;
+mod dogstatsd;
 mod loggregator;
 mod metrics_agent;
 mod nats;
@@ -13,11 +14,11 @@ mod scrape;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
+pub use dogstatsd::{DOGSTATSD, MAPPING};
 pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
-
 pub use remote_write::{MESSAGES, METADATA, REMOTE_WRITE};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, NOMAD_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use splunk_hec::SPLUNK_HEC;
@@ -270,6 +271,8 @@ pub static SECTIONS: &[&Section] = &[
     &REMOTE_WRITE,
     &METADATA,
     &LOGGREGATOR,
+    &DOGSTATSD,
+    &MAPPING,
     &EXPOSE,
     &FILE,
     &BATCH,
