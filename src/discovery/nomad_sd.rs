@@ -70,7 +70,7 @@ pub(super) async fn run(sd: NomadSd, credentials: &Credentials, tell: Tell) {
         ticks.tick().await;
         let problem = asking.look(&mut known).await;
         let problem = problem.map(|problem| format!("nomad_sd: {}: {problem}", asking.shown));
-        let said = Said { groups: known.values().flatten().cloned().collect(), problem };
+        let said = Said { groups: known.values().flat_map(|known| &known.groups).cloned().collect(), problem };
         if held.as_ref() != Some(&said) {
             tell.tell(said.clone());
             held = Some(said);
@@ -85,8 +85,16 @@ struct Service {
     name: String,
 }
 
-/// The instances of each service, as they were when it could last be asked.
-type Known = BTreeMap<Service, Vec<Group>>;
+/// What is known of each service.
+type Known = BTreeMap<Service, Instances>;
+
+#[derive(Default)]
+struct Instances {
+    /// As they were when it could last be asked.
+    groups: Vec<Group>,
+    /// Whether that was before the last round.
+    is_failing: bool,
+}
 
 struct Asking {
     sd: NomadSd,
@@ -112,26 +120,29 @@ impl Asking {
     /// Brings `known` up to date as far as Nomad answers. Returns what is wrong.
     async fn look(&self, known: &mut Known) -> Option<String> {
         let begun = Instant::now();
-        let services = match self.services().await {
-            Ok(services) => services,
-            Err(error) if known.values().all(Vec::is_empty) => return Some(error),
+        let mut services: Vec<Service> = match self.services().await {
+            Ok(services) => services.into_iter().collect(),
+            Err(error) if known.values().all(|known| known.groups.is_empty()) => return Some(error),
             Err(error) => return Some(format!("{error}; what it said before stays")),
         };
         let mut before = std::mem::take(known);
+        // What failed comes last: it may fail by taking all the time that there is.
+        services.sort_by_key(|service| before.get(service).is_some_and(|known| known.is_failing));
         let (mut room, mut problems) = (Room::default(), Vec::new());
         for service in services {
             let asked = match begun.elapsed() < ROUND_TIME_MAX {
                 true => self.instances(&service).await,
                 false => Err(format!("was not asked for, because the services before it took {ROUND_TIME_MAX:?}")),
             };
-            let was = before.remove(&service);
-            let instances = asked.unwrap_or_else(|error| {
-                let stays = if was.is_some() { "; what was known of it stays" } else { "" };
+            let was = before.remove(&service).unwrap_or_default();
+            let is_failing = asked.is_err();
+            let groups = asked.unwrap_or_else(|error| {
+                let stays = if was.groups.is_empty() { "" } else { "; what was known of it stays" };
                 problems.push(format!("service {}: {error}{stays}", service.shown()));
-                was.unwrap_or_default()
+                was.groups
             });
-            match room.take(&instances) {
-                Ok(()) => drop(known.insert(service, instances)),
+            match room.take(&groups) {
+                Ok(()) => drop(known.insert(service, Instances { groups, is_failing })),
                 Err(error) => problems.push(format!("service {}: {error}", service.shown())),
             }
         }

@@ -224,6 +224,23 @@ async fn one_bad_service_costs_no_other() {
     assert_eq!(urls(&set)[0], "http://10.0.0.99:6379/metrics");
 }
 
+/// One that fails by taking its time would leave none for others.
+#[tokio::test]
+async fn a_service_that_failed_is_asked_for_last() {
+    let cluster = Cluster::start().await;
+    cluster.register(&[web("10.0.0.1"), registration("default", "cache", "10.0.0.9", 6379, &[])]);
+    cluster.fail("/v1/service/cache", answer("500 Internal Server Error", "", b""));
+    let mut running = Running::start(&cluster.sd(""));
+    running.until("the first round", problem("500")).await;
+    let web_at = |nth: u8| format!("10.0.0.{nth}");
+    cluster.register(&[web(&web_at(2)), registration("default", "cache", "10.0.0.9", 6379, &[])]);
+    running.until("the second round", |set| urls(set) == ["http://10.0.0.2:9100/metrics"]).await;
+    let heads = cluster.nomad.change(|world| world.heads.clone());
+    let paths = heads.iter().map(|head| head.split([' ', '?']).nth(1).unwrap().trim_start_matches("/v1/").to_owned());
+    let paths: Vec<String> = paths.take(6).collect();
+    assert_eq!(paths, ["services", "service/cache", "service/web", "services", "service/web", "service/cache"]);
+}
+
 #[tokio::test]
 async fn many_bad_services_are_summed_up() {
     let cluster = Cluster::start().await;
