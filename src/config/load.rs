@@ -87,7 +87,8 @@ pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Loads the configuration: complete and checked, or everything that is wrong with it.
+/// Loads the configuration: complete and checked, or everything that is wrong with it. The labels of its surroundings are not
+/// in it yet; `crate::detect` adds them.
 pub fn load(source: &Source, environment: Environment<'_>) -> Result<Config, Problems> {
     load_with_files(source, environment).map(|(config, _)| config)
 }
