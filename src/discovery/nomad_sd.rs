@@ -150,8 +150,7 @@ impl Asking {
     }
 
     async fn services(&self) -> Result<BTreeSet<Service>, String> {
-        let may_read = format!("\"read-job\" in namespace {}", quoted(&self.sd.namespace));
-        let answer = self.get("/v1/services", &self.sd.namespace, &may_read).await?;
+        let answer = self.get("/v1/services", &self.sd.namespace).await?;
         let services = read_services(&answer).map_err(|error| format!("its answer is no list of services: {error}"))?;
         match services.len() {
             0..=SERVICES_MAX => Ok(services),
@@ -160,15 +159,13 @@ impl Asking {
     }
 
     async fn instances(&self, service: &Service) -> Result<Vec<Group>, String> {
-        let may_read = format!("\"read-job\" in namespace {}", quoted(&service.namespace));
-        let path = format!("/v1/service/{}", segment(&service.name));
-        let answer = self.get(&path, &service.namespace, &may_read).await?;
+        let answer = self.get(&format!("/v1/service/{}", segment(&service.name)), &service.namespace).await?;
         read_instances(&answer, &self.sd.tag_separator)
             .map_err(|error| format!("its answer is no list of instances: {error}"))
     }
 
-    /// The JSON at a path of the API. `may_read` is what a token needs for it.
-    async fn get(&self, path: &str, namespace: &str, may_read: &str) -> Result<Value, String> {
+    /// The JSON at a path of the API.
+    async fn get(&self, path: &str, namespace: &str) -> Result<Value, String> {
         let mut params = Params::new();
         params.insert("namespace".to_owned(), vec![namespace.to_owned()]);
         if !self.sd.region.is_empty() {
@@ -188,7 +185,10 @@ impl Asking {
         }
         let advice = match answer.status {
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
-                format!("; \"authorization\" must give an ACL token that is valid and allows {may_read}")
+                let namespace = quoted(namespace);
+                format!(
+                    "; \"authorization\" must give an ACL token that is valid and allows \"read-job\" in namespace {namespace}"
+                )
             }
             status if status.is_redirection() => "; redirects are not followed here".to_owned(),
             _ => String::new(),
