@@ -9,8 +9,10 @@ use tokio::task::JoinSet;
 
 use crate::remote_discovery::{Running, configs, credentials, urls};
 use crate::support::certificates::Ca;
+use crate::support::exporter::Exporter;
 use crate::support::fake_target::answer;
-use crate::support::nomad_server::{NomadServer, World, registration};
+use crate::support::nomad_server::{Known, NomadServer, registration};
+use crate::support::world::{Process, World, command, until};
 
 /// A Nomad, and the files that a client of it needs.
 struct Cluster {
@@ -26,7 +28,7 @@ impl Cluster {
         std::fs::write(folder.path().join("token"), "secret-token\n").unwrap();
         let tls = ca.server(&["client.global.nomad"]).server_config(Some(&ca));
         let nomad = NomadServer::start(tls).await;
-        nomad.change(|world| world.token = Some("secret-token".to_owned()));
+        nomad.change(|known| known.token = Some("secret-token".to_owned()));
         Self { nomad, folder }
     }
 
@@ -46,16 +48,16 @@ impl Cluster {
     }
 
     fn register(&self, registered: &[Value]) {
-        self.nomad.change(|world| world.registered = registered.to_vec());
+        self.nomad.change(|known| known.registered = registered.to_vec());
     }
 
     fn fail(&self, path: &str, answer: Vec<u8>) {
-        self.nomad.change(|world| world.faults.insert(path.to_owned(), answer));
+        self.nomad.change(|known| known.faults.insert(path.to_owned(), answer));
     }
 
     /// Nothing fails any longer.
     fn mend(&self) {
-        self.nomad.change(|world| world.faults.clear());
+        self.nomad.change(|known| known.faults.clear());
     }
 
     /// What a problem begins with.
@@ -127,8 +129,8 @@ async fn requests_say_what_is_configured() {
     let set = cluster.once(&format!("{header}, namespace: '*', region: eu, tag_separator: '|'")).await;
     assert_eq!(urls(&set), ["http://10.0.0.1:1/metrics", "http://10.0.0.2:2/metrics"]);
     assert_eq!(set.targets[1].discovered.get("__meta_nomad_tags"), Some("|a|b|"));
-    let asked = |world: &mut World| {
-        let heads = std::mem::take(&mut world.heads);
+    let asked = |known: &mut Known| {
+        let heads = std::mem::take(&mut known.heads);
         heads.iter().map(|head| head.lines().next().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -194,7 +196,7 @@ async fn a_token_that_is_refused_is_told_and_a_new_one_is_taken_from_its_file() 
     cluster.register(&[web("10.0.0.1")]);
     let mut running = Running::start(&cluster.sd(""));
     running.until("the service", |set| !set.targets.is_empty()).await;
-    cluster.nomad.change(|world| world.token = Some("another".to_owned()));
+    cluster.nomad.change(|known| known.token = Some("another".to_owned()));
     let told = "answered 403 Forbidden with \"Permission denied\"; \"authorization\" must give an ACL token that is valid \
                 and allows \"read-job\" in namespace \"default\"; what it said before stays";
     let set = running.until("the refusal", problem("403")).await;
@@ -249,7 +251,7 @@ async fn a_service_that_failed_is_asked_for_last() {
     let web_at = |nth: u8| format!("10.0.0.{nth}");
     cluster.register(&[web(&web_at(2)), registration("default", "cache", "10.0.0.9", 6379, &[])]);
     running.until("the second round", |set| urls(set) == ["http://10.0.0.2:9100/metrics"]).await;
-    let heads = cluster.nomad.change(|world| world.heads.clone());
+    let heads = cluster.nomad.change(|known| known.heads.clone());
     let paths = heads.iter().map(|head| head.split([' ', '?']).nth(1).unwrap().trim_start_matches("/v1/").to_owned());
     let paths: Vec<String> = paths.take(6).collect();
     assert_eq!(paths, ["services", "service/cache", "service/web", "services", "service/web", "service/cache"]);
@@ -348,4 +350,49 @@ async fn services_that_are_too_large_together_are_left_out_one_by_one() {
     assert_eq!(set.problems, [format!("{} service \"s20\": {left_out}; service \"s21\": {left_out}", cluster.shown())]);
     assert_eq!(set.targets.len(), 11);
     assert!(urls(&set).contains(&"http://10.0.0.1:9100/metrics"));
+}
+
+/// The whole program: what is registered is scraped, also while Nomad is away, and what is not any longer is not.
+#[tokio::test]
+async fn the_main_job_scrapes_what_is_registered_and_goes_on_while_nomad_is_away() {
+    let world = World::new();
+    let tls = |names: &[&str]| world.ca.server(names).server_config(Some(&world.ca));
+    let exporter = Exporter::start(tls(&["127.0.0.1"]), |nth| format!("a {nth}\n")).await;
+    let mut nomad = NomadServer::start(tls(&["client.global.nomad"])).await;
+    let at = |service: &str, tags: &[&str]| registration("team", service, "127.0.0.1", exporter.port(), tags);
+    nomad.change(|known| known.registered = vec![at("api", &["metrics", "source=api"]), at("other", &[])]);
+    let files = "ca_file: ca.crt, cert_file: scrape.crt, key_file: scrape.key";
+    world.configure(&format!(
+        "global: {{scrape_interval: 400ms}}
+scrape_configs:
+  - job_name: services
+    scheme: https
+    tls_config: {{{files}}}
+    nomad_sd_configs:
+      - {{server: 'https://{}', namespace: '*', refresh_interval: 1s, tls_config: {{{files}, server_name: client.global.nomad}}}}
+    relabel_configs:
+      - {{source_labels: [__meta_nomad_tags], regex: '.*,metrics,.*', action: keep}}
+      - {{source_labels: [__meta_nomad_tags], regex: '.*,source=([^,]+),.*', target_label: source_id}}
+      - {{regex: __meta_nomad_(namespace|service), action: labelmap, replacement: nomad_$1}}
+outputs: [{{name: lines, file: {{path: samples.jsonl}}}}]
+admin: {{listen: '127.0.0.1:0'}}\n",
+        nomad.address
+    ));
+    let mut command = command(&["run", "-c", "promferry.yml"]);
+    command.current_dir(world.folder());
+    let promferry = Process::start(command).await;
+    promferry.until_up(&["api"]).await;
+    let labels = promferry.targets().await["api"]["labels"].clone();
+    assert_eq!((&labels["nomad_service"], &labels["nomad_namespace"]), (&json!("api"), &json!("team")));
+
+    nomad.stop().await;
+    until("the outage is told", async || (promferry.metric("promferry_discovery_problems").await > 0.0).then_some(()))
+        .await;
+    let scraped = exporter.bodies().len();
+    until("it is scraped on", async || (exporter.bodies().len() > scraped + 1).then_some(())).await;
+
+    nomad.change(|known| known.registered.clear());
+    nomad.start_again().await;
+    promferry.until_up(&[]).await;
+    until("all is well", async || (promferry.metric("promferry_discovery_problems").await == 0.0).then_some(())).await;
 }
