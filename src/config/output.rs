@@ -2,6 +2,7 @@
 
 mod elasticsearch;
 mod loggregator;
+mod otlp;
 mod splunk_hec;
 
 use super::checked::{
@@ -33,7 +34,7 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
-const KINDS: [&str; 5] = ["elasticsearch", "splunk_hec", "loggregator", "expose", "file"];
+const KINDS: [&str; 6] = ["elasticsearch", "splunk_hec", "loggregator", "otlp", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
@@ -52,9 +53,10 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     let splunk = fields.section("splunk_hec").map(|f| OutputKind::SplunkHec(Box::new(splunk_hec::splunk_hec(&f))));
     let loggregator =
         fields.section("loggregator").map(|f| OutputKind::Loggregator(Box::new(loggregator::loggregator(&f))));
+    let otlp = fields.section("otlp").map(|f| OutputKind::Otlp(Box::new(otlp::otlp(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
-    elasticsearch.or(splunk).or(loggregator).or(expose).or(file)
+    elasticsearch.or(splunk).or(loggregator).or(otlp).or(expose).or(file)
 }
 
 /// Bytes of a body. Splunk Cloud takes 5 MiB at most, and says of more that its data are invalid.
@@ -63,12 +65,15 @@ const SPLUNK_BODY_BYTES: u64 = 2 << 20;
 /// An agent takes messages of 10 MiB, and has a buffer of ten thousand envelopes: what comes faster than it reads is lost there.
 const LOGGREGATOR_BODY_BYTES: u64 = 1 << 20;
 const LOGGREGATOR_SAMPLES: usize = 1000;
+/// What gRPC's servers take by default, and what OTLP's specification recommends.
+const OTLP_BODY_BYTES: u64 = 4 << 20;
 const SAMPLES: usize = 10_000;
 
 fn batch(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Batch {
     let (usual_samples, usual_bytes) = match kind {
         Some(OutputKind::SplunkHec(_)) => (SAMPLES, SPLUNK_BODY_BYTES),
         Some(OutputKind::Loggregator(_)) => (LOGGREGATOR_SAMPLES, LOGGREGATOR_BODY_BYTES),
+        Some(OutputKind::Otlp(_)) => (SAMPLES, OTLP_BODY_BYTES),
         _ => (SAMPLES, BODY_BYTES),
     };
     let fields = fields.section_or_defaults("batch");

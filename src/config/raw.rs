@@ -7,6 +7,7 @@ mod common;
 mod loggregator;
 mod metrics_agent;
 mod nats;
+mod otlp;
 mod outputs;
 mod scrape;
 mod splunk_hec;
@@ -15,6 +16,7 @@ pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
 pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
+pub use otlp::OTLP;
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use splunk_hec::SPLUNK_HEC;
@@ -51,7 +53,7 @@ pub static ROOT: Section = Section {
         ("alerting", "not supported: promferry evaluates no rules; leave alerts to the server that stores the samples"),
         (
             "remote_write",
-            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, loggregator, expose and file",
+            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, loggregator, otlp, expose and file",
         ),
         ("remote_read", "not supported: promferry stores no samples to be queried"),
         ("storage", "not supported: promferry stores no samples to be queried"),
@@ -241,6 +243,7 @@ pub static SECTIONS: &[&Section] = &[
     &LIFECYCLE,
     &SPLUNK_HEC,
     &LOGGREGATOR,
+    &OTLP,
     &EXPOSE,
     &FILE,
     &BATCH,

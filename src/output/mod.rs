@@ -31,7 +31,6 @@ pub mod http;
 mod json;
 pub mod loggregator;
 pub mod otlp;
-#[allow(dead_code)]
 mod protobuf;
 pub mod splunk_hec;
 
@@ -125,6 +124,7 @@ impl Running {
             OutputKind::Loggregator(agent) => {
                 start.sender(loggregator::Loggregator::new(agent, credentials), LOGGREGATOR_LANES)
             }
+            OutputKind::Otlp(receiver) => start.sender(otlp::Otlp::new(receiver, credentials), OTLP_LANES),
             OutputKind::Expose(expose) => start.expose(expose).await?,
             OutputKind::File(file) => start.file(file),
         };
@@ -202,6 +202,7 @@ pub async fn try_once(config: &OutputConfig, credentials: &Credentials) -> Resul
         OutputKind::Elasticsearch(elastic) => elasticsearch::Elasticsearch::new(elastic, credentials).check().await,
         OutputKind::SplunkHec(splunk) => splunk_hec::check(splunk, credentials).await,
         OutputKind::Loggregator(agent) => loggregator::Loggregator::new(agent, credentials).check().await,
+        OutputKind::Otlp(receiver) => otlp::Otlp::new(receiver, credentials).check().await,
         OutputKind::Expose(expose) => Server::bind(expose.listen).await.map(|_| ()),
         OutputKind::File(_) => Ok(()),
     }
@@ -215,6 +216,9 @@ const SPLUNK_REQUESTS: usize = 2;
 
 /// Lanes to an agent. It is on this machine, and answers before there is a next batch: one call at a time is enough.
 const LOGGREGATOR_LANES: usize = 1;
+
+/// Lanes to a receiver of OTLP: a round trip is waited for after each request of a lane.
+const OTLP_LANES: usize = 4;
 
 /// What differs from output to output.
 struct Started {

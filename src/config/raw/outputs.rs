@@ -2,14 +2,14 @@
 
 use super::super::schema::{Key, Section, Type};
 use super::{
-    AUTHORIZATION, BASIC_AUTH, LOGGREGATOR, NO_BEARER, NO_BEARER_FILE, NO_OAUTH, NO_PROXY, RELABEL, SPLUNK_HEC, TLS,
-    key,
+    AUTHORIZATION, BASIC_AUTH, LOGGREGATOR, NO_BEARER, NO_BEARER_FILE, NO_OAUTH, NO_PROXY, OTLP, RELABEL, SPLUNK_HEC,
+    TLS, key,
 };
 
 /// `outputs[]`.
 pub static OUTPUT: Section = Section {
     name: "outputs",
-    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `splunk_hec`, `loggregator`, `expose` and `file`.",
+    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `splunk_hec`, `loggregator`, `otlp`, `expose` and `file`.",
     keys: &[
         key("name", Type::Text, "Its name in logs and metrics; each entry has its own.").required(),
         key("elasticsearch", Type::Section(&ELASTICSEARCH), "Elasticsearch or OpenSearch, through `_bulk`."),
@@ -19,6 +19,7 @@ pub static OUTPUT: Section = Section {
             Type::Section(&LOGGREGATOR),
             "Cloud Foundry's Loggregator, through the agent on this machine.",
         ),
+        key("otlp", Type::Section(&OTLP), "A receiver of OTLP metrics, such as an OpenTelemetry Collector."),
         key("expose", Type::Section(&EXPOSE), "The aggregate endpoint: the latest scrape of every target."),
         key("file", Type::Section(&FILE), "A file, or stdout."),
         key("batch", Type::Section(&BATCH), "How requests are made up; not for `expose`."),
@@ -27,7 +28,6 @@ pub static OUTPUT: Section = Section {
     ],
     foreign: &[
         ("remote_write", NO_OUTPUT),
-        ("otlp", NO_OUTPUT),
         ("signalfx", NO_OUTPUT),
         ("dogstatsd", NO_OUTPUT),
         ("prometheus_client", "Telegraf's word; write \"expose\""),
@@ -36,7 +36,7 @@ pub static OUTPUT: Section = Section {
     ],
 };
 
-const NO_OUTPUT: &str = "not supported yet; outputs are elasticsearch, splunk_hec, loggregator, expose and file";
+const NO_OUTPUT: &str = "not supported yet; outputs are elasticsearch, splunk_hec, loggregator, otlp, expose and file";
 
 // What every output has that sends requests over HTTP.
 pub(super) const HEADERS: Key = key("headers", Type::TextMap, "Headers for each request.").secret();
@@ -198,7 +198,7 @@ pub static BATCH: Section = Section {
     keys: &[
         key("max_samples", Type::Count, "Samples.").otherwise("`10000`; `1000` for `loggregator`").within("1", ""),
         key("max_bytes", Type::Size, "Bytes of the body before compression.")
-            .otherwise("`5MiB`; `2MiB` for `splunk_hec`, `1MiB` for `loggregator`")
+            .otherwise("`5MiB`; `4MiB` for `otlp`, `2MiB` for `splunk_hec`, `1MiB` for `loggregator`")
             .within("1KiB", "1GiB"),
         key("flush_interval", Type::Duration, "Age of its oldest sample.").default("10s").within("1ms", "1h"),
         key("flush_jitter", Type::Duration, "A random delay below this on top of it.").default("1s").within("", "1h"),
