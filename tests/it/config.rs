@@ -176,8 +176,10 @@ fn what_prometheus_knows_and_we_lack_gets_a_sentence_of_its_own() {
         assert_eq!(problems(&scrape_with(keys)), [expected]);
     }
     assert_eq!(
-        problems("outputs: [{name: o, otlp: {}}]"),
-        ["1:21: otlp: not supported yet; outputs are elasticsearch, splunk_hec, loggregator, expose and file"]
+        problems("outputs: [{name: o, signalfx: {}}]"),
+        [
+            "1:21: signalfx: not supported yet; outputs are elasticsearch, splunk_hec, loggregator, otlp, expose and file"
+        ]
     );
 }
 

@@ -32,6 +32,7 @@ mod nats;
 mod negotiation;
 mod openmetrics;
 mod ordering;
+mod otlp;
 mod protobuf;
 mod receiver_faults;
 mod relabel;
