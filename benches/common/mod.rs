@@ -1,4 +1,4 @@
-//! What the benches of outputs share: ten steady targets of a thousand samples each, and the outputs that write JSON.
+//! What the benches of outputs share: ten steady targets of a thousand samples each, and the outputs that encode them.
 //!
 //! Every target has 60 scrapes in which all values move, their lengths too.
 
@@ -21,7 +21,8 @@ const TARGETS: u64 = 10;
 const SAMPLES: usize = 1000;
 const SCRAPES: usize = 60;
 
-fn http() -> HttpOutput {
+/// Where and how; nothing is sent.
+pub fn http() -> HttpOutput {
     HttpOutput {
         urls: Vec::new(),
         tls: TlsSettings::default(),
