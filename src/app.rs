@@ -382,9 +382,12 @@ fn memory_limit(config: &Config) -> Option<u64> {
 fn has_place(output: &OutputConfig) -> bool {
     match output.kind {
         OutputKind::Expose(_) | OutputKind::File(_) => true,
-        OutputKind::Elasticsearch(_) | OutputKind::SplunkHec(_) | OutputKind::Loggregator(_) | OutputKind::Otlp(_) => {
-            false
-        }
+        OutputKind::Elasticsearch(_)
+        | OutputKind::SplunkHec(_)
+        | OutputKind::RemoteWrite(_)
+        | OutputKind::Otlp(_)
+        | OutputKind::Loggregator(_)
+        | OutputKind::Dogstatsd(_) => false,
     }
 }
 

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::checked::{
-    Discovery, DnsRecord, DnsSd, FileSd, Global, HttpSd, Limits, MemoryLimit, OnBadLine, PromScraperSd, ScrapeConfig,
-    Shard, StaticGroup,
+    Detect, Discovery, DnsRecord, DnsSd, FileSd, Global, HttpSd, Limits, MemoryLimit, NomadSd, OnBadLine,
+    PromScraperSd, ScrapeConfig, Shard, StaticGroup,
 };
 use super::common::{labels, name_text, rules};
+use super::detect::CHOICES;
 use super::fields::Fields;
-use super::http::{auth, host, http_headers, url_path, url_with_query};
+use super::http::{auth, host, http_headers, url, url_path, url_with_query};
 use super::nats::nats_sd;
 use super::negotiation::{self, negotiation};
 use super::problem::quoted;
@@ -71,8 +72,16 @@ pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
         memory_limit: memory_limit(fields),
         shutdown_timeout: fields.duration("shutdown_timeout"),
         external_labels: defaults.external_labels.clone(),
+        detect: detect(fields),
     };
     (global, defaults)
+}
+
+fn detect(fields: &Fields<'_>) -> Detect {
+    Detect {
+        surroundings: fields.choices("detect", &CHOICES).unwrap_or_default(),
+        decided: fields.text_map("external_labels").into_iter().map(|label| label.key).collect(),
+    }
 }
 
 fn shard(fields: &Fields<'_>) -> Option<Shard> {
@@ -190,6 +199,7 @@ fn discovery(fields: &Fields<'_>) -> Discovery {
         http: fields.sections("http_sd_configs").iter().map(http_sd).collect(),
         dns: fields.sections("dns_sd_configs").iter().map(dns_sd).collect(),
         nats: fields.sections("nats_sd_configs").iter().map(nats_sd).collect(),
+        nomad: fields.sections("nomad_sd_configs").iter().map(nomad_sd).collect(),
     }
 }
 
@@ -241,7 +251,6 @@ fn prom_scraper_sd(fields: &Fields<'_>) -> PromScraperSd {
 
 fn http_sd(fields: &Fields<'_>) -> HttpSd {
     fields.at_most_one_of(&["basic_auth", "authorization"]);
-    let nowhere = || Url { scheme: Scheme::Http, host: String::new(), port: 0, path_and_query: "/".to_owned() };
     HttpSd {
         url: fields.read_optional("url", url_with_query).unwrap_or_else(nowhere),
         tls: client_tls(fields),
@@ -250,6 +259,31 @@ fn http_sd(fields: &Fields<'_>) -> HttpSd {
         refresh_interval: fields.duration("refresh_interval"),
         target_limit: fields.count("target_limit"),
     }
+}
+
+fn nomad_sd(fields: &Fields<'_>) -> NomadSd {
+    fields.at_most_one_of(&["basic_auth", "authorization"]);
+    let server = fields.optional_text("server").unwrap_or_default();
+    let server = url(&server).map_err(|complaint| fields.note("server", complaint));
+    NomadSd {
+        server: server.unwrap_or_else(|()| nowhere()),
+        namespace: fields.read_optional("namespace", name_text).unwrap_or_default(),
+        region: fields
+            .read_optional("region", |text| if text.is_empty() { Ok(String::new()) } else { name_text(text) })
+            .unwrap_or_default(),
+        allow_stale: fields.switch("allow_stale"),
+        tag_separator: fields.optional_text("tag_separator").unwrap_or_default(),
+        tls: client_tls(fields),
+        auth: auth(fields),
+        headers: http_headers(fields),
+        refresh_interval: fields.duration("refresh_interval"),
+        target_limit: fields.count("target_limit"),
+    }
+}
+
+/// In the place of a URL that cannot be read.
+fn nowhere() -> Url {
+    Url { scheme: Scheme::Http, host: String::new(), port: 0, path_and_query: "/".to_owned() }
 }
 
 fn dns_sd(fields: &Fields<'_>) -> DnsSd {

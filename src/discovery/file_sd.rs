@@ -173,7 +173,8 @@ fn json_text(key: &str, value: Value) -> Result<String, String> {
     }
 }
 
-fn json_kind(value: &Value) -> &'static str {
+/// What a value is, for people.
+pub(super) fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

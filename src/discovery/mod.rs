@@ -17,10 +17,10 @@
 mod dns_sd;
 mod engine;
 mod file_sd;
-mod files;
 mod http_sd;
 mod last_good;
 mod nats_sd;
+mod nomad_sd;
 mod prom_scraper;
 mod remote;
 mod request;
@@ -45,8 +45,8 @@ use crate::config::checked::ScrapeConfig;
 use crate::net::credentials::Credentials;
 use crate::target::Target;
 
+pub use crate::files::read_all;
 use engine::Engine;
-pub use files::read_all;
 pub use remote::Network;
 use remote::Remotes;
 pub use resolve::{DropReason, Dropped};

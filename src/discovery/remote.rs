@@ -14,11 +14,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::checked::{DnsSd, HttpSd, NatsSd, ScrapeConfig};
+use crate::config::checked::{DnsSd, HttpSd, NatsSd, NomadSd, ScrapeConfig};
 use crate::net::credentials::Credentials;
 
 use super::resolve::Group;
-use super::{dns_sd, http_sd, nats_sd};
+use super::{dns_sd, http_sd, nats_sd, nomad_sd};
 
 /// One entry of a scrape configuration whose answer comes over the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,8 @@ pub(super) enum Remote {
     Dns(DnsSd),
     /// Of `nats_sd_configs`.
     Nats(Box<NatsSd>),
+    /// Of `nomad_sd_configs`.
+    Nomad(Box<NomadSd>),
 }
 
 impl Remote {
@@ -37,7 +39,8 @@ impl Remote {
         let http = config.discovery.http.iter().cloned().map(|sd| Self::Http(Box::new(sd)));
         let dns = config.discovery.dns.iter().cloned().map(Self::Dns);
         let nats = config.discovery.nats.iter().cloned().map(|sd| Self::Nats(Box::new(sd)));
-        http.chain(dns).chain(nats).collect()
+        let nomad = config.discovery.nomad.iter().cloned().map(|sd| Self::Nomad(Box::new(sd)));
+        http.chain(dns).chain(nats).chain(nomad).collect()
     }
 
     /// Targets at most; 0 is no limit.
@@ -46,6 +49,7 @@ impl Remote {
             Self::Http(sd) => sd.target_limit,
             Self::Dns(sd) => sd.target_limit,
             Self::Nats(sd) => sd.target_limit,
+            Self::Nomad(sd) => sd.target_limit,
         }
     }
 
@@ -55,6 +59,7 @@ impl Remote {
             Self::Http(_) => Patience::FirstWord(http_sd::TIMEOUT),
             Self::Dns(_) => Patience::FirstWord(dns_sd::TIMEOUT),
             Self::Nats(_) => Patience::Listening(nats_sd::LISTENING),
+            Self::Nomad(_) => Patience::FirstWord(nomad_sd::FIRST_WORD_MAX),
         }
     }
 
@@ -63,6 +68,7 @@ impl Remote {
             Self::Http(sd) => http_sd::run(*sd, &credentials, tell).await,
             Self::Dns(sd) => dns_sd::run(sd, tell).await,
             Self::Nats(sd) => nats_sd::run(*sd, &credentials, tell).await,
+            Self::Nomad(sd) => nomad_sd::run(*sd, &credentials, tell).await,
         }
     }
 }

@@ -52,6 +52,13 @@ pub(super) fn path_and_query(path: &str, params: &Params) -> Result<String, Stri
     }
 }
 
+/// One name of a path, encoded: no slash of it divides the path.
+pub(super) fn segment(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    name.bytes().for_each(|byte| push_encoded(&mut out, byte));
+    out
+}
+
 /// Splits `/path?a=b&c` into the path and its parameters, decoded.
 pub(super) fn split_query(path: &str) -> (&str, Params) {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));

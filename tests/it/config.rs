@@ -165,8 +165,8 @@ fn what_prometheus_knows_and_we_lack_gets_a_sentence_of_its_own() {
             "4:3: kubernetes_sd_configs: not supported; have a tool write the targets to a file and name it under \"file_sd_configs\"",
         ),
         (
-            "nomad_sd_configs: []",
-            "4:3: nomad_sd_configs: not supported yet; have a tool write the targets to a file and name it under \"file_sd_configs\"",
+            "nomad_sd_configs: [{token_file: t}]",
+            "4:23: token_file: Nomad takes an ACL token as Prometheus gives it: authorization: {credentials_file: …}",
         ),
         ("bearer_token: s3cret", "4:3: bearer_token: Prometheus' old word; write authorization: {credentials: …}"),
         ("proxy_url: http://p", "4:3: proxy_url: not supported yet; targets and receivers are connected to directly"),
@@ -178,7 +178,7 @@ fn what_prometheus_knows_and_we_lack_gets_a_sentence_of_its_own() {
     assert_eq!(
         problems("outputs: [{name: o, signalfx: {}}]"),
         [
-            "1:21: signalfx: not supported yet; outputs are elasticsearch, splunk_hec, loggregator, otlp, expose and file"
+            "1:21: signalfx: not supported yet; outputs are elasticsearch, splunk_hec, remote_write, otlp, loggregator, dogstatsd, expose and file"
         ]
     );
 }

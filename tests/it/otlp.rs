@@ -397,3 +397,21 @@ admin: {{listen: "127.0.0.1:0"}}
     }
     assert_eq!(ended.count("collector", "delivered"), ended.count("collector", "offered"));
 }
+
+#[test]
+fn what_is_detected_is_of_the_resource_under_opentelemetrys_name() {
+    let place = Place::new();
+    let file = place.path().join("promferry.yml");
+    let yaml = "global: {detect: [kubernetes, host]}\noutputs:\n  - name: collector\n    otlp:\n      urls: [\"http://c:4318\"]\n      \
+                resource_labels: {host_name: \"\", k8s_pod_name: pod, job: service.namespace}\n";
+    std::fs::write(&file, yaml).unwrap();
+    let config = config::load(&config::Source::File(file), &|_| None).unwrap_or_else(|error| panic!("{error}"));
+    let config::checked::OutputKind::Otlp(otlp) = &config.outputs[0].kind else { panic!("it is OTLP") };
+    assert!(otlp.resource_labels.is_sorted());
+    let labels: BTreeMap<&str, &str> = otlp.resource_labels.iter().map(|(name, to)| (&**name, &**to)).collect();
+    let of = |name| labels.get(name).copied();
+    assert_eq!((of("k8s_namespace_name"), of("os_type")), (Some("k8s.namespace.name"), Some("os.type")));
+    assert_eq!((of("host_name"), of("k8s_pod_name"), of("job")), (Some(""), Some("pod"), Some("service.namespace")));
+    assert_eq!(of("instance"), Some("service.instance.id"));
+    assert_eq!(of("bosh_deployment"), None, "it is not looked for");
+}

@@ -19,35 +19,35 @@ use crate::support::fake_target::{Behaviour, FakeTarget, Step, answer};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn configs(keys: &str) -> Vec<Arc<ScrapeConfig>> {
+pub fn configs(keys: &str) -> Vec<Arc<ScrapeConfig>> {
     let yaml = format!("outputs: [{{name: o, file: {{path: '-'}}}}]\nscrape_configs:\n- job_name: j\n  {keys}\n");
     let loaded = config::load(&Source::Variable, &|name| (name == YAML_VARIABLE).then(|| yaml.clone()));
     loaded.unwrap_or_else(|problems| panic!("{problems}\n{yaml}")).scrapes
 }
 
-fn credentials() -> Arc<Credentials> {
+pub fn credentials() -> Arc<Credentials> {
     Arc::new(Credentials::new(Duration::ZERO))
 }
 
-struct Running {
-    discovery: Discovery,
+pub struct Running {
+    pub discovery: Discovery,
     sets: watch::Receiver<Arc<TargetSet>>,
 }
 
 impl Running {
-    fn start(keys: &str) -> Self {
+    pub fn start(keys: &str) -> Self {
         let network = Network { credentials: credentials(), runtime: tokio::runtime::Handle::current() };
         let (discovery, sets) = Discovery::start(configs(keys), Noticing::Events, network).unwrap();
         Self { discovery, sets }
     }
 
-    async fn until(&mut self, what: &str, is_there: impl FnMut(&Arc<TargetSet>) -> bool) -> Arc<TargetSet> {
+    pub async fn until(&mut self, what: &str, is_there: impl FnMut(&Arc<TargetSet>) -> bool) -> Arc<TargetSet> {
         let waited = tokio::time::timeout(DEADLINE, self.sets.wait_for(is_there)).await;
         waited.unwrap_or_else(|_| panic!("it did not come: {what}")).expect("discovery runs").clone()
     }
 }
 
-fn urls(set: &TargetSet) -> Vec<&str> {
+pub fn urls(set: &TargetSet) -> Vec<&str> {
     set.targets.iter().map(|target| target.origin.url.as_str()).collect()
 }
 

@@ -5,7 +5,7 @@ use super::super::schema::{Section, Type};
 use super::{
     ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS, AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, METRIC_NAME_ESCAPING_SCHEME,
     METRIC_NAME_VALIDATION_SCHEME, NATS_SD, NO_AZURE, NO_BEARER, NO_BEARER_FILE, NO_BUCKET_LIMIT, NO_EXTRA, NO_NHCB,
-    NO_OAUTH, NO_PROXY, NO_SD, NO_SD_YET, RELABEL, SCRAPE_NATIVE_HISTOGRAMS, SCRAPE_PROTOCOLS, TARGET_LIMIT, TLS, key,
+    NO_OAUTH, NO_PROXY, NO_SD, RELABEL, SCRAPE_NATIVE_HISTOGRAMS, SCRAPE_PROTOCOLS, TARGET_LIMIT, TLS, key,
 };
 
 /// `scrape_configs[]`.
@@ -87,6 +87,7 @@ pub static SCRAPE: Section = Section {
         key("http_sd_configs", Type::Sections(&HTTP_SD), "Targets that a server lists, in Prometheus' JSON."),
         key("dns_sd_configs", Type::Sections(&DNS_SD), "Targets that names stand for."),
         key("nats_sd_configs", Type::Sections(&NATS_SD), "Targets that registrars announce over NATS."),
+        key("nomad_sd_configs", Type::Sections(&NOMAD_SD), "Services that are registered with Nomad."),
         key(
             "relabel_configs",
             Type::Sections(&RELABEL),
@@ -116,7 +117,6 @@ pub static SCRAPE: Section = Section {
         ("scrape_failure_log_file", "not supported: a failing scrape is logged on stderr, once a cause"),
         ("sigv4", NO_AZURE),
         ("azuread", NO_AZURE),
-        ("nomad_sd_configs", NO_SD_YET),
         ("kubernetes_sd_configs", NO_SD),
         ("consul_sd_configs", NO_SD),
         ("aws_sd_configs", NO_SD),
@@ -218,8 +218,8 @@ pub static HTTP_SD: Section = Section {
         ("no_proxy", NO_PROXY),
         ("proxy_from_environment", NO_PROXY),
         ("proxy_connect_header", NO_PROXY),
-        ("follow_redirects", "not supported: redirects are not followed here, because credentials would go along"),
-        ("enable_http2", "not supported: the server is spoken to in HTTP/1.1"),
+        ("follow_redirects", NO_REDIRECTS),
+        ("enable_http2", NO_HTTP2),
     ],
 };
 
@@ -239,3 +239,60 @@ pub static DNS_SD: Section = Section {
     ],
     foreign: &[],
 };
+
+/// `nomad_sd_configs[]`.
+pub static NOMAD_SD: Section = Section {
+    name: "nomad_sd_configs",
+    about: "Services that are registered with Nomad (`provider = \"nomad\"`), each instance a target. While Nomad cannot answer, what it said last stays.",
+    keys: &[
+        key("server", Type::Text, "Where Nomad's API is.").default("http://localhost:4646"),
+        key("namespace", Type::Text, "The namespace whose services are found; `*` for all that the token may read.")
+            .default("default"),
+        key("region", Type::Text, "The region that is asked; empty for the agent's own.").default("global"),
+        key("allow_stale", Type::Switch, "Whether any of Nomad's servers may answer, or only the leader.")
+            .default("true"),
+        key(
+            "tag_separator",
+            Type::Text,
+            "What stands before, between and behind the tags of a service in `__meta_nomad_tags`.",
+        )
+        .default(","),
+        key("refresh_interval", Type::Duration, "Time between two rounds of requests.")
+            .default("60s")
+            .within("1s", "24h"),
+        key(
+            "tls_config",
+            Type::Section(&TLS),
+            "TLS towards Nomad; its agents' certificates are for names such as `client.global.nomad`.",
+        ),
+        key("basic_auth", Type::Section(&BASIC_AUTH), "User name and password, of a proxy before Nomad."),
+        key(
+            "authorization",
+            Type::Section(&AUTHORIZATION),
+            "An `Authorization` header, which gives Nomad an ACL token; excludes `basic_auth`.",
+        ),
+        key(
+            "http_headers",
+            Type::SectionMap(&HTTP_HEADER),
+            "Headers for each request, such as `X-Nomad-Token`: a mapping with values for each name.",
+        ),
+        TARGET_LIMIT.default("0"),
+    ],
+    foreign: &[
+        ("token", NO_NOMAD_TOKEN),
+        ("token_file", NO_NOMAD_TOKEN),
+        ("bearer_token", NO_BEARER),
+        ("bearer_token_file", NO_BEARER_FILE),
+        ("oauth2", NO_OAUTH),
+        ("proxy_url", NO_PROXY),
+        ("no_proxy", NO_PROXY),
+        ("proxy_from_environment", NO_PROXY),
+        ("proxy_connect_header", NO_PROXY),
+        ("follow_redirects", NO_REDIRECTS),
+        ("enable_http2", NO_HTTP2),
+    ],
+};
+
+const NO_NOMAD_TOKEN: &str = "Nomad takes an ACL token as Prometheus gives it: authorization: {credentials_file: …}";
+const NO_REDIRECTS: &str = "not supported: redirects are not followed here, because credentials would go along";
+const NO_HTTP2: &str = "not supported: the server is spoken to in HTTP/1.1";
