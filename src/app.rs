@@ -386,7 +386,8 @@ fn has_place(output: &OutputConfig) -> bool {
         | OutputKind::SplunkHec(_)
         | OutputKind::RemoteWrite(_)
         | OutputKind::Loggregator(_)
-        | OutputKind::Dogstatsd(_) => false,
+        | OutputKind::Dogstatsd(_)
+        | OutputKind::Signalfx(_) => false,
     }
 }
 

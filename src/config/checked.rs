@@ -414,6 +414,8 @@ pub enum OutputKind {
     Loggregator(Box<Loggregator>),
     /// DogStatsD.
     Dogstatsd(Box<Dogstatsd>),
+    /// Splunk Observability Cloud.
+    Signalfx(Box<Signalfx>),
     /// The aggregate endpoint.
     Expose(Expose),
     /// A file, or stdout.
@@ -425,7 +427,12 @@ impl OutputKind {
     pub fn takes_any_order(&self) -> bool {
         match self {
             Self::Elasticsearch(_) | Self::SplunkHec(_) => true,
-            Self::RemoteWrite(_) | Self::Loggregator(_) | Self::Dogstatsd(_) | Self::Expose(_) | Self::File(_) => false,
+            Self::RemoteWrite(_)
+            | Self::Loggregator(_)
+            | Self::Dogstatsd(_)
+            | Self::Signalfx(_)
+            | Self::Expose(_)
+            | Self::File(_) => false,
         }
     }
 }
@@ -674,6 +681,22 @@ pub struct Dogstatsd {
     pub quantiles: bool,
     /// Other names: each that matches gives one.
     pub mappings: Vec<Mapping>,
+}
+
+/// The output to Splunk Observability Cloud.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signalfx {
+    /// Where and how. The URL is without the ingest's own path; the token is among the headers.
+    pub http: HttpOutput,
+    /// What is spoken there.
+    pub protocol: SignalfxProtocol,
+}
+
+/// What the ingest is told in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalfxProtocol {
+    /// Its own JSON.
+    Datapoints,
 }
 
 /// Where an agent listens.

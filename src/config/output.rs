@@ -4,6 +4,7 @@ mod dogstatsd;
 mod elasticsearch;
 mod loggregator;
 mod remote_write;
+mod signalfx;
 mod splunk_hec;
 
 use std::time::Duration;
@@ -37,7 +38,8 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
-const KINDS: [&str; 7] = ["elasticsearch", "splunk_hec", "remote_write", "loggregator", "dogstatsd", "expose", "file"];
+const KINDS: [&str; 8] =
+    ["elasticsearch", "splunk_hec", "remote_write", "signalfx", "loggregator", "dogstatsd", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
@@ -64,9 +66,10 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     let loggregator =
         fields.section("loggregator").map(|f| OutputKind::Loggregator(Box::new(loggregator::loggregator(&f))));
     let dogstatsd = fields.section("dogstatsd").map(|f| OutputKind::Dogstatsd(Box::new(dogstatsd::dogstatsd(&f))));
+    let signalfx = fields.section("signalfx").map(|f| OutputKind::Signalfx(Box::new(signalfx::signalfx(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
-    elasticsearch.or(splunk).or(remote_write).or(loggregator).or(dogstatsd).or(expose).or(file)
+    elasticsearch.or(splunk).or(remote_write).or(loggregator).or(dogstatsd).or(signalfx).or(expose).or(file)
 }
 
 /// Bytes of a body. Splunk Cloud takes 5 MiB at most, and says of more that its data are invalid.

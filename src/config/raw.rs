@@ -11,6 +11,7 @@ mod nats;
 mod outputs;
 mod remote_write;
 mod scrape;
+mod signalfx;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
@@ -22,6 +23,7 @@ pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OU
 
 pub use remote_write::{MESSAGES, METADATA, REMOTE_WRITE};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, NOMAD_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
+pub use signalfx::SIGNALFX;
 pub use splunk_hec::SPLUNK_HEC;
 
 use super::detect::WORDS as DETECT;
@@ -251,6 +253,7 @@ pub static SECTIONS: &[&Section] = &[
     &SPLUNK_HEC,
     &REMOTE_WRITE,
     &METADATA,
+    &SIGNALFX,
     &LOGGREGATOR,
     &DOGSTATSD,
     &MAPPING,

@@ -43,6 +43,7 @@ mod remote_discovery;
 mod retarget;
 mod rotation;
 mod scrape_client;
+mod signalfx;
 mod splunk_hec;
 mod structure;
 mod successor;

@@ -3,18 +3,19 @@
 use super::super::schema::{Key, Section, Type};
 use super::{
     AUTHORIZATION, BASIC_AUTH, DOGSTATSD, LOGGREGATOR, NO_BEARER, NO_BEARER_FILE, NO_OAUTH, NO_PROXY, RELABEL,
-    REMOTE_WRITE, SPLUNK_HEC, TLS, key,
+    REMOTE_WRITE, SIGNALFX, SPLUNK_HEC, TLS, key,
 };
 
 /// `outputs[]`.
 pub static OUTPUT: Section = Section {
     name: "outputs",
-    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `splunk_hec`, `remote_write`, `loggregator`, `dogstatsd`, `expose` and `file`.",
+    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `splunk_hec`, `remote_write`, `signalfx`, `loggregator`, `dogstatsd`, `expose` and `file`.",
     keys: &[
         key("name", Type::Text, "Its name in logs and metrics; each entry has its own.").required(),
         key("elasticsearch", Type::Section(&ELASTICSEARCH), "Elasticsearch or OpenSearch, through `_bulk`."),
         key("splunk_hec", Type::Section(&SPLUNK_HEC), "Splunk's HTTP Event Collector."),
         key("remote_write", Type::Section(&REMOTE_WRITE), "Prometheus remote write, 1.0 or 2.0."),
+        key("signalfx", Type::Section(&SIGNALFX), "Splunk Observability Cloud."),
         key(
             "loggregator",
             Type::Section(&LOGGREGATOR),
@@ -29,7 +30,6 @@ pub static OUTPUT: Section = Section {
     ],
     foreign: &[
         ("otlp", NO_OUTPUT),
-        ("signalfx", NO_OUTPUT),
         ("datadog", "write \"dogstatsd\": samples go through the agent"),
         ("statsd", "write \"dogstatsd\"; plain StatsD has no tags"),
         ("prometheus_client", "Telegraf's word; write \"expose\""),
@@ -38,8 +38,7 @@ pub static OUTPUT: Section = Section {
     ],
 };
 
-const NO_OUTPUT: &str =
-    "not supported yet; outputs are elasticsearch, splunk_hec, remote_write, loggregator, dogstatsd, expose and file";
+const NO_OUTPUT: &str = "not supported yet; outputs are elasticsearch, splunk_hec, remote_write, signalfx, loggregator, dogstatsd, expose and file";
 
 // What every output has that sends requests over HTTP.
 pub(super) const HEADERS: Key = key("headers", Type::TextMap, "Headers for each request.").secret();

@@ -8,7 +8,7 @@ use super::sums::{Sum, Sums};
 use super::text;
 use crate::config::checked::{self, Stat};
 use crate::model::{Point, Scrape, SeriesRef, Value};
-use crate::output::cumulative::{Ahead, Cumulative};
+use crate::output::cumulative::{Ahead, Cumulative, key_in_target};
 use crate::output::json::Plans;
 use crate::pipeline::{Encoded, Item, Reasons, Rejection, Slice, reason};
 
@@ -34,11 +34,6 @@ pub struct Encoder {
 /// What is known of targets.
 #[derive(Default)]
 pub struct Cache(Plans<Plan>);
-
-/// What a counter is remembered by. Targets are kept apart, whatever labels are left of their series.
-pub fn series_key(scrape: &Scrape, series: &SeriesRef<'_>) -> u64 {
-    series.hash() ^ scrape.origin.key.rotate_left(32)
-}
 
 impl Encoder {
     pub fn new(settings: &checked::Dogstatsd) -> Self {
@@ -175,7 +170,7 @@ impl Lines<'_> {
         value: f64,
         time_ms: i64,
     ) -> Result<Option<f64>, &'static str> {
-        let key = series_key(scrape, series);
+        let key = key_in_target(scrape, series);
         if self.ahead.last_ms(key) == Some(time_ms) {
             return Err(SAME_TIME);
         }
