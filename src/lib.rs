@@ -15,6 +15,7 @@ pub mod config;
 pub mod detect;
 pub mod discovery;
 pub mod exposition;
+mod files;
 pub mod memory;
 pub mod model;
 pub mod net;

@@ -7,7 +7,8 @@
 //! - `detect` names the labels that surroundings have.
 //! - `checked` is the result: complete, and free of contradictions.
 //!
-//! Nothing here acts: no name is resolved, and no file is opened but the configuration itself.
+//! Nothing here acts: no name is resolved, and no file is opened but the configuration itself, with those that
+//! `scrape_config_files` makes parts of it.
 
 pub mod checked;
 mod common;
@@ -23,6 +24,7 @@ mod problem;
 pub mod raw;
 pub mod schema;
 mod scrape;
+mod scrape_files;
 mod template;
 mod tls;
 pub mod values;

@@ -20,7 +20,6 @@ pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
-
 pub use remote_write::{MESSAGES, METADATA, REMOTE_WRITE};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, NOMAD_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use signalfx::SIGNALFX;
@@ -45,6 +44,11 @@ pub static ROOT: Section = Section {
             "What concerns the whole process, and defaults for every scrape configuration.",
         ),
         key("scrape_configs", Type::Sections(&SCRAPE), "What is scraped."),
+        key(
+            "scrape_config_files",
+            Type::Texts,
+            "Files with more `scrape_configs`; `*` stands for any part of a name. Relative paths in one start from its folder.",
+        ),
         key("outputs", Type::Sections(&OUTPUT), "Where it goes; at least one.")
             .otherwise("an error, unless there is `metrics_agent`"),
         key("register", Type::Section(&REGISTER), "Announces over NATS where this process can be scraped."),
@@ -66,7 +70,6 @@ pub static ROOT: Section = Section {
         ("tracing", "not supported: promferry sends no traces"),
         ("otlp", "not supported: promferry receives no OTLP"),
         ("runtime", "not supported: these are settings of Go's runtime"),
-        ("scrape_config_files", "not supported yet; write the entries under \"scrape_configs\""),
         ("agent", "a section of Telegraf's; intervals are under \"global\", batches and queues under each output"),
         ("inputs", "a section of Telegraf's; write the endpoints under \"scrape_configs\""),
         ("global_tags", "a section of Telegraf's; write \"external_labels\" under \"global\""),
@@ -74,6 +77,22 @@ pub static ROOT: Section = Section {
         ("exporters", "a section of the OpenTelemetry Collector's; write them under \"outputs\""),
     ],
 };
+
+/// A file that `scrape_config_files` finds.
+pub static SCRAPE_FILE: Section = Section {
+    name: "scrape_config_files",
+    about: "A file with more scrape configurations.",
+    keys: &[key("scrape_configs", Type::Sections(&SCRAPE), "What is scraped.")],
+    foreign: &[
+        ("global", ONLY_IN_MAIN),
+        ("outputs", ONLY_IN_MAIN),
+        ("admin", ONLY_IN_MAIN),
+        ("scrape_config_files", ONLY_IN_MAIN),
+    ],
+};
+
+const ONLY_IN_MAIN: &str =
+    "stands in the main configuration; a file of scrape_config_files has only \"scrape_configs\"";
 
 /// `global`.
 pub static GLOBAL: Section = Section {

@@ -31,6 +31,7 @@ pub mod file;
 pub mod http;
 mod json;
 pub mod loggregator;
+pub mod otlp;
 #[allow(dead_code)]
 mod protobuf;
 pub mod remote_write;

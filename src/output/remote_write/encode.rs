@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::merge::{Group, Histograms, Room, Run, groups};
-use super::{State, v1};
+use super::{State, v1, v2};
 use crate::config::checked::WriteMessage;
 use crate::output::json::Plans;
 use crate::pipeline::{Compression, Encoded, Item, Reasons, Slice, reason};
@@ -38,12 +38,12 @@ pub(super) struct Encoder {
 #[derive(Default)]
 pub struct Cache {
     v1: Plans<v1::Plan>,
+    v2: v2::Table,
     room: Room,
     bytes_a_sample: usize,
 }
 
 impl Encoder {
-    #[allow(dead_code)]
     /// The message that a lane in this state speaks.
     pub fn message(&self, state: &State) -> WriteMessage {
         if state.is_v1_only { WriteMessage::V1 } else { self.message }
@@ -54,23 +54,29 @@ impl Encoder {
         let samples: u64 = slices.iter().map(Slice::samples).sum();
         let expected_bytes = samples as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
         let groups = groups(slices);
+        let message = self.message(state);
         let mut request = Written {
             body: Vec::with_capacity(expected_bytes),
+            head: 0,
             items: Vec::new(),
             points: Vec::with_capacity(samples as usize),
             skipped: 0,
         };
-        self.v1(state, cache, &groups, &mut request);
+        match message {
+            WriteMessage::V1 => self.v1(state, cache, &groups, &mut request),
+            WriteMessage::V2 => self.v2(cache, groups, &mut request),
+        }
         if !request.points.is_empty() {
             cache.bytes_a_sample = request.body.len().div_ceil(request.points.len());
         }
         let skipped = [(reason::UNSUPPORTED_TYPE, request.skipped)].into_iter().filter(|(_, samples)| *samples > 0);
         Encoded {
             body: request.body.into(),
+            head: request.head,
             items: request.items,
             points: request.points,
             skipped: Reasons::from_iter(skipped),
-            ..self.empty(WriteMessage::V1)
+            ..self.empty(message)
         }
     }
 
@@ -109,11 +115,46 @@ impl Encoder {
             request.items.push(Item { end: request.body.len(), samples: 0, mark: mark::METADATA });
         }
     }
+
+    fn v2(&self, cache: &mut Cache, mut groups: Vec<Group<'_>>, request: &mut Written) {
+        // Always in the same order, so that steady targets have a steady table.
+        groups.sort_by_key(|group| group.widest.origin.key);
+        let chunks: Vec<_> = groups.iter().flat_map(|group| group.widest.series.chunks()).collect();
+        // What is divided is to become smaller, its table too.
+        let mut of_used;
+        let table = if groups.iter().all(Group::is_whole) {
+            if !cache.v2.is_of(&chunks) {
+                cache.v2 = v2::Table::of_chunks(&chunks);
+            }
+            &mut cache.v2
+        } else {
+            of_used = v2::Table::of_used(&groups);
+            &mut of_used
+        };
+        let lasting = table.len();
+        if self.has_exemplars {
+            groups.iter().flat_map(Group::all_exemplars).for_each(|exemplar| table.add_labels(&exemplar.labels));
+        }
+        request.body.extend_from_slice(table.written());
+        request.head = request.body.len();
+        let histograms = if self.has_histograms { Histograms::All } else { Histograms::None };
+        let mut writer = v2::Writer::default();
+        let mut skipped = 0;
+        for group in &groups {
+            cache.room.each(group, histograms, self.has_exemplars, &mut skipped, |run| {
+                writer.series(&mut request.body, table, &run);
+                request.item(&run);
+            });
+        }
+        table.truncate(lasting);
+        request.skipped = skipped;
+    }
 }
 
 /// A body that is being written.
 struct Written {
     body: Vec<u8>,
+    head: usize,
     items: Vec<Item>,
     points: Vec<u32>,
     skipped: u64,
@@ -130,3 +171,5 @@ impl Written {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_v2;

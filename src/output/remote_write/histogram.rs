@@ -19,6 +19,7 @@ mod number {
     pub const RESET_HINT: u32 = 14;
     pub const TIME: u32 = 15;
     pub const CUSTOM_VALUES: u32 = 16;
+    pub const START_TIME: u32 = 17;
     pub const OFFSET: u32 = 1;
     pub const LENGTH: u32 = 2;
 
@@ -34,8 +35,8 @@ mod number {
 /// `RESET_HINT_GAUGE`. What else there is to hint at, the receiver finds out by comparing.
 const IS_GAUGE: u64 = 3;
 
-/// Writes the fields, but for the start time that only one of the versions has.
-pub(super) fn write(out: &mut Vec<u8>, histogram: &Histogram, time_ms: i64) {
+/// Writes the fields. Remote write 1.0 has no start time; 0 is none.
+pub(super) fn write(out: &mut Vec<u8>, histogram: &Histogram, time_ms: i64, start_ms: i64) {
     // Of a choice, the field that is meant is written even where it is zero.
     match histogram.is_float {
         true => fixed64(out, number::COUNT_FLOAT, histogram.count.to_bits()),
@@ -53,6 +54,7 @@ pub(super) fn write(out: &mut Vec<u8>, histogram: &Histogram, time_ms: i64) {
     varint(out, number::RESET_HINT, if histogram.is_gauge { IS_GAUGE } else { 0 });
     varint(out, number::TIME, time_ms as u64);
     doubles(out, number::CUSTOM_VALUES, &histogram.custom_bounds);
+    varint(out, number::START_TIME, start_ms as u64);
 }
 
 fn chosen(out: &mut Vec<u8>, number: u32, count: f64) {

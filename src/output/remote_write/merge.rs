@@ -14,7 +14,6 @@ use crate::pipeline::Slice;
 
 /// Which native histograms are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code)]
 pub(super) enum Histograms {
     None,
     /// All but those with bounds of their own, which remote write 1.0 has no field for.
@@ -43,6 +42,8 @@ pub(super) struct Sample<'s> {
     pub value: Value<'s>,
     /// Its number in the batch: see [`Batch::keep`](crate::pipeline::Batch::keep).
     pub number: u32,
+    /// Since when its series counts, in milliseconds; 0 where that is not known.
+    pub start_ms: i64,
     /// The scrape that it is of, by its place in [`Group::parts`].
     part: u32,
 }
@@ -54,17 +55,12 @@ impl Sample<'_> {
 }
 
 /// Samples of one series and of one kind, in time order, and what came beside them.
-#[allow(dead_code)]
 pub(super) struct Run<'r, 's> {
     pub series: SeriesRef<'s>,
-    /// The series' number in its set.
-    pub number: u32,
     /// At least one; either floats or histograms.
     pub samples: &'r [Sample<'s>],
     /// In time order, with their times.
     pub exemplars: &'r [(i64, &'s Exemplar)],
-    /// Since when the series counts, in milliseconds; 0 where that is not known.
-    pub start_ms: i64,
 }
 
 impl Run<'_, '_> {
@@ -121,6 +117,44 @@ fn is_extension(short: &Arc<SeriesSet>, long: &Arc<SeriesSet>) -> bool {
         || short.chunks().len() <= long.chunks().len() && short.chunks().iter().zip(long.chunks()).all(is_same)
 }
 
+/// Which names and labels of a chunk are used in a batch, by their numbers.
+pub(super) struct Used {
+    pub names: Vec<bool>,
+    pub pairs: Vec<bool>,
+}
+
+impl<'s> Group<'s> {
+    /// Whether all of each of its scrapes is meant.
+    pub fn is_whole(&self) -> bool {
+        self.parts.iter().all(|(_, slice)| slice.selected().is_none())
+    }
+
+    /// What its samples use, for each chunk of its set.
+    pub fn used(&self) -> Vec<Used> {
+        let set = &self.widest.series;
+        let nothing =
+            |chunk: &Arc<Chunk>| Used { names: vec![false; chunk.metrics()], pairs: vec![false; chunk.pairs()] };
+        let mut used: Vec<Used> = set.chunks().iter().map(nothing).collect();
+        let mut is_used = vec![false; set.len()];
+        for (_, slice) in &self.parts {
+            slice.positions().for_each(|at| is_used[slice.scrape.points.get(at as usize).series as usize] = true);
+        }
+        let mut is_used = is_used.into_iter();
+        for (chunk, used) in set.chunks().iter().zip(&mut used) {
+            for (series, _) in chunk.iter().zip(&mut is_used).filter(|(_, is_used)| *is_used) {
+                used.names[series.metric_number() as usize] = true;
+                series.pairs().iter().for_each(|&pair| used.pairs[pair as usize] = true);
+            }
+        }
+        used
+    }
+
+    /// All exemplars of its scrapes.
+    pub fn all_exemplars(&self) -> impl Iterator<Item = &'s Exemplar> {
+        self.scrapes().flat_map(|scrape| &scrape.exemplars)
+    }
+}
+
 /// Memory that is used again from group to group, and from batch to batch.
 #[derive(Default)]
 pub struct Room {
@@ -143,6 +177,7 @@ impl Room {
         self.sort(group, histograms, skipped);
         let exemplars = if takes_exemplars { exemplars(group) } else { Vec::new() };
         let starts = starts(group);
+        let has_starts = starts.iter().any(|starts| !starts.is_empty());
         let mut samples: Vec<Sample<'s>> = Vec::new();
         let mut own_exemplars: Vec<(i64, &'s Exemplar)> = Vec::new();
         let (mut series, mut from) = (0, 0);
@@ -164,10 +199,14 @@ impl Room {
                 if !exemplars.is_empty() {
                     take_exemplars(&exemplars, number, &samples, &mut own_exemplars);
                 }
-                let start_ms = start_of(&starts, number);
+                if has_starts {
+                    samples
+                        .iter_mut()
+                        .for_each(|sample| sample.start_ms = start_of(&starts[sample.part as usize], number));
+                }
                 let mut exemplars = &own_exemplars[..];
                 for samples in samples.chunk_by(|left, right| left.is_histogram() == right.is_histogram()) {
-                    found(Run { series: chunk.get(at), number, samples, exemplars, start_ms });
+                    found(Run { series: chunk.get(at), samples, exemplars });
                     exemplars = &[];
                 }
             }
@@ -224,7 +263,7 @@ impl<'s> Group<'s> {
         let (start, slice) = self.parts[part as usize];
         let scrape = &*slice.scrape;
         let point = scrape.points.get(position as usize);
-        Sample { time_ms: scrape.time_ms(&point), value: point.value, number: start + position, part }
+        Sample { time_ms: scrape.time_ms(&point), value: point.value, number: start + position, start_ms: 0, part }
     }
 }
 
@@ -254,12 +293,14 @@ fn take_exemplars<'s>(all: &[Placed<'s>], series: u32, samples: &[Sample<'s>], i
     }
 }
 
-/// Since when series count, as the group's last scrape has it, by their numbers.
-fn starts(group: &Group<'_>) -> Vec<Created> {
-    let Some((_, last)) = group.parts.last() else { return Vec::new() };
-    let mut starts = last.scrape.created.to_vec();
-    starts.sort_by_key(|created| created.series);
-    starts
+/// For each scrape since when series count, by their numbers.
+fn starts(group: &Group<'_>) -> Vec<Vec<Created>> {
+    let of_scrape = |scrape: &Scrape| {
+        let mut starts = scrape.created.to_vec();
+        starts.sort_by_key(|created| created.series);
+        starts
+    };
+    group.scrapes().map(of_scrape).collect()
 }
 
 fn start_of(starts: &[Created], series: u32) -> i64 {

@@ -1,8 +1,6 @@
 //! What is written, as an independent reader sees it: prompb/types.proto and prompb/io/prometheus/write/v2/types.proto of
 //! Prometheus, for tests.
 
-#![allow(dead_code)]
-
 use prost::{Enumeration, Message};
 
 #[derive(Clone, PartialEq, Message)]

@@ -85,16 +85,10 @@ fn newest_ms(groups: &[Group<'_>]) -> i64 {
 
 /// The families of a target's series that have more to say than a name.
 fn each_family<'s>(group: &Group<'s>, mut found: impl FnMut(Family<'s>)) {
-    let mut seen = Vec::new();
     for chunk in group.widest.series.chunks() {
-        seen.clear();
-        seen.resize(chunk.families(), false);
-        for series in chunk.iter() {
-            if !std::mem::replace(&mut seen[series.family_number() as usize], true) {
-                let family = series.family();
-                if family != (Family { name: family.name, ..Family::default() }) {
-                    found(family);
-                }
+        for family in (0..chunk.families() as u32).map(|number| chunk.family(number)) {
+            if family != (Family { name: family.name, ..Family::default() }) {
+                found(family);
             }
         }
     }

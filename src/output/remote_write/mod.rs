@@ -16,7 +16,9 @@ mod merge;
 mod messages;
 mod metadata;
 mod refusal;
+mod rendered;
 mod v1;
+mod v2;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;

@@ -4,6 +4,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::histogram;
 use super::merge::Run;
+use super::rendered::{Pieces, Rendered, Shelf};
 use crate::model::{Chunk, Family, METRIC_NAME, MetricType, SeriesRef, Value};
 use crate::output::protobuf::{bytes, fixed64, listed_bytes, nested, varint};
 
@@ -19,6 +20,7 @@ mod number {
     pub const VALUE: u32 = 2;
     pub const SAMPLE_VALUE: u32 = 1;
     pub const SAMPLE_TIME: u32 = 2;
+    pub const SAMPLE_START: u32 = 3;
     pub const EXEMPLAR_LABELS: u32 = 1;
     pub const EXEMPLAR_VALUE: u32 = 2;
     pub const EXEMPLAR_TIME: u32 = 3;
@@ -29,56 +31,32 @@ mod number {
 }
 
 /// What the first byte of a field says: its number, and that bytes follow.
-const fn bytes_key(number: u32) -> u8 {
+pub(super) const fn bytes_key(number: u32) -> u8 {
     (number << 3 | 2) as u8
 }
 
-/// The labels of a target's chunks as they stand in a message, each distinct one once: a steady series costs copies of these.
+/// A target's chunks as they stand in messages.
 #[derive(Default)]
-pub struct Plan {
-    chunks: Vec<Fragments>,
-}
-
-#[derive(Default)]
-struct Fragments {
-    chunk: u64,
-    text: Vec<u8>,
-    /// Where the label of each number ends in the text, and whether its name stands before that of the metric's.
-    ends: Vec<(u32, bool)>,
-}
+pub struct Plan(Shelf);
 
 impl Plan {
     /// Puts in what a series needs that was not there yet.
     pub(super) fn add(&mut self, series: SeriesRef<'_>) {
         let chunk = series.chunk();
-        if self.chunks.last().is_none_or(|last| last.chunk != chunk.id()) {
-            self.chunks.push(Fragments::new(chunk));
+        if self.0.chunks.last().is_none_or(|last| last.chunk != chunk.id()) {
+            self.0.chunks.push(render(chunk));
         }
-    }
-
-    fn of(&self, chunk: &Chunk) -> Option<&Fragments> {
-        self.chunks.iter().find(|fragments| fragments.chunk == chunk.id())
     }
 }
 
-impl Fragments {
-    fn new(chunk: &Chunk) -> Self {
-        let mut fragments = Self { chunk: chunk.id(), ..Self::default() };
-        for pair in 0..chunk.pairs() as u32 {
-            let (name, value) = chunk.pair(pair);
-            label(&mut fragments.text, number::LABELS, name, value);
-            fragments.ends.push((fragments.text.len() as u32, name < METRIC_NAME));
-        }
-        fragments
-    }
-
-    /// The label of this number, and whether its name stands before that of the metric's.
-    #[inline]
-    fn get(&self, pair: u32) -> (&[u8], bool) {
-        let start = if pair == 0 { 0 } else { self.ends[pair as usize - 1].0 };
-        let (end, is_before) = self.ends[pair as usize];
-        (&self.text[start as usize..end as usize], is_before)
-    }
+fn render(chunk: &Chunk) -> Rendered {
+    let names =
+        Pieces::each(chunk.metrics(), |out, metric| label(out, number::LABELS, METRIC_NAME, chunk.metric(metric).0));
+    let pairs = Pieces::each(chunk.pairs(), |out, pair| {
+        let (name, value) = chunk.pair(pair);
+        label(out, number::LABELS, name, value);
+    });
+    Rendered::new(chunk, names, pairs, Pieces::default())
 }
 
 fn label(out: &mut Vec<u8>, number: u32, name: &str, value: &str) {
@@ -92,6 +70,8 @@ fn label(out: &mut Vec<u8>, number: u32, name: &str, value: &str) {
 #[derive(Default)]
 pub(super) struct Writer {
     tail: Vec<u8>,
+    /// Where the last chunk stands in its plan.
+    at: usize,
 }
 
 impl Writer {
@@ -101,9 +81,9 @@ impl Writer {
         let tail = &mut self.tail;
         for sample in run.samples {
             match sample.value {
-                Value::Float(value) => float(tail, number::SAMPLES, value, sample.time_ms),
+                Value::Float(value) => float(tail, number::SAMPLES, value, sample.time_ms, 0),
                 Value::Histogram(value) => {
-                    nested(tail, number::HISTOGRAMS, |out| histogram::write(out, value, sample.time_ms));
+                    nested(tail, number::HISTOGRAMS, |out| histogram::write(out, value, sample.time_ms, 0));
                 }
             }
         }
@@ -115,48 +95,26 @@ impl Writer {
             });
         }
         // A plan has all chunks of the series that are written by it.
-        let Some(fragments) = plan.of(run.series.chunk()) else { return };
-        let (name, pairs) = (run.series.name(), run.series.pairs());
-        let name_len = 1 + encoded_len_varint(name.len() as u64) + name.len();
-        let name_label_len = 2 + METRIC_NAME.len() + name_len;
-        let labels_len: usize = pairs.iter().map(|&pair| fragments.get(pair).0.len()).sum();
-        let len = 1 + encoded_len_varint(name_label_len as u64) + name_label_len + labels_len + tail.len();
-
+        let Some(rendered) = plan.0.of(run.series.chunk(), &mut self.at) else { return };
         body.push(bytes_key(number::TIMESERIES));
-        encode_varint(len as u64, body);
-        let mut is_named = false;
-        for &pair in pairs {
-            let (fragment, is_before) = fragments.get(pair);
-            if !is_named && !is_before {
-                metric_name(body, name, name_label_len);
-                is_named = true;
-            }
-            body.extend_from_slice(fragment);
-        }
-        if !is_named {
-            metric_name(body, name, name_label_len);
-        }
+        encode_varint((rendered.labels_len(run.series) + tail.len()) as u64, body);
+        rendered.labels(body, run.series);
         body.extend_from_slice(tail);
     }
 }
 
-fn metric_name(body: &mut Vec<u8>, name: &str, len: usize) {
-    body.push(bytes_key(number::LABELS));
-    encode_varint(len as u64, body);
-    listed_bytes(body, number::NAME, METRIC_NAME.as_bytes());
-    listed_bytes(body, number::VALUE, name.as_bytes());
-}
-
-/// A `Sample`: `{double value = 1; int64 timestamp = 2}`, in both versions.
+/// A `Sample`: `{double value = 1; int64 timestamp = 2; int64 start_timestamp = 3}`. The last is of remote write 2.0; 0 is none.
 #[inline]
-pub(super) fn float(out: &mut Vec<u8>, number: u32, value: f64, time_ms: i64) {
-    let time_ms = time_ms as u64;
+pub(super) fn float(out: &mut Vec<u8>, number: u32, value: f64, time_ms: i64, start_ms: i64) {
+    let (time_ms, start_ms) = (time_ms as u64, start_ms as u64);
+    let start_len = if start_ms == 0 { 0 } else { 1 + encoded_len_varint(start_ms) };
     out.push(bytes_key(number));
     // Below 128 always.
-    out.push((9 + 1 + encoded_len_varint(time_ms)) as u8);
+    out.push((9 + 1 + encoded_len_varint(time_ms) + start_len) as u8);
     fixed64(out, number::SAMPLE_VALUE, value.to_bits());
     out.push((number::SAMPLE_TIME << 3) as u8);
     encode_varint(time_ms, out);
+    varint(out, number::SAMPLE_START, start_ms);
 }
 
 /// Writes the metadata of a family.

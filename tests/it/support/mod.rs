@@ -13,6 +13,7 @@ pub mod loggregator_client;
 pub mod logs;
 pub mod nats_server;
 pub mod nomad_server;
+pub mod prometheus;
 pub mod protobuf;
 pub mod proxy;
 pub mod random;

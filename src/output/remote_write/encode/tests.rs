@@ -44,6 +44,10 @@ impl Target {
         Self { origin: Arc::new(origin), set: Arc::new(SeriesSet::new(vec![chunk.finish()])) }
     }
 
+    pub fn with_set(key: u64, set: Arc<SeriesSet>) -> Self {
+        Self { set, ..Self::new(key, &[]) }
+    }
+
     /// The same with series that came later.
     pub fn extended(&self, series: &[(&str, &[(&str, &str)])]) -> Self {
         let more = Self::new(self.origin.key, series);
@@ -360,7 +364,7 @@ fn metadata_has_type_help_and_unit() {
     }
     let bare = chunk.family(Family { name: "bare", ..Family::default() });
     points.push_float(chunk.push(bare, "bare", std::iter::empty()), 1.0, None);
-    let target = Target { set: Arc::new(SeriesSet::new(vec![chunk.finish()])), ..Target::new(7, &[]) };
+    let target = Target::with_set(7, Arc::new(SeriesSet::new(vec![chunk.finish()])));
     let (_, read) = encoded(&encoder, &whole([target.with(AT_MS, &mut points)]));
     let expected = kinds.map(|(_, kind)| MetricMetadata {
         kind,
