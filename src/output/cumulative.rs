@@ -22,6 +22,9 @@ pub(super) const SERIES_MAX: usize = 2_000_000;
 /// A series that had no sample for so long is forgotten.
 pub(super) const FORGOTTEN_AFTER_MS: i64 = 3_600_000;
 
+/// Skipped: a sample that is not newer than the one before, to a receiver that takes such ones for something else.
+pub(super) const NOT_NEWER: &str = "not_newer";
+
 /// Between two looks at what may be forgotten.
 const SWEEP_EVERY_MS: i64 = 600_000;
 

@@ -8,15 +8,12 @@ use http::{HeaderMap, HeaderValue};
 use super::limits;
 use crate::exposition::write;
 use crate::model::{MetricType, Point, Scrape, SeriesRef, Value, part_label};
-use crate::output::cumulative::{Ahead, Cumulative};
+use crate::output::cumulative::{Ahead, Cumulative, NOT_NEWER};
 use crate::output::json::{Plans, Skipped, number};
 use crate::pipeline::{Compression, Encoded, Item, Rejection, Slice};
 
 /// Where they go.
 pub const PATH: &str = "/v2/datapoint";
-
-/// Skipped: a sample whose own time is not above that of the one before, which Splunk would not take.
-pub const NOT_NEWER: &str = "not_newer";
 
 /// The dimension that a bucket has instead of its label `le`.
 const UPPER_BOUND: &str = "upper_bound";
