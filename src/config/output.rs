@@ -3,6 +3,7 @@
 mod dogstatsd;
 mod elasticsearch;
 mod loggregator;
+mod otlp;
 mod remote_write;
 mod signalfx;
 mod splunk_hec;
@@ -38,8 +39,8 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
-const KINDS: [&str; 8] =
-    ["elasticsearch", "splunk_hec", "remote_write", "signalfx", "loggregator", "dogstatsd", "expose", "file"];
+const KINDS: [&str; 9] =
+    ["elasticsearch", "splunk_hec", "remote_write", "otlp", "signalfx", "loggregator", "dogstatsd", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
@@ -66,10 +67,11 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     let loggregator =
         fields.section("loggregator").map(|f| OutputKind::Loggregator(Box::new(loggregator::loggregator(&f))));
     let dogstatsd = fields.section("dogstatsd").map(|f| OutputKind::Dogstatsd(Box::new(dogstatsd::dogstatsd(&f))));
+    let otlp = fields.section("otlp").map(|f| OutputKind::Otlp(Box::new(otlp::otlp(&f))));
     let signalfx = fields.section("signalfx").map(|f| OutputKind::Signalfx(Box::new(signalfx::signalfx(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
-    elasticsearch.or(splunk).or(remote_write).or(loggregator).or(dogstatsd).or(signalfx).or(expose).or(file)
+    elasticsearch.or(splunk).or(remote_write).or(loggregator).or(dogstatsd).or(otlp).or(signalfx).or(expose).or(file)
 }
 
 /// Bytes of a body. Splunk Cloud takes 5 MiB at most, and says of more that its data are invalid.
@@ -80,6 +82,8 @@ const REMOTE_WRITE_BODY_BYTES: u64 = 4 << 20;
 /// An agent takes messages of 10 MiB, and has a buffer of ten thousand envelopes: what comes faster than it reads is lost there.
 const LOGGREGATOR_BODY_BYTES: u64 = 1 << 20;
 const LOGGREGATOR_SAMPLES: usize = 1000;
+/// What gRPC's servers take by default, and what OTLP's specification recommends.
+const OTLP_BODY_BYTES: u64 = 4 << 20;
 const SAMPLES: usize = 10_000;
 
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
@@ -90,6 +94,7 @@ fn batch(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Batch {
     let (usual_samples, usual_bytes) = match kind {
         Some(OutputKind::SplunkHec(_)) => (SAMPLES, SPLUNK_BODY_BYTES),
         Some(OutputKind::RemoteWrite(_)) => (SAMPLES, REMOTE_WRITE_BODY_BYTES),
+        Some(OutputKind::Otlp(_) | OutputKind::Signalfx(_)) => (SAMPLES, OTLP_BODY_BYTES),
         Some(OutputKind::Loggregator(_) | OutputKind::Dogstatsd(_)) => (LOGGREGATOR_SAMPLES, LOGGREGATOR_BODY_BYTES),
         _ => (SAMPLES, BODY_BYTES),
     };
