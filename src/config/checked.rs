@@ -754,6 +754,8 @@ pub struct Signalfx {
 /// What the ingest is told in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalfxProtocol {
+    /// OTLP over HTTP, protobuf.
+    Otlp,
     /// Its own JSON.
     Datapoints,
 }

@@ -185,6 +185,46 @@ async fn all_of_it_arrives_in_order_whatever_the_ingest_says() {
 }
 
 #[tokio::test]
+async fn otlp_is_spoken_by_default_within_the_same_limits() {
+    use MetricType::{Counter, Histogram as Buckets};
+    let world = World::new().await;
+    world.server.ingest().failing = [(401, "who?"), (500, "oops"), (404, "where?")].into();
+    let delivery = Delivery::start(world.output(""), options());
+    let labels = [("instance", "10.0.0.1:9100"), ("job", "router"), ("aws_region", "eu"), ("a b", "c")];
+    let long = "v".repeat(257);
+    let made = |n: f64| {
+        Made::new()
+            .with(Counter, "c_total", "c_total", &labels, n)
+            .gauge("g", &labels, n)
+            .gauge("too_long", &[("x", &long)], n)
+            .gauge("nan", &labels, f64::NAN)
+            .gauge("gone", &labels, STALE_NAN)
+            .with(Buckets, "h", "h_bucket", &[("job", "router"), ("le", "+Inf")], n)
+            .with(Buckets, "h", "h_sum", &[("job", "router")], n)
+            .with(Buckets, "h", "h_count", &[("job", "router")], n)
+    };
+    delivery.queue.push(&made(1.0).scrape(AT_MS));
+    delivery.queue.push(&made(2.0).scrape(AT_MS + 1000));
+    let counts = delivery.finish().await;
+    let rejected = BTreeMap::from([("dimension_value", 2)]);
+    let skipped = BTreeMap::from([("nan", 2), ("stale_marker", 2)]);
+    assert_eq!((counts.settled.total(), counts.settled.rejected, counts.settled.skipped), (16, rejected, skipped));
+    let ingest = world.server.ingest();
+    assert!(ingest.requests.iter().all(|path| path == "/v2/datapoint/otlp"));
+    let taken: Vec<_> = ingest.taken.iter().filter(|taken| taken.3 == AT_MS && taken.1 != "h").collect();
+    let resource = "service.instance.id=10.0.0.1:9100,service.name=router";
+    for (kind, name) in [("cumulative_counter", "c_total"), ("gauge", "g")] {
+        let found = taken.iter().find(|taken| taken.1 == name).unwrap_or_else(|| panic!("{name}: {taken:?}"));
+        assert_eq!(found.0, kind);
+        for part in resource.split(',').chain(["label_aws_region=eu", "a_b=c"]) {
+            assert!(found.2.split(',').any(|dimension| dimension == part), "{part}: {}", found.2);
+        }
+    }
+    let histograms = ingest.taken.iter().filter(|taken| taken.0 == "histogram").map(|taken| taken.4);
+    assert_eq!(histograms.collect::<Vec<_>>(), [1.0, 2.0]);
+}
+
+#[tokio::test]
 async fn one_bad_datapoint_costs_itself_alone() {
     let world = World::new().await;
     world.server.ingest().spoilt_by = Some("bad");
@@ -218,14 +258,14 @@ async fn a_time_that_does_not_rise_is_left_out() {
 async fn a_look_says_what_is_wrong_and_writes_nothing() {
     let world = World::new().await;
     let said = async |output: Signalfx| output.check().await.err().unwrap_or_default();
-    assert_eq!(said(world.output(DATAPOINTS)).await, "");
+    assert_eq!((said(world.output(DATAPOINTS)).await, said(world.output("")).await), (String::new(), String::new()));
     assert!(world.server.ingest().taken.is_empty());
     std::fs::write(world.folder.path().join("token"), "stale\n").unwrap();
     let expected = format!(
         "https://{}/: does not know the token; see token and realm (401 Unauthorized: Unauthorized)",
         world.server.address
     );
-    assert_eq!(said(world.output(DATAPOINTS)).await, expected);
+    assert_eq!((said(world.output(DATAPOINTS)).await, said(world.output("")).await), (expected.clone(), expected));
     world.server.ingest().tokens.push("stale".to_owned());
     assert_eq!(said(world.output(DATAPOINTS)).await, "");
 }

@@ -19,6 +19,7 @@ pub fn signalfx(fields: &Fields<'_>) -> Signalfx {
         fields.missing("token");
     }
     headers.extend(secret(fields, ["token", "token_file"], token).map(|token| (TOKEN_HEADER.to_owned(), token)));
+    let protocols = [("otlp", SignalfxProtocol::Otlp), ("datapoints", SignalfxProtocol::Datapoints)];
     Signalfx {
         http: HttpOutput {
             urls: receiver(fields).into_iter().collect(),
@@ -28,9 +29,7 @@ pub fn signalfx(fields: &Fields<'_>) -> Signalfx {
             timeout: fields.duration("timeout"),
             gzip: fields.switch("gzip"),
         },
-        protocol: fields
-            .choice("protocol", &[("datapoints", SignalfxProtocol::Datapoints)])
-            .unwrap_or(SignalfxProtocol::Datapoints),
+        protocol: fields.choice("protocol", &protocols).unwrap_or(SignalfxProtocol::Otlp),
     }
 }
 

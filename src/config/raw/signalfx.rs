@@ -13,8 +13,12 @@ pub static SIGNALFX: Section = Section {
         key("url", Type::Text, "Another receiver, such as a gateway, without the ingest's own path."),
         key("token", Type::Text, "An access token of the organization with the scope INGEST.").secret(),
         key("token_file", Type::Path, "File that holds the token; read again when it changes."),
-        key("protocol", Type::Choice(&["datapoints"]), "What is spoken: `datapoints` is the ingest's own JSON.")
-            .default("datapoints"),
+        key(
+            "protocol",
+            Type::Choice(&["otlp", "datapoints"]),
+            "What is spoken: OTLP over HTTP in protobuf, or the ingest's own JSON.",
+        )
+        .default("otlp"),
         key("tls_config", Type::Section(&TLS), "TLS towards the receiver."),
         HEADERS,
         TIMEOUT,

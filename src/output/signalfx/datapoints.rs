@@ -118,7 +118,7 @@ impl Lists<'_> {
     fn reject(&mut self, reason: &'static str, series: &SeriesRef<'_>) {
         match self.rejected.iter_mut().find(|rejected| rejected.reason == reason) {
             Some(rejected) => rejected.samples += 1,
-            None => self.rejected.push(Rejection { reason, samples: 1, why: limits::explain(reason, series) }),
+            None => self.rejected.push(Rejection { reason, samples: 1, why: limits::explain(reason, series, 0) }),
         }
     }
 

@@ -24,7 +24,7 @@ const DIMENSION_NAME_CHARS_MAX: usize = 128;
 /// Characters of a dimension's value.
 const DIMENSION_VALUE_CHARS_MAX: usize = 256;
 /// Dimensions of a series.
-pub const DIMENSIONS_MAX: usize = 36;
+const DIMENSIONS_MAX: usize = 36;
 
 /// What names of dimensions must not begin with: Splunk's own, and those of its integrations.
 const RESERVED: [&str; 4] = ["sf_", "aws_", "gcp_", "azure_"];
@@ -57,11 +57,11 @@ pub fn refuses(series: &SeriesRef<'_>, own: usize) -> Option<&'static str> {
     is_twice.then_some(DIMENSION_NAME)
 }
 
-/// One sentence about a series that is refused.
-pub fn explain(reason: &'static str, series: &SeriesRef<'_>) -> String {
+/// One sentence about a series that is refused with `own` dimensions beside its labels.
+pub fn explain(reason: &'static str, series: &SeriesRef<'_>, own: usize) -> String {
     let what = match reason {
         NAME => format!("its name has more than {NAME_CHARS_MAX} characters"),
-        DIMENSIONS => format!("it has {} labels, and Splunk takes {DIMENSIONS_MAX} dimensions", series.labels().len()),
+        DIMENSIONS => format!("it has {} labels, and {} are taken", series.labels().len(), DIMENSIONS_MAX - own),
         DIMENSION_NAME => {
             format!(
                 "the name of a label has more than {DIMENSION_NAME_CHARS_MAX} characters, or comes to that of another"
@@ -117,7 +117,7 @@ mod tests {
         let chunk = chunk.finish();
         let series = chunk.get(0);
         let reason = refuses(&series, 0);
-        assert!(reason.is_none_or(|reason| explain(reason, &series).contains("is not sent: ")));
+        assert!(reason.is_none_or(|reason| explain(reason, &series, 0).contains("is not sent: ")));
         reason
     }
 

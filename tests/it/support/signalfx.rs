@@ -14,6 +14,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, NumberDataPoint};
+use prost::Message as _;
 use serde_json::Value as Json;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -31,8 +37,6 @@ pub struct Ingest {
     pub taken: Vec<Datapoint>,
     /// Requests with datapoints that were taken, by path.
     pub requests: Vec<String>,
-    /// Bodies of the other protocol, inflated.
-    pub otlp: Vec<Bytes>,
     /// Answers to the next requests, instead of taking them.
     pub failing: VecDeque<(u16, &'static str)>,
     /// A metric that makes a whole request bad.
@@ -95,8 +99,7 @@ async fn answer(ingest: Arc<Mutex<Ingest>>, request: Request<Incoming>) -> Resul
             }
             ("POST", "/v2/datapoint/otlp") => {
                 assert_eq!(head.headers["content-type"], "application/x-protobuf");
-                ingest.requests.push("/v2/datapoint/otlp".to_owned());
-                ingest.otlp.push(body);
+                ingest.otlp(&body);
                 (200, "")
             }
             _ => (404, "Not Found"),
@@ -111,6 +114,32 @@ async fn answer(ingest: Arc<Mutex<Ingest>>, request: Request<Incoming>) -> Resul
 }
 
 impl Ingest {
+    /// Takes OTLP as Splunk does: attributes of the resource and of the data point are dimensions.
+    fn otlp(&mut self, body: &[u8]) {
+        let request = ExportMetricsServiceRequest::decode(body).unwrap();
+        for resource in request.resource_metrics {
+            let of_resource = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
+            for metric in resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics) {
+                let (kind, points) = match metric.data.unwrap() {
+                    Data::Gauge(gauge) => ("gauge", numbers(gauge.data_points)),
+                    Data::Sum(sum) => ("cumulative_counter", numbers(sum.data_points)),
+                    Data::Histogram(histogram) => {
+                        let points = histogram.data_points.into_iter();
+                        let point = |p: HistogramDataPoint| (p.attributes, p.time_unix_nano, p.count as f64);
+                        ("histogram", points.map(point).collect())
+                    }
+                    other => panic!("{other:?}"),
+                };
+                for (attributes, at_ns, value) in points {
+                    let dimensions = of_resource.iter().chain(&attributes).map(dimension).collect();
+                    let at_ms = at_ns as i64 / 1_000_000;
+                    self.taken.push(checked((kind.to_owned(), metric.name.clone(), at_ms, value), dimensions));
+                }
+            }
+        }
+        self.requests.push("/v2/datapoint/otlp".to_owned());
+    }
+
     fn datapoints(&mut self, body: &[u8]) -> (u16, &'static str) {
         let Json::Object(lists) = serde_json::from_slice(body).unwrap() else { panic!("no object") };
         let mut taken = Vec::new();
@@ -137,9 +166,36 @@ fn read(kind: &str, datapoint: &Json) -> Datapoint {
     let fields = datapoint.as_object().unwrap();
     assert!(fields.keys().all(|key| ["metric", "value", "timestamp", "dimensions"].contains(&key.as_str())));
     let metric = fields["metric"].as_str().unwrap().to_owned();
-    assert!((1..=256).contains(&metric.chars().count()), "{metric}");
     let none = serde_json::Map::new();
     let dimensions = fields.get("dimensions").map_or(&none, |dimensions| dimensions.as_object().unwrap());
+    let dimensions =
+        dimensions.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
+    let (at_ms, value) = (fields["timestamp"].as_i64().unwrap(), fields["value"].as_f64().unwrap());
+    checked((kind.to_owned(), metric, at_ms, value), dimensions)
+}
+
+type Attributes = Vec<KeyValue>;
+
+fn numbers(points: Vec<NumberDataPoint>) -> Vec<(Attributes, u64, f64)> {
+    let value = |value: Option<Number>| match value.unwrap() {
+        Number::AsDouble(value) => value,
+        Number::AsInt(value) => value as f64,
+    };
+    points.into_iter().map(|point| (point.attributes, point.time_unix_nano, value(point.value))).collect()
+}
+
+fn dimension(attribute: &KeyValue) -> (String, String) {
+    let value = match attribute.value.clone().unwrap().value.unwrap() {
+        any_value::Value::StringValue(text) => text,
+        any_value::Value::IntValue(number) => number.to_string(),
+        other => panic!("{other:?}"),
+    };
+    (attribute.key.clone(), value)
+}
+
+/// A datapoint whose name and dimensions are what Splunk takes.
+fn checked((kind, metric, at_ms, value): (String, String, i64, f64), dimensions: Vec<(String, String)>) -> Datapoint {
+    assert!((1..=256).contains(&metric.chars().count()), "{metric}");
     assert!(dimensions.len() <= 36, "{metric}");
     let dimensions: Vec<String> = dimensions
         .iter()
@@ -147,11 +203,9 @@ fn read(kind: &str, datapoint: &Json) -> Datapoint {
             let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
             assert!(name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(is_part), "{name}");
             assert!(name.len() <= 128 && !["sf_", "aws_", "gcp_", "azure_"].iter().any(|own| name.starts_with(own)));
-            let value = value.as_str().unwrap();
             assert!((1..=256).contains(&value.chars().count()), "{value}");
             format!("{name}={value}")
         })
         .collect();
-    let at_ms = fields["timestamp"].as_i64().unwrap();
-    (kind.to_owned(), metric, dimensions.join(","), at_ms, fields["value"].as_f64().unwrap())
+    (kind, metric, dimensions.join(","), at_ms, value)
 }
