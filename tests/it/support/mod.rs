@@ -20,4 +20,5 @@ pub mod proxy;
 pub mod random;
 pub mod samples;
 pub mod scraping;
+pub mod signalfx;
 pub mod world;
