@@ -9,10 +9,12 @@ use std::io::Write as _;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flate2::write::GzEncoder;
-use promferry::config::checked::{DocumentShape, WriteMessage};
+use promferry::config::checked::{DocumentShape, RemoteWrite as RemoteWriteSettings, WriteMessage};
+use promferry::net::credentials::Credentials;
+use promferry::output::remote_write::RemoteWrite;
 use promferry::pipeline::{Batch, Compression, Encoded, Output};
 
-use common::{batches, batches_of, elasticsearch, remote_write, splunk};
+use common::{batches, batches_of, elasticsearch, http, splunk};
 
 fn compressed(encoded: &Encoded) -> Vec<u8> {
     if encoded.compression == Compression::Snappy {
@@ -21,6 +23,19 @@ fn compressed(encoded: &Encoded) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 8), flate2::Compression::fast());
     encoder.write_all(&encoded.body).expect("a Vec takes all");
     encoder.finish().expect("a Vec takes all")
+}
+
+/// The output, with the message of one version. It connects to nothing.
+fn remote_write(message: WriteMessage) -> RemoteWrite {
+    let settings = RemoteWriteSettings {
+        http: http(),
+        message,
+        send_exemplars: true,
+        send_native_histograms: true,
+        metadata_interval: None,
+        lanes: 1,
+    };
+    RemoteWrite::new(&settings, &Credentials::default())
 }
 
 fn encode(criterion: &mut Criterion) {

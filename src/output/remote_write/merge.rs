@@ -221,7 +221,7 @@ impl Room {
         let mut taken = 0;
         for (_, slice) in &group.parts {
             let points = &slice.scrape.points;
-            for at in slice.positions() {
+            slice.positions().for_each(|at| {
                 let point = points.get(at as usize);
                 if histograms.takes(point.value) {
                     self.ends[point.series as usize] += 1;
@@ -229,7 +229,7 @@ impl Room {
                 } else {
                     *skipped += 1;
                 }
-            }
+            });
         }
         let mut start = 0;
         for count in &mut self.ends {
@@ -240,14 +240,14 @@ impl Room {
         self.order.resize(taken, (0, 0));
         for (part, (_, slice)) in (0..).zip(&group.parts) {
             let points = &slice.scrape.points;
-            for at in slice.positions() {
+            slice.positions().for_each(|at| {
                 let point = points.get(at as usize);
                 if histograms.takes(point.value) {
                     let end = &mut self.ends[point.series as usize];
                     self.order[*end as usize] = (part, at);
                     *end += 1;
                 }
-            }
+            });
         }
     }
 }

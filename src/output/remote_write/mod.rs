@@ -176,7 +176,8 @@ impl Output for RemoteWrite {
     }
 
     fn settle(&self, state: &mut State, batch: &Batch, encoded: &Encoded, verdict: &Verdict) {
-        if *verdict == Verdict::Anew && !std::mem::replace(&mut state.is_v1_only, true) {
+        if *verdict == Verdict::Anew {
+            state.is_v1_only = true;
             if !self.is_fallback_told.swap(true, Relaxed) {
                 tracing::info!(
                     url = self.url,

@@ -1,6 +1,6 @@
 //! `prometheus.WriteRequest`, of remote write 1.0: prompb/remote.proto and prompb/types.proto of Prometheus.
 
-use prost::encoding::{encode_varint, encoded_len_varint};
+use prost::encoding::encode_varint;
 
 use super::histogram;
 use super::merge::Run;
@@ -106,15 +106,27 @@ impl Writer {
 /// A `Sample`: `{double value = 1; int64 timestamp = 2; int64 start_timestamp = 3}`. The last is of remote write 2.0; 0 is none.
 #[inline]
 pub(super) fn float(out: &mut Vec<u8>, number: u32, value: f64, time_ms: i64, start_ms: i64) {
-    let (time_ms, start_ms) = (time_ms as u64, start_ms as u64);
-    let start_len = if start_ms == 0 { 0 } else { 1 + encoded_len_varint(start_ms) };
-    out.push(bytes_key(number));
-    // Below 128 always.
-    out.push((9 + 1 + encoded_len_varint(time_ms) + start_len) as u8);
-    fixed64(out, number::SAMPLE_VALUE, value.to_bits());
-    out.push((number::SAMPLE_TIME << 3) as u8);
-    encode_varint(time_ms, out);
-    varint(out, number::SAMPLE_START, start_ms);
+    // Put together here and copied at once: room for two keys and a length, a double, and two times with their keys.
+    let mut sample = [0; 3 + 8 + 2 * 11];
+    sample[0] = bytes_key(number);
+    sample[2] = (number::SAMPLE_VALUE << 3 | 1) as u8;
+    sample[3..11].copy_from_slice(&value.to_bits().to_le_bytes());
+    let mut len = 11;
+    let times = [(number::SAMPLE_TIME, time_ms), (number::SAMPLE_START, start_ms)];
+    for (key, time_ms) in times.into_iter().take(if start_ms == 0 { 1 } else { 2 }) {
+        sample[len] = (key << 3) as u8;
+        len += 1;
+        let mut rest = time_ms as u64;
+        while rest >= 0x80 {
+            sample[len] = rest as u8 | 0x80;
+            rest >>= 7;
+            len += 1;
+        }
+        sample[len] = rest as u8;
+        len += 1;
+    }
+    sample[1] = (len - 2) as u8;
+    out.extend_from_slice(&sample[..len]);
 }
 
 /// Writes the metadata of a family.

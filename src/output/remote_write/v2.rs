@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use prost::encoding::encode_varint;
+use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::histogram;
 use super::merge::{Group, Run, Used};
@@ -199,7 +199,6 @@ fn refer(out: &mut Vec<u8>, symbols: &mut Symbols, (name, value): (&str, &str)) 
 #[derive(Default)]
 pub(super) struct Writer {
     tail: Vec<u8>,
-    labels_len: Vec<u8>,
     /// Where the last chunk stands in the table.
     at: usize,
 }
@@ -231,12 +230,13 @@ impl Writer {
         let Some(rendered) = table.shelf.of(run.series.chunk(), &mut self.at) else { return };
         let labels_len = rendered.labels_len(run.series);
         let metadata = rendered.families.get(run.series.family_number());
-        self.labels_len.clear();
-        encode_varint(labels_len as u64, &mut self.labels_len);
         body.push(bytes_key(number::TIMESERIES));
-        encode_varint((1 + self.labels_len.len() + labels_len + tail.len() + metadata.len()) as u64, body);
+        encode_varint(
+            (1 + encoded_len_varint(labels_len as u64) + labels_len + tail.len() + metadata.len()) as u64,
+            body,
+        );
         body.push(bytes_key(number::LABELS));
-        body.extend_from_slice(&self.labels_len);
+        encode_varint(labels_len as u64, body);
         rendered.labels(body, run.series);
         body.extend_from_slice(tail);
         body.extend_from_slice(metadata);

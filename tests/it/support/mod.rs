@@ -15,6 +15,7 @@ pub mod nomad_server;
 pub mod protobuf;
 pub mod proxy;
 pub mod random;
+pub mod remote_write;
 pub mod samples;
 pub mod scraping;
 pub mod world;
