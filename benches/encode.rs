@@ -9,10 +9,12 @@ use std::io::Write as _;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flate2::write::GzEncoder;
-use promferry::config::checked::{DocumentShape, RemoteWrite as RemoteWriteSettings, WriteMessage};
+use http::{HeaderMap, StatusCode};
+use promferry::config::checked::{self, DocumentShape, DogstatsdAddress, WriteMessage};
 use promferry::net::credentials::Credentials;
+use promferry::output::dogstatsd::{self, Dogstatsd};
 use promferry::output::remote_write::RemoteWrite;
-use promferry::pipeline::{Batch, Compression, Encoded, Output};
+use promferry::pipeline::{Answer, Attempt, Batch, Compression, Encoded, Output};
 
 use common::{batches, batches_of, elasticsearch, http, splunk};
 
@@ -27,7 +29,7 @@ fn compressed(encoded: &Encoded) -> Vec<u8> {
 
 /// The output, with the message of one version. It connects to nothing.
 fn remote_write(message: WriteMessage) -> RemoteWrite {
-    let settings = RemoteWriteSettings {
+    let settings = checked::RemoteWrite {
         http: http(),
         message,
         send_exemplars: true,
@@ -48,6 +50,7 @@ fn encode(criterion: &mut Criterion) {
     for (name, shape) in shapes {
         measure(criterion, &batches, name, &elasticsearch(shape));
     }
+    measure_rises(criterion, &batches);
     for (name, multi_metric) in [("splunk multi-metric", true), ("splunk single", false)] {
         measure(criterion, &batches, name, &splunk(multi_metric));
     }
@@ -74,6 +77,45 @@ fn measure<O: Output>(criterion: &mut Criterion, batches: &[Batch], name: &str, 
         bencher.iter(|| black_box(output.encode(&state, &mut O::Cache::default(), rounds.next().expect("a cycle"))));
     });
     group.finish();
+}
+
+/// The output of lines over UDP, for an agent that takes all of them. It opens no socket.
+fn lines() -> Dogstatsd {
+    Dogstatsd::new(&checked::Dogstatsd {
+        address: DogstatsdAddress::Udp { host: "127.0.0.1".to_owned(), port: 8125 },
+        max_payload: 1432,
+        namespace: String::new(),
+        tags: Vec::new(),
+        exclude_labels: Vec::new(),
+        timestamps: false,
+        buckets: true,
+        quantiles: true,
+        mappings: Vec::new(),
+    })
+}
+
+/// Lines of DogStatsD, which have rises of what was sent before.
+fn measure_rises(criterion: &mut Criterion, batches: &[Batch]) {
+    let (output, mut cache, mut state) = (lines(), dogstatsd::Cache::default(), dogstatsd::State::default());
+    let first = output.encode(&state, &mut cache, &batches[0]);
+    output.settle_noted(&mut state, &batches[0], &first);
+    let mut group = criterion.benchmark_group("encode");
+    group.throughput(Throughput::Elements(batches[0].samples()));
+    let mut rounds = batches.iter().skip(1).cycle();
+    group.bench_function(BenchmarkId::new("steady", "dogstatsd"), |bencher| {
+        bencher.iter(|| black_box(output.encode(&state, &mut cache, rounds.next().expect("a cycle"))));
+    });
+    let second = output.encode(&state, &mut cache, &batches[1]);
+    let verdict = output.classify(&second, Attempt::default(), &taken(&second)).verdict;
+    group.bench_function(BenchmarkId::new("settle", "dogstatsd"), |bencher| {
+        bencher.iter(|| output.settle(&mut state, &batches[1], &second, &verdict));
+    });
+    group.finish();
+}
+
+/// The answer of a kernel that took all of it.
+fn taken(encoded: &Encoded) -> Answer {
+    Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: encoded.body.len().to_string().into() }
 }
 
 criterion_group!(benches, encode);

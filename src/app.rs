@@ -385,7 +385,8 @@ fn has_place(output: &OutputConfig) -> bool {
         OutputKind::Elasticsearch(_)
         | OutputKind::SplunkHec(_)
         | OutputKind::RemoteWrite(_)
-        | OutputKind::Loggregator(_) => false,
+        | OutputKind::Loggregator(_)
+        | OutputKind::Dogstatsd(_) => false,
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::detect::Detect;
 pub use super::metrics_agent::{Ingress, MetricsAgent};
 pub use super::negotiation::{Escaping, NameValidation, Negotiation, ScrapeProtocol};
 pub use super::template::Template;
@@ -18,7 +19,7 @@ pub use crate::net::dns::Record as DnsRecord;
 use crate::net::nats;
 use crate::net::tls::{ServerTls, TlsSettings};
 use crate::net::{Scheme, Url};
-use crate::relabel::Rules;
+use crate::relabel::{Rename, Rules};
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +47,10 @@ pub struct Global {
     pub memory_limit: MemoryLimit,
     /// From SIGTERM to the end of the process, at most.
     pub shutdown_timeout: Duration,
-    /// Labels for every sample that does not have them.
+    /// Labels for every sample that does not have them; once `crate::detect` has looked, with what it found.
     pub external_labels: Labels<'static>,
+    /// The surroundings that are asked for labels.
+    pub detect: Detect,
 }
 
 /// What the process may use of memory.
@@ -409,6 +412,8 @@ pub enum OutputKind {
     RemoteWrite(Box<RemoteWrite>),
     /// Loggregator's agent.
     Loggregator(Box<Loggregator>),
+    /// DogStatsD.
+    Dogstatsd(Box<Dogstatsd>),
     /// The aggregate endpoint.
     Expose(Expose),
     /// A file, or stdout.
@@ -420,7 +425,7 @@ impl OutputKind {
     pub fn takes_any_order(&self) -> bool {
         match self {
             Self::Elasticsearch(_) | Self::SplunkHec(_) => true,
-            Self::RemoteWrite(_) | Self::Loggregator(_) | Self::Expose(_) | Self::File(_) => false,
+            Self::RemoteWrite(_) | Self::Loggregator(_) | Self::Dogstatsd(_) | Self::Expose(_) | Self::File(_) => false,
         }
     }
 }
@@ -428,9 +433,9 @@ impl OutputKind {
 /// How requests are made up. A batch ends at whichever comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Samples; 10,000, for Loggregator 1,000.
+    /// Samples; 10,000, for Loggregator and DogStatsD 1,000.
     pub max_samples: usize,
-    /// Bytes of the body before compression; 5 MiB, for remote write 4 MiB, for Splunk 2 MiB, for Loggregator 1 MiB.
+    /// Bytes of the body before compression; 5 MiB, for remote write 4 MiB, for Splunk 2 MiB, for Loggregator and DogStatsD 1 MiB.
     pub max_bytes: usize,
     /// Age of its oldest sample; 10 s, for remote write 5 s.
     pub flush_interval: Duration,
@@ -646,6 +651,83 @@ pub struct Loggregator {
     pub source_id: String,
     /// For a whole call, from connecting to the last byte of the answer; 10 s.
     pub timeout: Duration,
+}
+
+/// The output over DogStatsD.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dogstatsd {
+    /// Where the agent listens.
+    pub address: DogstatsdAddress,
+    /// Bytes of a datagram, at most.
+    pub max_payload: usize,
+    /// Stands before each metric's name; with its point, or empty.
+    pub namespace: String,
+    /// Tags of every line whose series has no such label.
+    pub tags: Vec<(String, String)>,
+    /// Labels that become no tags.
+    pub exclude_labels: Vec<String>,
+    /// Whether lines have the time of their sample.
+    pub timestamps: bool,
+    /// Whether buckets of histograms are sent.
+    pub buckets: bool,
+    /// Whether quantiles of summaries are sent.
+    pub quantiles: bool,
+    /// Other names: each that matches gives one.
+    pub mappings: Vec<Mapping>,
+}
+
+/// Where an agent listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DogstatsdAddress {
+    /// A UDP port.
+    Udp {
+        /// Host name or address, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix datagram socket.
+    Unix(PathBuf),
+}
+
+impl DogstatsdAddress {
+    /// Whether it has to be looked up.
+    pub fn is_name(&self) -> bool {
+        matches!(self, Self::Udp { host, .. } if host.parse::<std::net::IpAddr>().is_err())
+    }
+}
+
+impl std::fmt::Display for DogstatsdAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Udp { host, port } => f.write_str(&crate::net::text::escaped(&crate::net::authority(host, *port))),
+            Self::Unix(path) => write!(f, "unix://{}", crate::net::text::escaped(&path.to_string_lossy())),
+        }
+    }
+}
+
+/// A rule that gives samples another name, and may change what they say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mapping {
+    /// Which names are meant, and what they become.
+    pub rename: Rename,
+    /// As what they are sent; `None` for what their type says.
+    pub stat: Option<Stat>,
+    /// Values, or rises, are multiplied by this.
+    pub multiply: f64,
+    /// Then this is added; to gauges alone.
+    pub add: f64,
+    /// Samples of one scrape with the same labels that come to the same name are one gauge, their sum.
+    pub is_sum: bool,
+}
+
+/// As what a sample is sent to an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stat {
+    /// Its value.
+    Gauge,
+    /// By how much it rose.
+    Count,
 }
 
 /// The aggregate endpoint.

@@ -1,5 +1,6 @@
 //! `outputs` and `admin`.
 
+mod dogstatsd;
 mod elasticsearch;
 mod loggregator;
 mod remote_write;
@@ -36,13 +37,18 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
-const KINDS: [&str; 6] = ["elasticsearch", "splunk_hec", "remote_write", "loggregator", "expose", "file"];
+const KINDS: [&str; 7] = ["elasticsearch", "splunk_hec", "remote_write", "loggregator", "dogstatsd", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
         // `expose:` with nothing behind it is the endpoint with its defaults.
         if fields.is_null("expose") {
             return Some(OutputKind::Expose(expose(&fields.section_or_defaults("expose"))));
+        }
+        // So is `dogstatsd:` the agent of this machine.
+        if fields.is_null("dogstatsd") {
+            let defaults = dogstatsd::dogstatsd(&fields.section_or_defaults("dogstatsd"));
+            return Some(OutputKind::Dogstatsd(Box::new(defaults)));
         }
         if !fields.has_foreign() {
             fields.missing(&format!("one of {}", listed(&KINDS)));
@@ -57,9 +63,10 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
         fields.section("remote_write").map(|f| OutputKind::RemoteWrite(Box::new(remote_write::remote_write(&f))));
     let loggregator =
         fields.section("loggregator").map(|f| OutputKind::Loggregator(Box::new(loggregator::loggregator(&f))));
+    let dogstatsd = fields.section("dogstatsd").map(|f| OutputKind::Dogstatsd(Box::new(dogstatsd::dogstatsd(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
-    elasticsearch.or(splunk).or(remote_write).or(loggregator).or(expose).or(file)
+    elasticsearch.or(splunk).or(remote_write).or(loggregator).or(dogstatsd).or(expose).or(file)
 }
 
 /// Bytes of a body. Splunk Cloud takes 5 MiB at most, and says of more that its data are invalid.
@@ -80,7 +87,7 @@ fn batch(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Batch {
     let (usual_samples, usual_bytes) = match kind {
         Some(OutputKind::SplunkHec(_)) => (SAMPLES, SPLUNK_BODY_BYTES),
         Some(OutputKind::RemoteWrite(_)) => (SAMPLES, REMOTE_WRITE_BODY_BYTES),
-        Some(OutputKind::Loggregator(_)) => (LOGGREGATOR_SAMPLES, LOGGREGATOR_BODY_BYTES),
+        Some(OutputKind::Loggregator(_) | OutputKind::Dogstatsd(_)) => (LOGGREGATOR_SAMPLES, LOGGREGATOR_BODY_BYTES),
         _ => (SAMPLES, BODY_BYTES),
     };
     let usual_interval = match kind {

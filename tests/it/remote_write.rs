@@ -26,6 +26,9 @@ use crate::support::random::Random;
 use crate::support::remote_write::{Labels, Request, Step, Stored, Tsdb, V1Only, WriteServer, step};
 
 pub const AT_MS: i64 = 1_798_859_045_006;
+/// Makes a step each time that one is needed.
+type MakeStep = fn() -> Step;
+
 const VERSIONS: [WriteMessage; 2] = [WriteMessage::V1, WriteMessage::V2];
 
 /// A receiver's certificates, and what the output needs to reach it.
@@ -203,7 +206,7 @@ async fn samples_of_many_targets_arrive_in_order_over_several_lanes() {
 
 #[tokio::test]
 async fn what_fails_is_sent_again_and_stored_once() {
-    let scripts: [(&str, fn() -> Step); 6] = [
+    let scripts: [(&str, MakeStep); 6] = [
         ("500", || says(500, "", "on fire")),
         ("503", || says(503, "Retry-After: 0\r\n", "")),
         ("429", || says(429, "Retry-After: 0\r\n", "slow down")),
@@ -223,7 +226,7 @@ async fn what_fails_is_sent_again_and_stored_once() {
 
 #[tokio::test]
 async fn what_was_stored_without_an_answer_is_a_duplicate_and_not_refused() {
-    let scripts: [(&str, fn() -> Step); 3] = [
+    let scripts: [(&str, MakeStep); 3] = [
         ("closed", || stores(|| Act::Close(Vec::new()))),
         ("504", || stores(|| Act::Answer(answer(504, "", "")))),
         ("closed, then busy", || stores(|| Act::Close(Vec::new()))),

@@ -309,3 +309,13 @@ fn start_of(starts: &[Created], series: u32) -> i64 {
         Err(_) => 0,
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A float.
+    pub fn sample(value: f64, time_ms: i64, start_ms: i64) -> Sample<'static> {
+        Sample { time_ms, value: Value::Float(value), number: 0, start_ms, part: 0 }
+    }
+}

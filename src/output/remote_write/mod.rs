@@ -17,6 +17,7 @@ mod messages;
 mod metadata;
 mod refusal;
 mod rendered;
+mod sample;
 mod v1;
 mod v2;
 
