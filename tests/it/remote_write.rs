@@ -4,6 +4,7 @@
 //! and nothing that the specifications forbid.
 
 mod content;
+mod main_job;
 mod refusals;
 
 use std::collections::BTreeMap;
