@@ -284,7 +284,9 @@ pub(super) fn compress(encoded: &Encoded) -> Request {
         Compression::Snappy => {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
             // It fails for what is longer than 4 GiB alone, and a body has at most 1.
-            Bytes::from(snap::raw::Encoder::new().compress_vec(&encoded.body).unwrap_or_default())
+            let compressed = snap::raw::Encoder::new().compress_vec(&encoded.body).unwrap_or_default();
+            // Its room was for the worst case, which is larger than the body.
+            Bytes::from(compressed.into_boxed_slice())
         }
     };
     Request { path_and_query: encoded.path_and_query.clone(), headers, body }
