@@ -14,13 +14,13 @@ use promferry::config::checked::{self, DocumentShape, DogstatsdAddress, WriteMes
 use promferry::net::credentials::Credentials;
 use promferry::output::dogstatsd::{self, Dogstatsd};
 use promferry::output::remote_write::RemoteWrite;
-use promferry::pipeline::{Answer, Attempt, Batch, Compression, Encoded, Output};
+use promferry::pipeline::{Answer, Attempt, Batch, Compression, Encoded, Output, snappy};
 
 use common::{batches, batches_of, elasticsearch, http, splunk};
 
 fn compressed(encoded: &Encoded) -> Vec<u8> {
     if encoded.compression == Compression::Snappy {
-        return snap::raw::Encoder::new().compress_vec(&encoded.body).expect("it is below 4 GiB");
+        return snappy::compress(&encoded.body);
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 8), flate2::Compression::fast());
     encoder.write_all(&encoded.body).expect("a Vec takes all");
