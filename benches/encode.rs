@@ -19,18 +19,32 @@ use promferry::net::credentials::Credentials;
 use promferry::net::tls::TlsSettings;
 use promferry::output::dogstatsd::{self, Dogstatsd};
 use promferry::output::otlp::Otlp;
+use promferry::output::remote_write::RemoteWrite;
 use promferry::output::signalfx::Signalfx;
-use promferry::pipeline::{Answer, Attempt, Batch, Compression, Encoded, Fate, Output, Verdict};
+use promferry::pipeline::{Answer, Attempt, Batch, Compression, Encoded, Fate, Output, Verdict, snappy};
 
-use common::{batches, batches_of, elasticsearch, http, remote_write, splunk};
+use common::{batches, batches_of, elasticsearch, http, splunk};
 
 fn compressed(encoded: &Encoded) -> Vec<u8> {
     if encoded.compression == Compression::Snappy {
-        return snap::raw::Encoder::new().compress_vec(&encoded.body).expect("it is below 4 GiB");
+        return snappy::compress(&encoded.body);
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 8), flate2::Compression::fast());
     encoder.write_all(&encoded.body).expect("a Vec takes all");
     encoder.finish().expect("a Vec takes all")
+}
+
+/// The output, with the message of one version. It connects to nothing.
+fn remote_write(message: WriteMessage) -> RemoteWrite {
+    let settings = checked::RemoteWrite {
+        http: http(),
+        message,
+        send_exemplars: true,
+        send_native_histograms: true,
+        metadata_interval: None,
+        lanes: 1,
+    };
+    RemoteWrite::new(&settings, &Credentials::default())
 }
 
 fn encode(criterion: &mut Criterion) {

@@ -42,6 +42,7 @@ mod receiver_faults;
 mod relabel;
 mod reload;
 mod remote_discovery;
+mod remote_write;
 mod retarget;
 mod rotation;
 mod scrape_client;

@@ -18,6 +18,7 @@ pub mod prometheus;
 pub mod protobuf;
 pub mod proxy;
 pub mod random;
+pub mod remote_write;
 pub mod samples;
 pub mod scraping;
 pub mod signalfx;
