@@ -385,10 +385,10 @@ fn has_place(output: &OutputConfig) -> bool {
         OutputKind::Elasticsearch(_)
         | OutputKind::SplunkHec(_)
         | OutputKind::RemoteWrite(_)
+        | OutputKind::Otlp(_)
         | OutputKind::Loggregator(_)
         | OutputKind::Dogstatsd(_)
-        | OutputKind::Signalfx(_)
-        | OutputKind::Otlp(_) => false,
+        | OutputKind::Signalfx(_) => false,
     }
 }
 

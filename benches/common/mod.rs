@@ -22,7 +22,8 @@ const TARGETS: u64 = 10;
 const SAMPLES: usize = 1000;
 const SCRAPES: usize = 60;
 
-fn http() -> HttpOutput {
+/// Where and how; nothing is sent.
+pub fn http() -> HttpOutput {
     HttpOutput {
         urls: Vec::new(),
         tls: TlsSettings::default(),

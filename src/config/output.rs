@@ -82,10 +82,10 @@ const REMOTE_WRITE_BODY_BYTES: u64 = 4 << 20;
 /// An agent takes messages of 10 MiB, and has a buffer of ten thousand envelopes: what comes faster than it reads is lost there.
 const LOGGREGATOR_BODY_BYTES: u64 = 1 << 20;
 const LOGGREGATOR_SAMPLES: usize = 1000;
-/// What gRPC's servers take by default, and what OTLP's specification recommends.
-const OTLP_BODY_BYTES: u64 = 4 << 20;
 const SAMPLES: usize = 10_000;
 
+/// What gRPC's servers take by default, and what OTLP's specification recommends.
+const OTLP_BODY_BYTES: u64 = 4 << 20;
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 /// As Prometheus' `batch_send_deadline`: what is queried there is no older than it would be from a Prometheus.
 const REMOTE_WRITE_FLUSH_INTERVAL: Duration = Duration::from_secs(5);

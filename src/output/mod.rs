@@ -21,7 +21,6 @@ use crate::pipeline::{
     self, Counts, Intake, Ledger, Output, Overflow, Projection, Queue, QueueLimits, SenderOptions, SenderStatus, Take,
 };
 
-#[allow(dead_code)]
 mod cumulative;
 mod disk;
 pub mod dogstatsd;
