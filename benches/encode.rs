@@ -10,11 +10,12 @@ use std::io::Write as _;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flate2::write::GzEncoder;
 use http::{HeaderMap, StatusCode};
-use promferry::config::checked::{self, DocumentShape, DogstatsdAddress, WriteMessage};
+use promferry::config::checked::{self, DocumentShape, DogstatsdAddress, OtlpProtocol, OtlpTemporality, WriteMessage};
 use promferry::net::credentials::Credentials;
 use promferry::output::dogstatsd::{self, Dogstatsd};
+use promferry::output::otlp::Otlp;
 use promferry::output::remote_write::RemoteWrite;
-use promferry::pipeline::{Answer, Attempt, Batch, Compression, Encoded, Output, snappy};
+use promferry::pipeline::{Answer, Attempt, Batch, Compression, Encoded, Fate, Output, Verdict, snappy};
 
 use common::{batches, batches_of, elasticsearch, http, splunk};
 
@@ -54,6 +55,10 @@ fn encode(criterion: &mut Criterion) {
     for (name, multi_metric) in [("splunk multi-metric", true), ("splunk single", false)] {
         measure(criterion, &batches, name, &splunk(multi_metric));
     }
+    for (name, protocol) in [("otlp protobuf", OtlpProtocol::HttpProtobuf), ("otlp json", OtlpProtocol::HttpJson)] {
+        measure(criterion, &batches, name, &otlp(protocol));
+    }
+    measure_starts(criterion, &batches);
     for rounds in [1, 5] {
         let batches = batches_of(rounds);
         for (version, message) in [("1.0", WriteMessage::V1), ("2.0", WriteMessage::V2)] {
@@ -109,6 +114,36 @@ fn measure_rises(criterion: &mut Criterion, batches: &[Batch]) {
     let verdict = output.classify(&second, Attempt::default(), &taken(&second)).verdict;
     group.bench_function(BenchmarkId::new("settle", "dogstatsd"), |bencher| {
         bencher.iter(|| output.settle(&mut state, &batches[1], &second, &verdict));
+    });
+    group.finish();
+}
+
+/// The output to a receiver of OTLP, which is not asked.
+fn otlp(protocol: OtlpProtocol) -> Otlp {
+    let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let settings = checked::Otlp {
+        protocol,
+        http: http(),
+        path: "/v1/metrics".to_owned(),
+        temporality: OtlpTemporality::Cumulative,
+        observes_starts: true,
+        prometheus_compatible: true,
+        resource_labels: [("instance", "service.instance.id"), ("job", "service.name")].map(pair).into(),
+        resource_attributes: Vec::new(),
+    };
+    Otlp::new(&settings, &Credentials::default())
+}
+
+/// What is remembered of the series of OTLP.
+fn measure_starts(criterion: &mut Criterion, batches: &[Batch]) {
+    let output = otlp(OtlpProtocol::HttpProtobuf);
+    let mut state = Default::default();
+    let encoded = output.encode(&state, &mut Default::default(), &batches[0]);
+    let delivered = Verdict::All(Fate::Delivered);
+    let mut group = criterion.benchmark_group("encode");
+    group.throughput(Throughput::Elements(batches[0].samples()));
+    group.bench_function(BenchmarkId::new("settle", "otlp"), |bencher| {
+        bencher.iter(|| output.settle(&mut state, &batches[0], &encoded, &delivered));
     });
     group.finish();
 }

@@ -21,7 +21,7 @@ const TARGETS: u64 = 10;
 const SAMPLES: usize = 1000;
 const SCRAPES: usize = 60;
 
-/// How outputs that speak HTTP reach nothing.
+/// Where and how; nothing is sent.
 pub fn http() -> HttpOutput {
     HttpOutput {
         urls: Vec::new(),

@@ -412,6 +412,8 @@ pub enum OutputKind {
     RemoteWrite(Box<RemoteWrite>),
     /// Loggregator's agent.
     Loggregator(Box<Loggregator>),
+    /// A receiver of OTLP.
+    Otlp(Box<Otlp>),
     /// DogStatsD.
     Dogstatsd(Box<Dogstatsd>),
     /// The aggregate endpoint.
@@ -425,7 +427,8 @@ impl OutputKind {
     pub fn takes_any_order(&self) -> bool {
         match self {
             Self::Elasticsearch(_) | Self::SplunkHec(_) => true,
-            Self::RemoteWrite(_) | Self::Loggregator(_) | Self::Dogstatsd(_) | Self::Expose(_) | Self::File(_) => false,
+            Self::RemoteWrite(_) | Self::Otlp(_) | Self::Loggregator(_) => false,
+            Self::Dogstatsd(_) | Self::Expose(_) | Self::File(_) => false,
         }
     }
 }
@@ -435,7 +438,7 @@ impl OutputKind {
 pub struct Batch {
     /// Samples; 10,000, for Loggregator and DogStatsD 1,000.
     pub max_samples: usize,
-    /// Bytes of the body before compression; 5 MiB, for remote write 4 MiB, for Splunk 2 MiB, for Loggregator and DogStatsD 1 MiB.
+    /// Bytes of the body before compression; 5 MiB, for remote write and OTLP 4 MiB, for Splunk 2 MiB, for Loggregator and DogStatsD 1 MiB.
     pub max_bytes: usize,
     /// Age of its oldest sample; 10 s, for remote write 5 s.
     pub flush_interval: Duration,
@@ -651,6 +654,62 @@ pub struct Loggregator {
     pub source_id: String,
     /// For a whole call, from connecting to the last byte of the answer; 10 s.
     pub timeout: Duration,
+}
+
+/// The output to a receiver of OTLP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Otlp {
+    /// How it is spoken.
+    pub protocol: OtlpProtocol,
+    /// Where and how. URLs are without `path`; of gRPC, host and port alone.
+    pub http: HttpOutput,
+    /// Path below each URL; `/v1/metrics`.
+    pub path: String,
+    /// What counters and histograms say.
+    pub temporality: OtlpTemporality,
+    /// Whether the samples of a series show since when it counts, where its target does not say so.
+    pub observes_starts: bool,
+    /// Whether OpenTelemetry's page on compatibility with Prometheus is followed.
+    pub prometheus_compatible: bool,
+    /// Labels, each once and in their order, and the attributes of the resource that they become; an empty one is none.
+    pub resource_labels: Vec<(String, String)>,
+    /// Attributes that every resource has.
+    pub resource_attributes: Vec<(String, String)>,
+}
+
+impl Otlp {
+    /// Adds labels that become attributes of the resource; what is configured about a label or an attribute stays.
+    pub fn add_resource_labels<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) {
+        for (label, attribute) in labels {
+            let is_taken = self.resource_labels.iter().any(|(held, name)| held == label || name == attribute);
+            if !is_taken {
+                self.resource_labels.push((label.to_owned(), attribute.to_owned()));
+            }
+        }
+        self.resource_labels.sort();
+    }
+}
+
+/// How OTLP is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtlpProtocol {
+    /// Protobuf over HTTP.
+    #[default]
+    HttpProtobuf,
+    /// JSON over HTTP.
+    HttpJson,
+    /// gRPC.
+    Grpc,
+}
+
+/// What counters and histograms say in OTLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtlpTemporality {
+    /// What they have counted since they began.
+    #[default]
+    Cumulative,
+    /// What they have counted since the sample before.
+    Delta,
 }
 
 /// The output over DogStatsD.

@@ -3,6 +3,7 @@
 mod dogstatsd;
 mod elasticsearch;
 mod loggregator;
+mod otlp;
 mod remote_write;
 mod splunk_hec;
 
@@ -37,7 +38,8 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
-const KINDS: [&str; 7] = ["elasticsearch", "splunk_hec", "remote_write", "loggregator", "dogstatsd", "expose", "file"];
+const KINDS: [&str; 8] =
+    ["elasticsearch", "splunk_hec", "remote_write", "otlp", "loggregator", "dogstatsd", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
@@ -63,10 +65,11 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
         fields.section("remote_write").map(|f| OutputKind::RemoteWrite(Box::new(remote_write::remote_write(&f))));
     let loggregator =
         fields.section("loggregator").map(|f| OutputKind::Loggregator(Box::new(loggregator::loggregator(&f))));
+    let otlp = fields.section("otlp").map(|f| OutputKind::Otlp(Box::new(otlp::otlp(&f))));
     let dogstatsd = fields.section("dogstatsd").map(|f| OutputKind::Dogstatsd(Box::new(dogstatsd::dogstatsd(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
-    elasticsearch.or(splunk).or(remote_write).or(loggregator).or(dogstatsd).or(expose).or(file)
+    elasticsearch.or(splunk).or(remote_write).or(otlp).or(loggregator).or(dogstatsd).or(expose).or(file)
 }
 
 /// Bytes of a body. Splunk Cloud takes 5 MiB at most, and says of more that its data are invalid.
@@ -79,6 +82,8 @@ const LOGGREGATOR_BODY_BYTES: u64 = 1 << 20;
 const LOGGREGATOR_SAMPLES: usize = 1000;
 const SAMPLES: usize = 10_000;
 
+/// What gRPC's servers take by default, and what OTLP's specification recommends.
+const OTLP_BODY_BYTES: u64 = 4 << 20;
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 /// As Prometheus' `batch_send_deadline`: what is queried there is no older than it would be from a Prometheus.
 const REMOTE_WRITE_FLUSH_INTERVAL: Duration = Duration::from_secs(5);
@@ -87,6 +92,7 @@ fn batch(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Batch {
     let (usual_samples, usual_bytes) = match kind {
         Some(OutputKind::SplunkHec(_)) => (SAMPLES, SPLUNK_BODY_BYTES),
         Some(OutputKind::RemoteWrite(_)) => (SAMPLES, REMOTE_WRITE_BODY_BYTES),
+        Some(OutputKind::Otlp(_)) => (SAMPLES, OTLP_BODY_BYTES),
         Some(OutputKind::Loggregator(_) | OutputKind::Dogstatsd(_)) => (LOGGREGATOR_SAMPLES, LOGGREGATOR_BODY_BYTES),
         _ => (SAMPLES, BODY_BYTES),
     };

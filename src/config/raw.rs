@@ -8,6 +8,7 @@ mod dogstatsd;
 mod loggregator;
 mod metrics_agent;
 mod nats;
+mod otlp;
 mod outputs;
 mod remote_write;
 mod scrape;
@@ -18,6 +19,7 @@ pub use dogstatsd::{DOGSTATSD, MAPPING};
 pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
+pub use otlp::OTLP;
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
 pub use remote_write::{MESSAGES, METADATA, REMOTE_WRITE};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, NOMAD_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
@@ -271,6 +273,7 @@ pub static SECTIONS: &[&Section] = &[
     &REMOTE_WRITE,
     &METADATA,
     &LOGGREGATOR,
+    &OTLP,
     &DOGSTATSD,
     &MAPPING,
     &EXPOSE,

@@ -35,6 +35,7 @@ mod negotiation;
 mod nomad;
 mod openmetrics;
 mod ordering;
+mod otlp;
 mod prometheus;
 mod protobuf;
 mod receiver_faults;

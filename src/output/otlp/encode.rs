@@ -142,12 +142,13 @@ impl Body<'_> {
         let scrape = &*slice.scrape;
         sorted.sort(slice, plan, &mut self.losses, self.encoder.rules.as_deref());
         let infos = infos(scrape, plan);
-        let (mut order, mut before) = (&plan.order[..], 0);
+        let mut order = &plan.order[..];
         while let Some(&first) = order.first() {
             let resource = plan.metrics[plan.cells[first as usize].metric as usize].resource;
             let is_of = |cell: &u32| plan.metrics[plan.cells[*cell as usize].metric as usize].resource == resource;
             let (cells, rest) = order.split_at(order.partition_point(is_of));
-            (order, before) = (rest, self.points.len());
+            order = rest;
+            let before = self.points.len();
             let attributes = self.resource(plan, resource, scrape, of_resource(&infos, resource));
             let written = self.item::<W>(out, (scrape, plan), sorted, cells, &attributes);
             if let Some(item) = written {

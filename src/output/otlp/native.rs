@@ -31,7 +31,7 @@ impl Points<'_, '_> {
             W::entry(out, data::POINTS, Size::Small, |out| {
                 Times { start: 0, time: nanoseconds(at_ms) }.write::<W>(out);
                 W::number(out, exponential_point::FLAGS, fields::NO_RECORDED_VALUE);
-                self.cell_attributes::<W>(out, exponential_point::ATTRIBUTES, cell);
+                self.attributes::<W>(out, exponential_point::ATTRIBUTES, cell.series, None);
             });
             true
         } else if histogram.schema == CUSTOM_BOUNDS {
@@ -88,7 +88,7 @@ impl Points<'_, '_> {
             self.side::<W>(out, exponential_point::POSITIVE, &positive);
             self.side::<W>(out, exponential_point::NEGATIVE, &negative);
             W::double(out, exponential_point::ZERO_THRESHOLD, histogram.zero_threshold);
-            self.cell_attributes::<W>(out, exponential_point::ATTRIBUTES, cell);
+            self.attributes::<W>(out, exponential_point::ATTRIBUTES, cell.series, None);
             self.exemplars::<W>(out, exponential_point::EXEMPLARS, self.sorted.exemplars(series));
         });
         true
@@ -136,7 +136,7 @@ impl Points<'_, '_> {
             if !histogram.custom_bounds.is_empty() {
                 W::doubles(out, histogram_point::EXPLICIT_BOUNDS, &histogram.custom_bounds);
             }
-            self.cell_attributes::<W>(out, histogram_point::ATTRIBUTES, cell);
+            self.attributes::<W>(out, histogram_point::ATTRIBUTES, cell.series, None);
             self.exemplars::<W>(out, histogram_point::EXEMPLARS, self.sorted.exemplars(series));
         });
         true

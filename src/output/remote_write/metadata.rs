@@ -63,7 +63,7 @@ impl Said {
     /// has it not.
     pub(super) fn settled(&mut self, groups: &[Group<'_>], interval_ms: u64, has_metadata: bool) {
         let due: Vec<u64> = self.due(groups, interval_ms).into_iter().map(|family| self.hash(family)).collect();
-        if has_metadata != !due.is_empty() {
+        if has_metadata == due.is_empty() {
             return;
         }
         let now_ms = newest_ms(groups);

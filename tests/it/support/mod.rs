@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod bulk_server;
 pub mod certificates;
+pub mod collector;
 pub mod delivery;
 pub mod dogstatsd;
 pub mod elasticsearch;
