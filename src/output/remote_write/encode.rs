@@ -111,6 +111,10 @@ impl Encoder {
         }
         cache.v1.end_batch();
         request.skipped = skipped;
+        if request.items.is_empty() {
+            // It goes along with samples, and not by itself.
+            return;
+        }
         let due = self.metadata_interval_ms.map(|interval_ms| state.said.due(groups, interval_ms));
         for family in due.into_iter().flatten() {
             v1::metadata(&mut request.body, family);
