@@ -6,7 +6,7 @@
 use super::encode::Temporality;
 use super::fields::{self, data, histogram_point, point, summary_point};
 use super::plan::{Cell, Kind, Part};
-use super::point::{Points, Scratch, Times, nanoseconds};
+use super::point::{Points, Scratch, Times};
 use super::wire::{Size, Wire};
 use crate::model::{Value, is_stale};
 use crate::net::text::escaped;
@@ -142,7 +142,7 @@ impl Points<'_, '_> {
     }
 
     fn ended<W: Wire>(&mut self, out: &mut Vec<u8>, cell: &Cell, kind: Kind, at_ms: i64) {
-        Times { start: 0, time: nanoseconds(at_ms) }.write::<W>(out);
+        Times::new(0, at_ms).write::<W>(out);
         let (attributes, flags) = match kind {
             Kind::Summary => (summary_point::ATTRIBUTES, summary_point::FLAGS),
             _ => (histogram_point::ATTRIBUTES, histogram_point::FLAGS),
@@ -164,7 +164,7 @@ impl Points<'_, '_> {
             }
             Temporality::Delta => self.difference(parts, (count, series), at_ms)?,
         };
-        Times { start: nanoseconds(start_ms), time: nanoseconds(at_ms) }.write::<W>(out);
+        Times::new(start_ms, at_ms).write::<W>(out);
         W::fixed64(out, point::COUNT, whole_count);
         if let Some(sum) = sum {
             W::double(out, point::SUM, sum);
@@ -251,7 +251,7 @@ impl Points<'_, '_> {
             0 => self.observed_ms(series, count, at_ms),
             created_ms => created_ms,
         };
-        Times { start: nanoseconds(start_ms), time: nanoseconds(at_ms) }.write::<W>(out);
+        Times::new(start_ms, at_ms).write::<W>(out);
         W::fixed64(out, point::COUNT, whole_count);
         W::double(out, point::SUM, parts.sum.map_or(0.0, |(sum, _)| sum));
         if !self.scratch.parts.is_empty() {

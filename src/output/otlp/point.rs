@@ -40,16 +40,21 @@ pub(super) struct Scratch {
 /// When a data point is, and since when it counts, in nanoseconds since 1970; 0 is unknown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    pub start: u64,
-    pub time: u64,
+    start: u64,
+    time: u64,
 }
 
 /// Nanoseconds.
-pub(super) fn nanoseconds(ms: i64) -> u64 {
+fn nanoseconds(ms: i64) -> u64 {
     u64::try_from(ms).unwrap_or(0).saturating_mul(1_000_000)
 }
 
 impl Times {
+    /// Of milliseconds; 0 is an unknown start. A sample that is older than the one before has no time to count.
+    pub fn new(start_ms: i64, time_ms: i64) -> Self {
+        Self { start: nanoseconds(start_ms.min(time_ms)), time: nanoseconds(time_ms) }
+    }
+
     pub fn write<W: Wire>(self, out: &mut Vec<u8>) {
         if self.start > 0 {
             W::fixed64(out, point::START, self.start);
@@ -148,7 +153,7 @@ impl Points<'_, '_> {
                 return false;
             }
         };
-        let times = Times { start: nanoseconds(start_ms), time: nanoseconds(at_ms) };
+        let times = Times::new(start_ms, at_ms);
         W::entry(out, data::POINTS, Size::Small, |out| {
             times.write::<W>(out);
             match value {
