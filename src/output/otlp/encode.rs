@@ -20,6 +20,9 @@ use crate::pipeline::{Compression, Encoded, Item, Reasons, Rejection, Slice, rea
 /// Skipped: a sample that says something of others, which are not there.
 pub(super) const METADATA_ONLY: &str = "metadata_only";
 
+/// Memory that is asked for before a body is written, at most: one sample with a long description says nothing of ten thousand.
+const EXPECTED_BYTES_MAX: usize = 8 << 20;
+
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::output) enum Format {
@@ -96,6 +99,7 @@ impl Encoder {
     fn encode_as<W: Wire>(&self, state: &Cumulative, cache: &mut Cache, slices: &[Slice]) -> Encoded {
         let samples: u64 = slices.iter().map(Slice::samples).sum();
         let expected = samples as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
+        let expected = expected.min(EXPECTED_BYTES_MAX);
         let mut body = Body {
             encoder: self,
             ahead: state.ahead(),
