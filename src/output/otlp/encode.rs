@@ -3,7 +3,10 @@
 //! In protobuf each of these is an item, as they stand in the body one behind the other; in JSON the body is one item. Samples of
 //! items, skipped and rejected ones add up to the batch's, always.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
@@ -107,12 +110,16 @@ impl Encoder {
             points: Vec::with_capacity(samples as usize),
             losses: Losses::default(),
             start: 0,
+            is_last: false,
         };
+        let last: HashMap<u64, usize, RandomState> =
+            (0..).zip(slices).map(|(at, slice)| (slice.scrape.origin.key, at)).collect();
         let planning = Planning { labels: &self.labels, rules: self.rules.as_deref() };
         let mut out = Vec::with_capacity(expected);
         let mut write = |out: &mut Vec<u8>| {
-            for slice in slices {
+            for (at, slice) in slices.iter().enumerate() {
                 let scrape = &*slice.scrape;
+                body.is_last = last.get(&scrape.origin.key) == Some(&at);
                 let plan = cache.plans.of(scrape, |plan, series| planning.add::<W>(plan, scrape, series));
                 body.add::<W>(out, slice, plan, &mut cache.sorted);
                 cache.plans.written(scrape);
@@ -139,6 +146,8 @@ struct Body<'e> {
     losses: Losses,
     /// The number of the first point of the scrape in hand.
     start: u32,
+    /// The scrape in hand is the last one of its target.
+    is_last: bool,
 }
 
 impl Body<'_> {
@@ -199,6 +208,7 @@ impl Body<'_> {
             start: self.start,
             used,
             scratch,
+            is_last: self.is_last && !sorted.has_own_times,
         };
         let written = W::entry(out, fields::RESOURCE_METRICS, Size::Large, |out| {
             W::message(out, resource_metrics::RESOURCE, Size::Small, |out| {

@@ -210,14 +210,14 @@ impl Points<'_, '_> {
         at_ms: i64,
     ) -> Result<(i64, u64, Option<f64>), Flaw> {
         let set = &self.scrape.series;
-        let all = self.scratch.parts.iter().map(|(_, value, series)| (*value, *series)).chain([(count, series)]);
         let (mut is_reset, mut is_first, mut last_ms) = (false, false, at_ms);
         let mut rises = Vec::with_capacity(self.scratch.parts.len() + 1);
-        for (value, series) in all {
+        for at in 0..=self.scratch.parts.len() {
+            let (value, series) = self.scratch.parts.get(at).map_or((count, series), |part| (part.1, part.2));
             let key = set.get(series).hash();
             let last = self.ahead.last_value(key);
             is_reset |= last.is_some_and(|last| value < last);
-            match self.ahead.step(key, value, at_ms).rise {
+            match self.step(key, value, at_ms).rise {
                 Some((_, then_ms)) => last_ms = last_ms.min(then_ms),
                 None => is_first = true,
             }
@@ -227,7 +227,7 @@ impl Points<'_, '_> {
             // Of observations below zero it may fall, and that is no reset.
             let key = set.get(series).hash();
             let last = self.ahead.last_value(key).filter(|_| !is_reset);
-            self.ahead.step(key, sum, at_ms);
+            self.step(key, sum, at_ms);
             sum - last.unwrap_or(0.0)
         });
         if is_first {

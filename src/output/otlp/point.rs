@@ -6,7 +6,7 @@ use super::labels::pair;
 use super::plan::{Cell, Kind, Part, Plan};
 use super::wire::{Field, Size, Wire};
 use crate::model::{Scrape, Value, is_stale, part_label};
-use crate::output::cumulative::Ahead;
+use crate::output::cumulative::{Ahead, Step};
 use crate::pipeline::reason;
 
 /// Writes the data points of one scrape.
@@ -24,6 +24,8 @@ pub(super) struct Points<'w, 'a> {
     /// By the number of a `_created` series, whether what it is about is there.
     pub used: Vec<bool>,
     pub scratch: Scratch,
+    /// No series has another sample behind these in the request.
+    pub is_last: bool,
 }
 
 /// Memory that is used again.
@@ -179,11 +181,19 @@ impl Points<'_, '_> {
             Temporality::Delta if value.is_infinite() => Said::Nothing(reason::INFINITE),
             Temporality::Delta => {
                 let key = self.scrape.series.get(series).hash();
-                match self.ahead.step(key, value, at_ms).rise {
+                match self.step(key, value, at_ms).rise {
                     Some((rise, last_ms)) => Said::Value(rise, last_ms),
                     None => Said::Nothing(reason::FIRST_DELTA),
                 }
             }
+        }
+    }
+
+    /// The next sample of a series.
+    pub fn step(&mut self, key: u64, value: f64, at_ms: i64) -> Step {
+        match self.is_last {
+            true => self.ahead.last_step(key, value, at_ms),
+            false => self.ahead.step(key, value, at_ms),
         }
     }
 
@@ -202,7 +212,7 @@ impl Points<'_, '_> {
             return 0;
         }
         let key = self.scrape.series.get(series).hash();
-        self.ahead.step(key, value, at_ms).start_ms
+        self.step(key, value, at_ms).start_ms
     }
 
     /// Writes the attributes of a series, but the label of its part.
