@@ -123,6 +123,12 @@ impl Ahead<'_> {
         self.own.last(key).or_else(|| self.settled.last(key)).map(|seen| seen.value)
     }
 
+    /// The last sample of a series in this request; its value is a number.
+    pub fn last_step(&self, key: u64, value: f64, at_ms: i64) -> Step {
+        let last = self.own.last(key).or_else(|| self.settled.last(key));
+        self.own.next(last, key, value, at_ms).1
+    }
+
     /// The next sample of a series; its value is a number.
     pub fn step(&mut self, key: u64, value: f64, at_ms: i64) -> Step {
         let last = self.own.last(key).or_else(|| self.settled.last(key));
