@@ -6,15 +6,21 @@ mod common;
 
 use std::hint::black_box;
 use std::io::Write as _;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flate2::write::GzEncoder;
 use http::{HeaderMap, StatusCode};
-use promferry::config::checked::{self, DocumentShape, DogstatsdAddress, OtlpProtocol, OtlpTemporality, WriteMessage};
+use promferry::config::checked::{
+    self, Auth, DocumentShape, DogstatsdAddress, HttpOutput, OtlpProtocol, OtlpTemporality, SignalfxProtocol,
+    WriteMessage,
+};
 use promferry::net::credentials::Credentials;
+use promferry::net::tls::TlsSettings;
 use promferry::output::dogstatsd::{self, Dogstatsd};
 use promferry::output::otlp::Otlp;
 use promferry::output::remote_write::RemoteWrite;
+use promferry::output::signalfx::Signalfx;
 use promferry::pipeline::{Answer, Attempt, Batch, Compression, Encoded, Fate, Output, Verdict, snappy};
 
 use common::{batches, batches_of, elasticsearch, http, splunk};
@@ -52,6 +58,9 @@ fn encode(criterion: &mut Criterion) {
         measure(criterion, &batches, name, &elasticsearch(shape));
     }
     measure_rises(criterion, &batches);
+    for (name, protocol) in [("otlp", SignalfxProtocol::Otlp), ("datapoints", SignalfxProtocol::Datapoints)] {
+        measure(criterion, &batches, &format!("signalfx {name}"), &signalfx(protocol));
+    }
     for (name, multi_metric) in [("splunk multi-metric", true), ("splunk single", false)] {
         measure(criterion, &batches, name, &splunk(multi_metric));
     }
@@ -82,6 +91,19 @@ fn measure<O: Output>(criterion: &mut Criterion, batches: &[Batch], name: &str, 
         bencher.iter(|| black_box(output.encode(&state, &mut O::Cache::default(), rounds.next().expect("a cycle"))));
     });
     group.finish();
+}
+
+/// The output to Splunk Observability Cloud. It connects to nothing.
+fn signalfx(protocol: SignalfxProtocol) -> Signalfx {
+    let http = HttpOutput {
+        urls: Vec::new(),
+        tls: TlsSettings::default(),
+        auth: Auth::None,
+        headers: Vec::new(),
+        timeout: Duration::from_secs(60),
+        gzip: true,
+    };
+    Signalfx::new(&checked::Signalfx { http, protocol }, &Credentials::default())
 }
 
 /// The output of lines over UDP, for an agent that takes all of them. It opens no socket.

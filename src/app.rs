@@ -387,7 +387,8 @@ fn has_place(output: &OutputConfig) -> bool {
         | OutputKind::RemoteWrite(_)
         | OutputKind::Otlp(_)
         | OutputKind::Loggregator(_)
-        | OutputKind::Dogstatsd(_) => false,
+        | OutputKind::Dogstatsd(_)
+        | OutputKind::Signalfx(_) => false,
     }
 }
 

@@ -410,12 +410,14 @@ pub enum OutputKind {
     SplunkHec(Box<SplunkHec>),
     /// Prometheus remote write.
     RemoteWrite(Box<RemoteWrite>),
-    /// Loggregator's agent.
-    Loggregator(Box<Loggregator>),
     /// A receiver of OTLP.
     Otlp(Box<Otlp>),
+    /// Loggregator's agent.
+    Loggregator(Box<Loggregator>),
     /// DogStatsD.
     Dogstatsd(Box<Dogstatsd>),
+    /// Splunk Observability Cloud.
+    Signalfx(Box<Signalfx>),
     /// The aggregate endpoint.
     Expose(Expose),
     /// A file, or stdout.
@@ -427,8 +429,13 @@ impl OutputKind {
     pub fn takes_any_order(&self) -> bool {
         match self {
             Self::Elasticsearch(_) | Self::SplunkHec(_) => true,
-            Self::RemoteWrite(_) | Self::Otlp(_) | Self::Loggregator(_) => false,
-            Self::Dogstatsd(_) | Self::Expose(_) | Self::File(_) => false,
+            Self::RemoteWrite(_)
+            | Self::Loggregator(_)
+            | Self::Dogstatsd(_)
+            | Self::Signalfx(_)
+            | Self::Otlp(_)
+            | Self::Expose(_)
+            | Self::File(_) => false,
         }
     }
 }
@@ -733,6 +740,24 @@ pub struct Dogstatsd {
     pub quantiles: bool,
     /// Other names: each that matches gives one.
     pub mappings: Vec<Mapping>,
+}
+
+/// The output to Splunk Observability Cloud.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signalfx {
+    /// Where and how. The URL is without the ingest's own path; the token is among the headers.
+    pub http: HttpOutput,
+    /// What is spoken there.
+    pub protocol: SignalfxProtocol,
+}
+
+/// What the ingest is told in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalfxProtocol {
+    /// OTLP over HTTP, protobuf.
+    Otlp,
+    /// Its own JSON.
+    Datapoints,
 }
 
 /// Where an agent listens.

@@ -5,6 +5,7 @@ mod elasticsearch;
 mod loggregator;
 mod otlp;
 mod remote_write;
+mod signalfx;
 mod splunk_hec;
 
 use std::time::Duration;
@@ -38,8 +39,8 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
-const KINDS: [&str; 8] =
-    ["elasticsearch", "splunk_hec", "remote_write", "otlp", "loggregator", "dogstatsd", "expose", "file"];
+const KINDS: [&str; 9] =
+    ["elasticsearch", "splunk_hec", "remote_write", "otlp", "signalfx", "loggregator", "dogstatsd", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
@@ -65,11 +66,12 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
         fields.section("remote_write").map(|f| OutputKind::RemoteWrite(Box::new(remote_write::remote_write(&f))));
     let loggregator =
         fields.section("loggregator").map(|f| OutputKind::Loggregator(Box::new(loggregator::loggregator(&f))));
-    let otlp = fields.section("otlp").map(|f| OutputKind::Otlp(Box::new(otlp::otlp(&f))));
     let dogstatsd = fields.section("dogstatsd").map(|f| OutputKind::Dogstatsd(Box::new(dogstatsd::dogstatsd(&f))));
+    let otlp = fields.section("otlp").map(|f| OutputKind::Otlp(Box::new(otlp::otlp(&f))));
+    let signalfx = fields.section("signalfx").map(|f| OutputKind::Signalfx(Box::new(signalfx::signalfx(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
-    elasticsearch.or(splunk).or(remote_write).or(otlp).or(loggregator).or(dogstatsd).or(expose).or(file)
+    elasticsearch.or(splunk).or(remote_write).or(loggregator).or(dogstatsd).or(otlp).or(signalfx).or(expose).or(file)
 }
 
 /// Bytes of a body. Splunk Cloud takes 5 MiB at most, and says of more that its data are invalid.
@@ -92,7 +94,7 @@ fn batch(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Batch {
     let (usual_samples, usual_bytes) = match kind {
         Some(OutputKind::SplunkHec(_)) => (SAMPLES, SPLUNK_BODY_BYTES),
         Some(OutputKind::RemoteWrite(_)) => (SAMPLES, REMOTE_WRITE_BODY_BYTES),
-        Some(OutputKind::Otlp(_)) => (SAMPLES, OTLP_BODY_BYTES),
+        Some(OutputKind::Otlp(_) | OutputKind::Signalfx(_)) => (SAMPLES, OTLP_BODY_BYTES),
         Some(OutputKind::Loggregator(_) | OutputKind::Dogstatsd(_)) => (LOGGREGATOR_SAMPLES, LOGGREGATOR_BODY_BYTES),
         _ => (SAMPLES, BODY_BYTES),
     };

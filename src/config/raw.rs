@@ -12,6 +12,7 @@ mod otlp;
 mod outputs;
 mod remote_write;
 mod scrape;
+mod signalfx;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
@@ -23,6 +24,7 @@ pub use otlp::OTLP;
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
 pub use remote_write::{MESSAGES, METADATA, REMOTE_WRITE};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, NOMAD_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
+pub use signalfx::SIGNALFX;
 pub use splunk_hec::SPLUNK_HEC;
 
 use super::detect::WORDS as DETECT;
@@ -272,8 +274,9 @@ pub static SECTIONS: &[&Section] = &[
     &SPLUNK_HEC,
     &REMOTE_WRITE,
     &METADATA,
-    &LOGGREGATOR,
     &OTLP,
+    &SIGNALFX,
+    &LOGGREGATOR,
     &DOGSTATSD,
     &MAPPING,
     &EXPOSE,

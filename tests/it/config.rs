@@ -175,12 +175,6 @@ fn what_prometheus_knows_and_we_lack_gets_a_sentence_of_its_own() {
     for (keys, expected) in cases {
         assert_eq!(problems(&scrape_with(keys)), [expected]);
     }
-    assert_eq!(
-        problems("outputs: [{name: o, signalfx: {}}]"),
-        [
-            "1:21: signalfx: not supported yet; outputs are elasticsearch, splunk_hec, remote_write, otlp, loggregator, dogstatsd, expose and file"
-        ]
-    );
 }
 
 #[test]

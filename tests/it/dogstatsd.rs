@@ -215,7 +215,16 @@ async fn a_counter_s_rises_survive_resets_and_do_not_mix() {
     // Two series that write_relabel_configs have made one: no rise can be taken from that.
     let doubled = at(1, 4).counter("c", &[("instance", "a")], 9.0).counter("c", &[("instance", "a")], 700.0).scrape();
     let (lines, left_out) = bench.lines(&[doubled]);
-    assert_eq!((lines, left_out), (vec!["c:1|c".to_owned()], BTreeMap::from([("same_time", 1)])));
+    assert_eq!((lines, left_out), (vec!["c:1|c".to_owned()], BTreeMap::from([("not_newer", 1)])));
+}
+
+#[tokio::test]
+async fn a_sample_from_before_is_no_reset() {
+    let mut bench = Bench::new("");
+    let at = |second: i64, value| Made::new(1, START_MS + second * 1000).counter("c", &[], value).scrape();
+    let (lines, left_out) = bench.lines(&[at(5, 100.0), at(6, 110.0), at(4, 90.0), at(7, 115.0)]);
+    assert_eq!(lines, ["c:10|c", "c:5|c"]);
+    assert_eq!(left_out, BTreeMap::from([("first_delta", 1), ("not_newer", 1)]));
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@ mod retarget;
 mod rotation;
 mod scrape_client;
 mod scrape_config_files;
+mod signalfx;
 mod splunk_hec;
 mod structure;
 mod successor;

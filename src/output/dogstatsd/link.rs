@@ -113,17 +113,18 @@ impl Link {
     }
 
     async fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.opened().await? {
-            Socket::Udp(socket, _) => {
-                socket.send(bytes).await?;
-                // That nobody listens on a port of this machine is known by now, and is of this very datagram.
-                socket.take_error()?.map_or(Ok(()), Err)
+        let socket = self.opened().await?;
+        let send = async {
+            match socket {
+                Socket::Udp(socket, _) => {
+                    socket.send(bytes).await?;
+                    // That nobody listens on a port of this machine is known by now, and is of this very datagram.
+                    socket.take_error()?.map_or(Ok(()), Err)
+                }
+                Socket::Unix(socket) => socket.send(bytes).await.map(|_| ()),
             }
-            Socket::Unix(socket) => match tokio::time::timeout(SEND_TIME_MAX, socket.send(bytes)).await {
-                Ok(sent) => sent.map(|_| ()),
-                Err(_) => Err(io::ErrorKind::TimedOut.into()),
-            },
-        }
+        };
+        tokio::time::timeout(SEND_TIME_MAX, send).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn opened(&mut self) -> io::Result<&Socket> {

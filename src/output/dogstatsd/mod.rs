@@ -21,14 +21,14 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Mutex;
 
-use super::cumulative::Cumulative;
+use super::cumulative::{Cumulative, key_in_target};
 use crate::config::checked;
 use crate::model::Value;
 use crate::pipeline::{
     Answer, Attempt, Batch, Encoded, Failure, Fate, Judgement, Next, Ordering, Output, Request, Verdict,
 };
 pub use encode::Cache;
-use encode::{COUNTED, Encoder, series_key};
+use encode::{COUNTED, Encoder};
 use link::{Datagrams, Link};
 
 /// The output.
@@ -157,7 +157,7 @@ impl State {
     fn advance(&mut self, batch: &Batch, numbers: &[u32]) {
         for (scrape, point, series) in batch.points_at(numbers) {
             if let Value::Float(value) = point.value {
-                self.0.advance(series_key(scrape, &series), value, scrape.time_ms(&point));
+                self.0.advance(key_in_target(scrape, &series), value, scrape.time_ms(&point));
             }
         }
     }

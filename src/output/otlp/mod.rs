@@ -33,7 +33,7 @@ use crate::config::checked::{self, OtlpProtocol, OtlpTemporality};
 use crate::net::credentials::Credentials;
 use crate::net::text::duration;
 use crate::pipeline::{
-    Answer, Attempt, Batch, Compression, Encoded, Failure, Fate, Judgement, Ordering, Output, Request, Verdict,
+    Answer, Attempt, Batch, Compression, Encoded, Failure, Fate, Judgement, Ordering, Output, Request, Slice, Verdict,
 };
 use encode::{Cache, Encoder, Format, Temporality};
 use labels::LabelRules;
@@ -103,6 +103,11 @@ impl Otlp {
         all_well(&doubts)
     }
 
+    /// Makes the request of these slices, which may be less than their batch has.
+    pub(super) fn encode_slices(&self, state: &State, cache: &mut Cache, slices: &[Slice]) -> Encoded {
+        self.encoder.encode(&state.0, cache, slices)
+    }
+
     async fn look_at(&self, url: usize) -> Option<String> {
         let empty = self.encoder.encode(&Cumulative::default(), &mut Cache::default(), &[]);
         let body = if self.encoder.format == Format::Json { Bytes::from_static(b"{}") } else { Bytes::new() };
@@ -138,7 +143,7 @@ impl Output for Otlp {
     }
 
     fn encode(&self, state: &State, cache: &mut Cache, batch: &Batch) -> Encoded {
-        self.encoder.encode(&state.0, cache, &batch.slices)
+        self.encode_slices(state, cache, &batch.slices)
     }
 
     async fn send(&self, url: usize, request: Request) -> Result<Answer, Failure> {

@@ -21,4 +21,5 @@ pub mod random;
 pub mod remote_write;
 pub mod samples;
 pub mod scraping;
+pub mod signalfx;
 pub mod world;
