@@ -82,7 +82,9 @@ const REMOTE_WRITE_BODY_BYTES: u64 = 4 << 20;
 /// An agent takes messages of 10 MiB, and has a buffer of ten thousand envelopes: what comes faster than it reads is lost there.
 const LOGGREGATOR_BODY_BYTES: u64 = 1 << 20;
 const LOGGREGATOR_SAMPLES: usize = 1000;
-const SAMPLES: usize = 10_000;
+/// Few enough that a batch is encoded where it is: beyond `LONG_WORK_SAMPLES` of the sender that is done on a thread of its own, whose
+/// memory stays with the process (17 MiB instead of 13, with ten targets of a thousand samples).
+const SAMPLES: usize = 4_000;
 
 /// What gRPC's servers take by default, and what OTLP's specification recommends.
 const OTLP_BODY_BYTES: u64 = 4 << 20;

@@ -197,7 +197,7 @@ pub static BATCH: Section = Section {
     about: "How requests are made up; a batch ends at whichever limit comes first.",
     keys: &[
         key("max_samples", Type::Count, "Samples.")
-            .otherwise("`10000`; `1000` for `loggregator` and `dogstatsd`")
+            .otherwise("`4000`; `1000` for `loggregator` and `dogstatsd`")
             .within("1", ""),
         key("max_bytes", Type::Size, "Bytes of the body before compression.")
             .otherwise(
