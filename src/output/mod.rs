@@ -25,6 +25,7 @@ mod cumulative;
 mod disk;
 pub mod dogstatsd;
 pub mod elasticsearch;
+mod expected;
 pub mod expose;
 pub mod file;
 pub mod http;

@@ -18,6 +18,7 @@ use super::plan::{Group, Plan};
 use super::shapes::{Pairs, Shape};
 use crate::config::checked::BulkAction;
 use crate::model::{Points, Scrape, Value};
+use crate::output::expected::Expected;
 use crate::output::json::{Groups, Plans, Skipped, number_with_point, string};
 use crate::pipeline::{Batch, Compression, Encoded, Item, Rejection, Slice};
 
@@ -70,13 +71,13 @@ pub struct Cache {
     plans: Plans<Plan>,
     destinations: Destinations,
     groups: Groups,
-    bytes_a_sample: usize,
+    expected: Expected,
 }
 
 impl Encoder {
     /// Makes the request of a batch.
     pub fn encode(&self, dialect: Dialect, cache: &mut Cache, batch: &Batch) -> Encoded {
-        let expected_bytes = batch.samples() as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
+        let expected_bytes = cache.expected.bytes(batch.samples());
         let mut documents = Documents::new(self, dialect, batch.samples() as usize, expected_bytes);
         for slice in &batch.slices {
             let mut labels = Pairs::new();
@@ -87,10 +88,7 @@ impl Encoder {
             cache.plans.written(&slice.scrape);
         }
         cache.plans.end_batch();
-        let samples: usize = documents.items.iter().map(|item| item.samples as usize).sum();
-        if samples > 0 {
-            cache.bytes_a_sample = documents.body.len().div_ceil(samples);
-        }
+        cache.expected.note(documents.body.len(), documents.points.len());
         Encoded {
             path_and_query: self.path_and_query(dialect),
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))]),

@@ -17,14 +17,12 @@ use super::point::{Points, Scratch};
 use super::wire::{Json, Proto, Size, Wire};
 use crate::model::{Exemplar, Point, Scrape, Value};
 use crate::output::cumulative::{Ahead, Cumulative};
+use crate::output::expected::Expected;
 use crate::output::json::Plans;
 use crate::pipeline::{Compression, Encoded, Item, Reasons, Rejection, Slice, reason};
 
 /// Skipped: a sample that says something of others, which are not there.
 pub(super) const METADATA_ONLY: &str = "metadata_only";
-
-/// Memory that is asked for before a body is written, at most: one sample with a long description says nothing of ten thousand.
-const EXPECTED_BYTES_MAX: usize = 8 << 20;
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +60,7 @@ pub(in crate::output) struct Encoder {
 pub struct Cache {
     plans: Plans<Plan>,
     sorted: Sorted,
-    bytes_a_sample: usize,
+    expected: Expected,
 }
 
 /// What becomes of samples that are not sent.
@@ -101,8 +99,6 @@ impl Encoder {
 
     fn encode_as<W: Wire>(&self, state: &Cumulative, cache: &mut Cache, slices: &[Slice]) -> Encoded {
         let samples: u64 = slices.iter().map(Slice::samples).sum();
-        let expected = samples as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
-        let expected = expected.min(EXPECTED_BYTES_MAX);
         let mut body = Body {
             encoder: self,
             ahead: state.ahead(),
@@ -115,7 +111,7 @@ impl Encoder {
         let last: HashMap<u64, usize, RandomState> =
             (0..).zip(slices).map(|(at, slice)| (slice.scrape.origin.key, at)).collect();
         let planning = Planning { labels: &self.labels, rules: self.rules.as_deref() };
-        let mut out = Vec::with_capacity(expected);
+        let mut out = Vec::with_capacity(cache.expected.bytes(samples));
         let mut write = |out: &mut Vec<u8>| {
             for (at, slice) in slices.iter().enumerate() {
                 let scrape = &*slice.scrape;
@@ -130,9 +126,7 @@ impl Encoder {
             Format::Json => W::fragment(&mut out, |out| W::list(out, fields::RESOURCE_METRICS, write)),
         }
         cache.plans.end_batch();
-        if !body.points.is_empty() {
-            cache.bytes_a_sample = out.len().div_ceil(body.points.len());
-        }
+        cache.expected.note(out.len(), body.points.len());
         body.finish(out)
     }
 }

@@ -10,6 +10,7 @@ use super::exemplars::Placed;
 use super::merge::{Group, Histograms, Room, Run, groups};
 use super::{State, v1, v2};
 use crate::config::checked::WriteMessage;
+use crate::output::expected::Expected;
 use crate::output::json::Plans;
 use crate::pipeline::{Compression, Encoded, Item, Reasons, Slice, reason};
 
@@ -41,7 +42,7 @@ pub struct Cache {
     v1: Plans<v1::Plan>,
     v2: v2::Table,
     room: Room,
-    bytes_a_sample: usize,
+    expected: Expected,
 }
 
 impl Encoder {
@@ -53,11 +54,10 @@ impl Encoder {
     /// Makes the request of a batch's slices.
     pub fn encode(&self, state: &State, cache: &mut Cache, slices: &[Slice]) -> Encoded {
         let samples: u64 = slices.iter().map(Slice::samples).sum();
-        let expected_bytes = samples as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
         let groups = groups(slices);
         let message = self.message(state);
         let mut request = Written {
-            body: Vec::with_capacity(expected_bytes),
+            body: Vec::with_capacity(cache.expected.bytes(samples)),
             head: 0,
             items: Vec::new(),
             points: Vec::with_capacity(samples as usize),
@@ -67,9 +67,7 @@ impl Encoder {
             WriteMessage::V1 => self.v1(state, cache, &groups, &mut request),
             WriteMessage::V2 => self.v2(state, cache, groups, &mut request),
         }
-        if !request.points.is_empty() {
-            cache.bytes_a_sample = request.body.len().div_ceil(request.points.len());
-        }
+        cache.expected.note(request.body.len(), request.points.len());
         let skipped = [(reason::UNSUPPORTED_TYPE, request.skipped)].into_iter().filter(|(_, samples)| *samples > 0);
         Encoded {
             body: request.body.into(),

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use super::layout::{Dimensions, Layout};
 use super::plan::{Plan, add};
 use crate::model::{Origin, Points, SeriesRef, Value};
+use crate::output::expected::Expected;
 use crate::output::json::{Groups, Plans, Skipped, number};
 use crate::pipeline::{Compression, Encoded, Item, Rejection, Slice};
 
@@ -29,15 +30,14 @@ pub(super) struct Encoder {
 pub struct Cache {
     plans: Plans<Plan>,
     groups: Groups,
-    bytes_a_sample: usize,
+    expected: Expected,
 }
 
 impl Encoder {
     /// Makes the request of a batch's slices.
     pub(super) fn encode(&self, cache: &mut Cache, slices: &[Slice]) -> Encoded {
         let samples: u64 = slices.iter().map(Slice::samples).sum();
-        let expected_bytes = samples as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
-        let mut events = Events::new(&self.layout, samples as usize, expected_bytes);
+        let mut events = Events::new(&self.layout, samples as usize, cache.expected.bytes(samples));
         for slice in slices {
             let mut dimensions = Dimensions::new();
             let plan = cache.plans.of(&slice.scrape, |plan, series| {
@@ -47,9 +47,7 @@ impl Encoder {
             cache.plans.written(&slice.scrape);
         }
         cache.plans.end_batch();
-        if !events.points.is_empty() {
-            cache.bytes_a_sample = events.body.len().div_ceil(events.points.len());
-        }
+        cache.expected.note(events.body.len(), events.points.len());
         Encoded {
             path_and_query: EVENT_PATH.to_owned(),
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
