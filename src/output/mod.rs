@@ -18,7 +18,8 @@ use expose::Expose;
 
 use crate::pipeline::disk::{Disk, DiskState};
 use crate::pipeline::{
-    self, Counts, Intake, Ledger, Output, Overflow, Projection, Queue, QueueLimits, SenderOptions, SenderStatus, Take,
+    self, AnyOutput, Counts, Intake, Ledger, Output, Overflow, Projection, Queue, QueueLimits, SenderOptions,
+    SenderStatus, Take,
 };
 
 mod cumulative;
@@ -286,7 +287,11 @@ impl Start<'_> {
         Queue::new(self.ledger.clone(), limits, lanes)
     }
 
-    fn sender<O: Output>(self, output: O, workers: usize) -> Started {
+    fn sender(self, output: impl Output, workers: usize) -> Started {
+        self.any_sender(AnyOutput::new(output), workers)
+    }
+
+    fn any_sender(self, output: AnyOutput, workers: usize) -> Started {
         let batch = &self.config.batch;
         let lanes = match output.ordering() {
             pipeline::Ordering::PerSeries => workers,

@@ -18,7 +18,7 @@ pub use fanout::{Fanout, Intake, Projection};
 pub use ledger::{Counts, Ledger, Reasons, Settlement, Waiting, reason};
 pub use queue::{Limits as QueueLimits, Overflow, Pick, Queue, Take};
 pub use sender::{
-    Answer, Compression, Confirming, Encoded, Failure, Fate, Item, Judgement, Next, Ordering, Output, Receipt,
-    Rejection, Request, SenderOptions, SenderStatus, Verdict, past, run as run_sender, snappy,
+    Answer, AnyOutput, Compression, Confirming, Encoded, Failure, Fate, Item, Judgement, Next, Ordering, Output,
+    Receipt, Rejection, Request, SenderOptions, SenderStatus, Verdict, past, run as run_sender, snappy,
 };
 pub use shedding::Shedding;

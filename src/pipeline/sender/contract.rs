@@ -21,10 +21,10 @@ pub enum Ordering {
 /// An output that sends requests.
 pub trait Output: Send + Sync + 'static {
     /// What delivery depends on from one request to the next; one a lane. It advances only in [`settle`](Self::settle).
-    type State: Default + Send;
+    type State: Default + Send + 'static;
 
     /// What makes encoding cheap and may be forgotten at any time; one a lane of the queue, whoever works on it.
-    type Cache: Default + Send;
+    type Cache: Default + Send + 'static;
 
     /// What the receiver needs.
     fn ordering(&self) -> Ordering;

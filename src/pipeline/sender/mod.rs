@@ -10,6 +10,7 @@
 //! - `settle` sees each verdict once, in the order of the requests of its lane.
 //! - Every sample of a batch is settled, or still stands in the batch's token.
 
+mod any;
 mod backlog;
 mod confirm;
 mod contract;
@@ -31,6 +32,7 @@ use super::disk::Disk;
 use super::ledger::reason;
 use super::queue::{Queue, Take};
 use crate::telemetry::Edge;
+pub use any::AnyOutput;
 use backlog::Backlog;
 use confirm::Unconfirmed;
 pub use contract::{
