@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("relabel", &["model"]),
     ("exposition", &["model"]),
     ("config", &["model", "relabel", "net"]),
+    ("convert", &["config", "net"]),
     ("target", &["model", "net", "config"]),
     ("cloud_foundry", &["target", "model", "net", "exposition", "config"]),
     ("discovery", &["target", "net", "relabel", "model", "config", "cloud_foundry"]),

@@ -1,0 +1,139 @@
+//! `outputs.prometheus_client`.
+
+use std::net::IpAddr;
+
+use super::filter::Rules;
+use super::output::{Output, Written};
+use crate::convert::text::Text;
+use crate::convert::yaml::{Map, Node};
+
+const LOST: [(&str, &str); 14] = [
+    (
+        "basic_username",
+        "the endpoint knows client certificates only; without them anybody who reaches the port may read it",
+    ),
+    (
+        "basic_password",
+        "the endpoint knows client certificates only; without them anybody who reaches the port may read it",
+    ),
+    (
+        "ip_range",
+        "the endpoint does not look at addresses; without client certificates anybody who reaches the port may read it",
+    ),
+    ("http_headers", "answers have no headers of one's own"),
+    ("metric_types", "types are what exporters say"),
+    ("tls_key_pwd", "keys that need a password cannot be read; write the key without one, with mode 0600"),
+    ("tls_cipher_suites", "the cipher suites cannot be chosen; only those that are held to be secure are used"),
+    ("tls_min_version", "TLS 1.2 and 1.3 are spoken"),
+    ("tls_max_version", "TLS 1.2 and 1.3 are spoken"),
+    ("tls_allowed_dns_names", "clients are known by their authority, not by their names"),
+    ("startup_error_behavior", "a port that cannot be listened on is an error at the start"),
+    ("metricpass", "expressions of CEL are not supported; write relabel rules"),
+    ("use_socket_activation", "ports are opened by promferry itself"),
+    ("name_sanitization", "names stay as exporters have them"),
+];
+
+/// What is never served for longer than its scrape, or never was: samples are the exporters' alone.
+const HARMLESS: [&str; 9] = [
+    "expiration_interval",
+    "collectors_exclude",
+    "metric_version",
+    "read_timeout",
+    "write_timeout",
+    "string_as_label",
+    "log_level",
+    "alias",
+    "data_format",
+];
+
+pub(super) fn write(output: &Output<'_>) -> Option<Written> {
+    let options = &output.options;
+    let mut map = Map::default();
+    let listen = options.text("listen");
+    let place = listen.as_ref().map_or(&options.place, |listen| &listen.place);
+    let text = listen.as_ref().map_or_else(|| Text::literal(":9273"), |listen| listen.value.clone());
+    let (address, is_loopback) = match address(&text) {
+        Some(address) => address,
+        None => {
+            options.lose(place, "listen: write an address and a port, such as \"0.0.0.0:9273\"");
+            (Text::literal("127.0.0.1:9273"), true)
+        }
+    };
+    map.add("listen", Node::text(&address));
+    map.add_some("path", options.text("path").map(|path| Node::text(&path.value)));
+    let mut tls = Map::default();
+    let (cert, key) = (options.text("tls_cert"), options.text("tls_key"));
+    let mut authorities = options.texts("tls_allowed_cacerts").into_iter();
+    let mut has_clients = false;
+    if let (Some(cert), Some(key)) = (cert, key) {
+        tls.add("cert_file", Node::text(&cert.value));
+        tls.add("key_file", Node::text(&key.value));
+        let first = authorities.next();
+        has_clients = first.is_some();
+        tls.add_some("client_ca_file", first.map(|authority| Node::text(&authority.value)));
+        if let Some(second) = authorities.next() {
+            options.lose(
+                &second.place,
+                "tls_allowed_cacerts: put all authorities into the first file, one behind the other",
+            );
+        }
+    } else if let Some(authority) = authorities.next() {
+        options.lose(
+            &authority.place,
+            "tls_allowed_cacerts: clients show certificates only where tls_cert and tls_key are given",
+        );
+    }
+    map.add_map("tls_config", tls);
+    if !is_loopback && !has_clients {
+        map.comment("As Telegraf: whoever reaches the port may read it.");
+        map.add("insecure", Node::word(true));
+    }
+    if options.is_on("export_timestamp") {
+        map.add("timestamps", Node::word(true));
+    }
+    options.ignore(&HARMLESS);
+    options.ignore(&["metric_batch_size", "metric_buffer_limit", "flush_interval", "flush_jitter"]);
+    options.lose_rest("outputs.prometheus_client", &LOST);
+    Some(Written { key: "expose", section: map, rules: Rules::default(), has_queue: false })
+}
+
+/// The address, and whether only this machine reaches it.
+fn address(text: &Text) -> Option<(Text, bool)> {
+    let opaque = text.opaque()?;
+    let opaque = opaque.strip_prefix("tcp://").unwrap_or(&opaque);
+    let (host, port) = opaque.rsplit_once(':')?;
+    let is_port = text.cleared(port).fixed().is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = match text.cleared(bare).fixed() {
+        Some("") => return is_port.then(|| (text.cleared(&format!("0.0.0.0:{port}")), false)),
+        Some("localhost") => true,
+        Some(host) => host.parse::<IpAddr>().ok()?.is_loopback(),
+        None => false,
+    };
+    is_port.then(|| (text.cleared(opaque), is_loopback))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read() {
+        let cases = [
+            (":9273", Some(("0.0.0.0:9273", false))),
+            ("tcp://:9273", Some(("0.0.0.0:9273", false))),
+            ("127.0.0.1:1", Some(("127.0.0.1:1", true))),
+            ("[::1]:1", Some(("[::1]:1", true))),
+            ("10.0.0.1:$PORT", Some(("10.0.0.1:${PORT}", false))),
+            ("host:1", None),
+            ("9273", None),
+            ("vsock://:9273", None),
+            (":0", None),
+        ];
+        for (listen, expected) in cases {
+            let found = address(&Text::read(listen).unwrap());
+            let found = found.map(|(text, is_loopback)| (text.typed(), is_loopback));
+            assert_eq!(found, expected.map(|(text, is_loopback)| (text.to_owned(), is_loopback)), "{listen}");
+        }
+    }
+}
