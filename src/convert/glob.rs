@@ -30,7 +30,7 @@ impl Globs {
             return Err("its patterns are longer than 64 KiB");
         }
         let is_glob = patterns.iter().any(|pattern| pattern.contains(['*', '?', '[']));
-        let parts = patterns.iter().map(|pattern| if is_glob { glob(pattern) } else { Ok(regex::escape(pattern)) });
+        let parts = patterns.iter().map(|pattern| if is_glob { glob(pattern) } else { Ok(literal(pattern)) });
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
         let regex = parts.join("|");
         let compiled = Regex::new(&format!("^(?s:{regex})$")).map_err(|_| "it cannot be made a regular expression")?;
@@ -54,6 +54,11 @@ impl Globs {
             true => (self.regex == ".*").then(|| ".+".to_owned()),
         }
     }
+}
+
+/// A text as an expression that matches it alone. A dash outside brackets needs no backslash.
+pub(super) fn literal(text: &str) -> String {
+    regex::escape(text).replace("\\-", "-")
 }
 
 fn glob(pattern: &str) -> Result<String, &'static str> {
@@ -108,7 +113,7 @@ fn class(out: &mut String, chars: &mut std::iter::Peekable<std::str::Chars<'_>>)
 }
 
 fn escaped(out: &mut String, c: char) {
-    out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
+    out.push_str(&literal(c.encode_utf8(&mut [0; 4])));
 }
 
 fn escaped_in_class(out: &mut String, c: char) {

@@ -16,8 +16,10 @@ pub(super) enum Node {
     Scalar(String),
     /// A list of scalars, on one line where it fits.
     Scalars(Vec<String>),
-    /// A mapping.
+    /// A mapping, on one line where it fits.
     Map(Map),
+    /// A mapping, over several lines.
+    Block(Map),
     /// A list of mappings.
     List(Vec<Map>),
 }
@@ -125,7 +127,7 @@ fn collect(map: &Map, found: &mut Vec<Note>) {
     for line in &map.0 {
         match line {
             Line::Note(note) => found.push(note.clone()),
-            Line::Pair(_, Node::Map(map)) => collect(map, found),
+            Line::Pair(_, Node::Map(map) | Node::Block(map)) => collect(map, found),
             Line::Pair(_, Node::List(list)) => list.iter().for_each(|map| collect(map, found)),
             Line::Pair(..) | Line::Comment(_) => {}
         }
@@ -182,6 +184,10 @@ fn value(out: &mut String, node: &Node, indent: usize, key_length: usize) {
                 block(out, map, indent + 2, false);
             }
         },
+        Node::Block(map) => {
+            out.push('\n');
+            block(out, map, indent + 2, false);
+        }
         Node::List(list) => {
             out.push('\n');
             for map in list {
@@ -207,7 +213,7 @@ fn flow(map: &Map) -> Option<String> {
             Node::Scalar(text) => text.clone(),
             Node::Scalars(texts) => format!("[{}]", texts.join(", ")),
             Node::Map(map) => flow(map)?,
-            Node::List(_) => return None,
+            Node::List(_) | Node::Block(_) => return None,
         };
         pairs.push(format!("{}: {value}", quoted(key)));
     }

@@ -2,7 +2,7 @@
 
 use super::agent::{HOUR, within};
 use super::connection::{HARMLESS, NO_CLIENT, Secrets, client_tls, plain_headers, split_word};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, is_variable};
 use super::filter::Rules;
 use super::options::{Options, Taken};
 use super::output::{Output, Written};
@@ -10,9 +10,8 @@ use super::plan::{Plan, Profile};
 use crate::convert::text::Text;
 use crate::convert::yaml::{Map, Node};
 
-const LOST: [(&str, &str); 5] = [
+const LOST: [(&str, &str); 4] = [
     ("default_pipeline", "there is one pipeline for all documents"),
-    ("float_replacement_value", NO_REPLACEMENT),
     ("default_tag_value", "a label that is missing is empty in an index' name"),
     ("template_index_settings", "manage_template makes a template of its own"),
     ("enable_sniffer", "write all nodes that are to be used under urls"),
@@ -50,8 +49,10 @@ pub(super) fn write(output: &Output<'_>, plan: &Plan, profile: &Profile, name: &
             false => map.add("pipeline", Node::text(&pipeline.value)),
         }
     }
+    options.tell(&mut map);
     map.add_map("tls_config", client_tls(options));
     credentials(output, name, user, &mut map);
+    options.tell(&mut map);
     if let Some((taken, length)) = options.duration("timeout") {
         map.add_some("timeout", within(options, "timeout", taken, length, HOUR));
     }
@@ -63,27 +64,40 @@ pub(super) fn write(output: &Output<'_>, plan: &Plan, profile: &Profile, name: &
     }
     // Nodes are tried by sending to them, and what the default is already needs no key.
     options.ignore(&["health_check_interval", "health_check_timeout", "force_document_id", "use_optype_create"]);
-    options.ignore(&["data_format", "float_handling", "template_name", "overwrite_template"]);
+    options.ignore(&[
+        "data_format",
+        "float_handling",
+        "float_replacement_value",
+        "template_name",
+        "overwrite_template",
+    ]);
     options.ignore(&HARMLESS);
     let reasons: Vec<_> = LOST.iter().chain(&NO_CLIENT).copied().collect();
     options.lose_rest(&format!("outputs.{}", output.plugin), &reasons);
+    options.tell(&mut map);
     Some(Written { key: "elasticsearch", section: map, rules: Rules::default(), has_queue: true })
 }
 
 /// The nodes, and the credentials that stand in a URL.
-fn urls(options: &Options<'_>) -> (Vec<Text>, Option<(Text, Option<Text>)>) {
+fn urls(options: &Options<'_>) -> (Vec<Text>, Option<Endpoint>) {
     let (mut urls, mut user) = (Vec::new(), None);
     for url in options.texts("urls") {
-        match Endpoint::read(&url.value) {
+        if is_variable(&url.value) {
+            urls.push(url.value);
+            continue;
+        }
+        match Endpoint::read(&url.value, &url.place) {
             Ok(endpoint) => {
                 if endpoint.has_query() {
                     options.lose(&url.place, "urls: the query is left out");
                 }
-                if user.is_some() && endpoint.user.is_some() && user != endpoint.user {
-                    options.lose(&url.place, "urls: all nodes get the user and password of the first");
-                }
                 urls.push(endpoint.base());
-                user = user.or(endpoint.user);
+                match &user {
+                    _ if endpoint.user.is_none() => {}
+                    None => user = Some(endpoint),
+                    Some(Endpoint { user: first, .. }) if *first == endpoint.user => {}
+                    Some(_) => options.lose(&url.place, "urls: all nodes get the user and password of the first"),
+                }
             }
             Err(why) => options.lose(&url.place, format!("urls: {why}")),
         }
@@ -209,12 +223,11 @@ fn template(options: &Options<'_>, map: &mut Map) {
     options.lose(place, text);
 }
 
-fn credentials(output: &Output<'_>, name: &str, in_url: Option<(Text, Option<Text>)>, map: &mut Map) {
+fn credentials(output: &Output<'_>, name: &str, in_url: Option<Endpoint>, map: &mut Map) {
     let options = &output.options;
     let secrets = Secrets { options, owner: name };
     let (headers, authorization) = secrets.headers("headers");
     let (user, password) = (options.text("username"), options.text("password"));
-    let here = |value: Text| Taken { value, place: options.place.clone() };
     if let Some(token) = options.text("auth_bearer_token") {
         map.add("authorization", Node::Map(secrets.authorization("Bearer", &token)));
     } else if let Some(value) = authorization {
@@ -231,7 +244,8 @@ fn credentials(output: &Output<'_>, name: &str, in_url: Option<(Text, Option<Tex
         }
     } else if let Some(basic) = secrets.basic(user.as_ref(), password.as_ref()) {
         map.add("basic_auth", Node::Map(basic));
-    } else if let Some((user, password)) = in_url {
+    } else if let Some(Endpoint { user: Some((user, password)), place, .. }) = in_url {
+        let here = |value: Text| Taken { value, place: place.clone() };
         let password = password.map(here);
         map.add_some("basic_auth", secrets.basic(Some(&here(user)), password.as_ref()).map(Node::Map));
     }

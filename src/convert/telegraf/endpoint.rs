@@ -1,5 +1,6 @@
 //! URLs of Telegraf's inputs and outputs, taken apart.
 
+use crate::convert::note::Place;
 use crate::convert::text::{Text, is_mark};
 use crate::net::form_decoded;
 
@@ -17,6 +18,8 @@ pub(super) struct Endpoint {
     pub(super) params: Vec<(String, Text)>,
     /// The query as it is typed, with its question mark.
     query: Text,
+    /// Where it stands.
+    pub(super) place: Place,
     /// Whether a port is in it, and nothing that is written in another way when a request is made of it.
     is_plain: bool,
 }
@@ -24,8 +27,13 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// # Errors
     /// Why it cannot be carried over. The sentence does not repeat the URL, which may hold a credential.
-    pub(super) fn read(text: &Text) -> Result<Self, &'static str> {
+    pub(super) fn read(text: &Text, place: &Place) -> Result<Self, &'static str> {
         let opaque = text.opaque().ok_or("it holds characters that no URL has")?;
+        if is_variable(text) {
+            return Err(
+                "a URL in a variable has to be taken apart: host and port, scheme and path have keys of their own",
+            );
+        }
         let (scheme, rest) = opaque.split_once("://").ok_or("a URL begins with http:// or https://")?;
         let is_https = match scheme.to_ascii_lowercase().as_str() {
             "http" => false,
@@ -51,6 +59,7 @@ impl Endpoint {
             path: text.cleared(path),
             params: query.map(|query| params(text, query)).unwrap_or_default(),
             query: query.map(|query| text.cleared(&format!("?{query}"))).unwrap_or_default(),
+            place: place.clone(),
             is_plain: query.is_none() && has_port(address) && path.chars().all(stays) && !path.starts_with("//"),
         })
     }
@@ -92,6 +101,11 @@ impl Endpoint {
     }
 }
 
+/// Whether a variable holds the URL, or its beginning.
+pub(super) fn is_variable(text: &Text) -> bool {
+    text.opaque().is_some_and(|opaque| opaque.starts_with(is_mark) && !opaque.contains("://"))
+}
+
 fn credentials(text: &Text, user: &str) -> (Text, Option<Text>) {
     let (user, password) = user.split_once(':').map_or((user, None), |(user, password)| (user, Some(password)));
     let decoded = |part: &str| text.cleared(&form_decoded(&part.replace('+', "%2B")));
@@ -121,7 +135,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Endpoint, &'static str> {
-        Endpoint::read(&Text::read(text).unwrap())
+        Endpoint::read(&Text::read(text).unwrap(), &Place { file: "a.conf".into(), line: 1 })
     }
 
     #[test]

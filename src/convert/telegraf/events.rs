@@ -25,7 +25,7 @@ const PATHS: [&str; 4] = ["", "/services/collector", "/services/collector/event"
 pub(super) fn write(output: &Output<'_>, profile: Option<&Profile>, name: &str) -> Option<Written> {
     let options = &output.options;
     let url = options.text("url");
-    let endpoint = match url.as_ref().map(|url| Endpoint::read(&url.value)) {
+    let endpoint = match url.as_ref().map(|url| Endpoint::read(&url.value, &url.place)) {
         Some(Ok(endpoint)) => endpoint,
         wrong => {
             let place = url.as_ref().map_or(&options.place, |url| &url.place);
@@ -60,6 +60,7 @@ pub(super) fn write(output: &Output<'_>, profile: Option<&Profile>, name: &str) 
     if let Some(routing) = options.switch("splunkmetric_hec_routing").filter(|routing| !routing.value) {
         options.lose(&routing.place, "splunkmetric_hec_routing: events always have the collector's form");
     }
+    options.tell(&mut map);
     map.add_map("tls_config", client_tls(options));
     map.add_map("headers", plain_headers(&headers));
     if let Some((taken, length)) = options.duration("timeout") {
@@ -72,7 +73,9 @@ pub(super) fn write(output: &Output<'_>, profile: Option<&Profile>, name: &str) 
     options.ignore(&HARMLESS);
     let reasons: Vec<_> = LOST.iter().chain(&NO_CLIENT).copied().collect();
     options.lose_rest("outputs.http", &reasons);
-    Some(Written { key: "splunk_hec", section: map, rules: rules(output, profile), has_queue: true })
+    let rules = rules(output, profile);
+    options.tell(&mut map);
+    Some(Written { key: "splunk_hec", section: map, rules, has_queue: true })
 }
 
 /// Telegraf calls a metric by measurement and field, and takes the tag `host` out of the dimensions.

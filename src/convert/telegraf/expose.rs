@@ -7,13 +7,9 @@ use super::output::{Output, Written};
 use crate::convert::text::Text;
 use crate::convert::yaml::{Map, Node};
 
-const LOST: [(&str, &str); 14] = [
+const LOST: [(&str, &str); 13] = [
     (
         "basic_username",
-        "the endpoint knows client certificates only; without them anybody who reaches the port may read it",
-    ),
-    (
-        "basic_password",
         "the endpoint knows client certificates only; without them anybody who reaches the port may read it",
     ),
     (
@@ -92,8 +88,9 @@ pub(super) fn write(output: &Output<'_>) -> Option<Written> {
         map.add("timestamps", Node::word(true));
     }
     options.ignore(&HARMLESS);
-    options.ignore(&["metric_batch_size", "metric_buffer_limit", "flush_interval", "flush_jitter"]);
+    options.ignore(&["basic_password", "metric_batch_size", "metric_buffer_limit", "flush_interval", "flush_jitter"]);
     options.lose_rest("outputs.prometheus_client", &LOST);
+    options.tell(&mut map);
     Some(Written { key: "expose", section: map, rules: Rules::default(), has_queue: false })
 }
 

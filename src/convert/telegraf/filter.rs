@@ -5,7 +5,7 @@
 //! names are those of families, and fields tell the parts of histograms and summaries apart.
 
 use super::options::{Options, Taken};
-use crate::convert::glob::Globs;
+use crate::convert::glob::{Globs, literal};
 use crate::convert::note::{Note, Place};
 use crate::convert::text::Text;
 use crate::convert::yaml::{Map, Node};
@@ -82,9 +82,12 @@ impl Filter {
         self.tag_rules(&mut rules);
         self.field_rules(names, &mut rules);
         if let Some(include) = &self.tag_include {
-            let kept = ["__name__", "le", "quantile"].iter().chain(kept).map(|name| regex::escape(name));
+            let kept = ["__name__", "le", "quantile"].iter().chain(kept).map(|name| literal(name));
             let parts: Vec<_> = kept.chain([include.globs.regex.clone()]).collect();
-            rules.say(&include.key, &include.place, "le and quantile stay: they tell buckets and quantiles apart");
+            let goes = |name: &&str| !include.globs.matches(name);
+            if *names != Names::Families && ["le", "quantile"].iter().any(goes) {
+                rules.say(&include.key, &include.place, "le and quantile stay: they tell buckets and quantiles apart");
+            }
             rules.add(&[("action", "labelkeep"), ("regex", &parts.join("|"))]);
         }
         if let Some(exclude) = &self.tag_exclude {

@@ -3,9 +3,10 @@
 use super::agent::{Agent, INTERVAL_MAX, within};
 use super::connection::{HARMLESS, NO_CLIENT, Secrets, client_tls, is_secret};
 use super::endpoint::Endpoint;
-use super::filter::{Filter, Names, Rules, label_list};
+use super::filter::{Filter, Names as Seen, Rules, label_list};
 use super::options::{Options, Taken};
 use super::plan::{Plan, Profile};
+use crate::convert::glob::literal;
 use crate::convert::text::Text;
 use crate::convert::yaml::{Map, Node};
 
@@ -58,6 +59,22 @@ const OF_KUBERNETES: [&str; 21] = [
 /// What stands before the address in the label `instance` of our own.
 const INSTANCE_PREFIX: &str = "target ";
 
+/// The name of an entry, and what variables are named after, which is the same for all entries of an input.
+#[derive(Clone, Copy)]
+struct Names<'n> {
+    job: &'n str,
+    owner: &'n str,
+}
+
+/// How targets are found.
+#[derive(Clone, Copy)]
+enum Found<'f, 't> {
+    /// These, which differ from the first in their address alone.
+    Listed(&'f Endpoint, &'f [&'f Endpoint]),
+    /// By HTTP service discovery.
+    Asked(&'f Options<'t>),
+}
+
 /// An input, read as far as others need to know of it.
 pub(super) struct Input<'t> {
     pub(super) options: Options<'t>,
@@ -74,7 +91,7 @@ impl<'t> Input<'t> {
         let filter = Filter::read(&options);
         let mut endpoints = Vec::new();
         for url in options.texts("urls") {
-            match Endpoint::read(&url.value) {
+            match Endpoint::read(&url.value, &url.place) {
                 Ok(endpoint) => endpoints.push(endpoint),
                 Err(why) => options.lose(&url.place, format!("urls: {why}")),
             }
@@ -97,6 +114,11 @@ impl<'t> Input<'t> {
             && !self.filter.deciding_tags().any(|(tag, _)| tag == "url")
     }
 
+    /// Whether it has targets, as far as that was understood.
+    pub(super) fn has_targets(&self) -> bool {
+        !self.endpoints.is_empty() || self.options.section("http_service_discovery").is_some()
+    }
+
     /// Whether a tag that is the same for all metrics is left in them.
     pub(super) fn keeps(&self, tag: &str, is_always_kept: bool) -> bool {
         is_always_kept || self.filter.keeps_tag(tag)
@@ -107,8 +129,8 @@ impl<'t> Input<'t> {
         let mut groups: Vec<(&Endpoint, Vec<&Endpoint>)> = Vec::new();
         for endpoint in &self.endpoints {
             let is_alike = |other: &Endpoint| {
-                (endpoint.is_https, &endpoint.user, &endpoint.path, &endpoint.params)
-                    == (other.is_https, &other.user, &other.path, &other.params)
+                (endpoint.is_https, &endpoint.user, endpoint.metrics_path(), &endpoint.params)
+                    == (other.is_https, &other.user, other.metrics_path(), &other.params)
             };
             match groups.iter_mut().find(|(first, _)| is_alike(first)) {
                 Some((_, group)) => group.push(endpoint),
@@ -117,12 +139,13 @@ impl<'t> Input<'t> {
         }
         let alias = self.options.fixed("alias").map(|alias| alias.value);
         let sd = self.options.section("http_service_discovery").filter(|sd| sd.is_on("enabled"));
-        let mut written = Vec::new();
-        for (first, group) in &groups {
-            written.push(self.scrape_config(agent, plan, jobs.name(alias.as_deref()), Some((first, group)), None));
-        }
-        if let Some(sd) = &sd {
-            written.push(self.scrape_config(agent, plan, jobs.name(alias.as_deref()), None, Some(sd)));
+        let ways = groups.iter().map(|(first, group)| Found::Listed(first, group));
+        let ways: Vec<_> = ways.chain(sd.as_ref().map(Found::Asked)).collect();
+        let (mut written, mut owner) = (Vec::new(), None);
+        for way in ways {
+            let job = jobs.name(alias.as_deref());
+            let owner = owner.get_or_insert_with(|| job.clone());
+            written.push(self.scrape_config(agent, plan, Names { job: &job, owner }, way));
         }
         self.lose_rest();
         match written.first_mut() {
@@ -137,18 +160,15 @@ impl<'t> Input<'t> {
         written
     }
 
-    fn scrape_config(
-        &self,
-        agent: &Agent,
-        plan: &Plan,
-        job: String,
-        urls: Option<(&Endpoint, &[&Endpoint])>,
-        sd: Option<&Options<'_>>,
-    ) -> Map {
+    fn scrape_config(&self, agent: &Agent, plan: &Plan, Names { job, owner }: Names<'_>, found: Found<'_, '_>) -> Map {
+        let (urls, sd) = match found {
+            Found::Listed(first, group) => (Some((first, group)), None),
+            Found::Asked(sd) => (None, Some(sd)),
+        };
         let options = &self.options;
         let mut map = Map::default();
         map.comment(format!("inputs.prometheus, {}", options.place));
-        map.add("job_name", Node::verbatim(&job));
+        map.add("job_name", Node::verbatim(job));
         if let Some((first, _)) = urls {
             if first.is_https {
                 map.add("scheme", Node::word("https"));
@@ -156,11 +176,13 @@ impl<'t> Input<'t> {
             if first.metrics_path() != Text::literal("/metrics") {
                 map.add("metrics_path", Node::text(&first.metrics_path()));
             }
-            map.add_map("params", self.params(first, &job));
+            map.add_map("params", self.params(first, job));
         }
         self.times(agent, &mut map);
+        options.tell(&mut map);
         map.add_map("tls_config", client_tls(options));
-        self.credentials(&job, urls.and_then(|(first, _)| first.user.as_ref()), &mut map);
+        self.credentials(job, owner, urls.map(|(first, _)| first), &mut map);
+        options.tell(&mut map);
         map.comment("As Telegraf: labels of the exporter win over those given here, and no series are added.");
         map.add("honor_labels", Node::word(true));
         if options.is_on("ignore_timestamp") {
@@ -179,12 +201,12 @@ impl<'t> Input<'t> {
         }
         let no_instance = format!("{INSTANCE_PREFIX}$1");
         relabel.add(&[("source_labels", "[__address__]"), ("target_label", "instance"), ("replacement", &no_instance)]);
+        map.comment("Telegraf has no labels job and instance. Ours are told by their values and go; those of the exporter stay.");
         map.add_list("relabel_configs", relabel.rules);
         let kept: Vec<_> = plan.routing_label().into_iter().collect();
         let rules = self.filter.rules(&self.profile.names(), &kept);
         map.notes(rules.notes);
-        map.comment("Telegraf adds no labels job and instance; those of the exporter stay.");
-        map.add_list("metric_relabel_configs", own_labels_go(&job).into_iter().chain(rules.rules).collect());
+        map.add_list("metric_relabel_configs", own_labels_go(job).into_iter().chain(rules.rules).collect());
         map
     }
 
@@ -197,7 +219,7 @@ impl<'t> Input<'t> {
         let secrets = Secrets { options: &self.options, owner: job };
         for name in names {
             let values = endpoint.params.iter().filter(|(other, _)| other == name).map(|(_, value)| {
-                let taken = Taken { value: value.clone(), place: self.options.place.clone() };
+                let taken = Taken { value: value.clone(), place: endpoint.place.clone() };
                 match is_secret(name) {
                     true => secrets.safe(&taken, &format!("urls: {}", name.escape_debug()), name, None),
                     false => taken.value,
@@ -235,12 +257,11 @@ impl<'t> Input<'t> {
     }
 
     /// As Telegraf: a token's file wins over a token, and that over user and password, and these over those in a URL.
-    fn credentials(&self, job: &str, in_url: Option<&(Text, Option<Text>)>, map: &mut Map) {
+    fn credentials(&self, job: &str, owner: &str, first: Option<&Endpoint>, map: &mut Map) {
         let options = &self.options;
-        let secrets = Secrets { options, owner: job };
+        let secrets = Secrets { options, owner };
         let (user, password) = (options.text("username"), options.text("password"));
         let (file, token) = (options.text("bearer_token"), options.text("bearer_token_string"));
-        let here = |value: &Text| Taken { value: value.clone(), place: options.place.clone() };
         if let Some(file) = file {
             let authorization = Map::from_iter([("credentials_file", Node::text(&file.value))]);
             map.add("authorization", Node::Map(authorization));
@@ -250,8 +271,11 @@ impl<'t> Input<'t> {
             map.add("authorization", Node::Map(authorization));
         } else if let Some(basic) = secrets.basic(user.as_ref(), password.as_ref()) {
             map.add("basic_auth", Node::Map(basic));
-        } else if let Some((user, password)) = in_url {
+        } else if let Some(Endpoint { user: Some((user, password)), place, .. }) = first {
+            let here = |value: &Text| Taken { value: value.clone(), place: place.clone() };
             let password = password.as_ref().map(here);
+            // Each entry has the user of its URLs.
+            let secrets = Secrets { options, owner: job };
             map.add_some("basic_auth", secrets.basic(Some(&here(user)), password.as_ref()).map(Node::Map));
         }
         let (headers, authorization) = secrets.headers("http_headers");
@@ -345,7 +369,7 @@ impl<'t> Input<'t> {
             false => endpoint.tag(),
             true => {
                 self.options
-                    .lose(&self.options.place, "urls: the query is left out of the label, for it holds a credential");
+                    .lose(&endpoint.place, "urls: the query is left out of the label, for it holds a credential");
                 Text::joined([&endpoint.base()])
             }
         }
@@ -389,7 +413,7 @@ impl<'t> Input<'t> {
 /// Rules that take our labels `job` and `instance` away, by their values.
 fn own_labels_go(job: &str) -> Vec<Map> {
     let mut rules = Rules::default();
-    for (label, regex) in [("job", regex::escape(job)), ("instance", format!("{INSTANCE_PREFIX}.*"))] {
+    for (label, regex) in [("job", literal(job)), ("instance", format!("{INSTANCE_PREFIX}.*"))] {
         rules.add(&[
             ("source_labels", &label_list(label)),
             ("regex", &regex),
@@ -403,7 +427,7 @@ fn own_labels_go(job: &str) -> Vec<Map> {
 fn http_sd(sd: &Options<'_>, options: &Options<'_>) -> Map {
     let mut map = Map::default();
     match sd.text("url") {
-        Some(url) if Endpoint::read(&url.value).is_ok_and(|endpoint| endpoint.user.is_none()) => {
+        Some(url) if Endpoint::read(&url.value, &url.place).is_ok_and(|endpoint| endpoint.user.is_none()) => {
             map.add("url", Node::text(&url.value));
         }
         _ => {
@@ -451,10 +475,10 @@ pub(super) fn unique(given: &mut Vec<String>, base: String) -> String {
 
 impl Profile {
     /// The names that a filter of the input sees: those that Telegraf's parser gives.
-    fn names(&self) -> Names {
+    fn names(&self) -> Seen {
         match self.version {
-            1 => Names::Families,
-            _ => Names::One("prometheus".to_owned()),
+            1 => Seen::Families,
+            _ => Seen::One("prometheus".to_owned()),
         }
     }
 }

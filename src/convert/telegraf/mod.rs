@@ -134,7 +134,7 @@ impl Sections {
 
         write_global(&agent, &plan, &mut global);
         global.add_map("", notes);
-        root.add("global", Node::Map(global));
+        root.add("global", Node::Block(global));
         let mut jobs = Jobs::default();
         let mut scrapes: Vec<Map> = inputs.iter().flat_map(|input| input.write(&agent, &plan, &mut jobs)).collect();
         scrapes.push(lost_inputs(&other_inputs, inputs.is_empty().then_some(&nowhere)));

@@ -181,6 +181,7 @@ impl<'t> Options<'t> {
         let seconds = number.parse::<f64>().ok().and_then(|number| Duration::try_from_secs_f64(number).ok());
         match seconds {
             Some(length) if length.subsec_nanos() == 0 => Some(format!("{}s", length.as_secs())),
+            Some(length) if length.as_micros().is_multiple_of(1000) => Some(format!("{}ms", length.as_millis())),
             Some(length) => Some(format!("{}us", length.as_micros())),
             None => self.wrong(entry, "a duration"),
         }

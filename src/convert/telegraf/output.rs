@@ -6,6 +6,7 @@ use super::input::unique;
 use super::options::Options;
 use super::plan::{Plan, Profile, renamed};
 use super::{documents, events, expose, file, remote_write};
+use crate::convert::glob::literal;
 use crate::convert::yaml::{Map, Node};
 
 /// What an output writes.
@@ -85,7 +86,7 @@ impl<'t> Output<'t> {
             Kind::Documents if plan.profiles.len() > 1 => {
                 for profile in &plan.profiles {
                     let name = unique(names, format!("{base}-{}", profile.word()));
-                    entries.extend(self.entry(agent, plan, &name, Some(profile)));
+                    entries.extend(self.entry(agent, plan, (&name, names), Some(profile)));
                 }
             }
             _ => {
@@ -93,7 +94,7 @@ impl<'t> Output<'t> {
                 entries.extend(self.entry(
                     agent,
                     plan,
-                    &name,
+                    (&name, names),
                     plan.profiles.first().filter(|_| plan.profiles.len() == 1),
                 ));
             }
@@ -121,7 +122,13 @@ impl<'t> Output<'t> {
     }
 
     /// `profile` is that of its samples, where all are alike.
-    fn entry(&self, agent: &Agent, plan: &Plan, name: &str, profile: Option<&Profile>) -> Vec<Map> {
+    fn entry(
+        &self,
+        agent: &Agent,
+        plan: &Plan,
+        (name, names): (&str, &mut Vec<String>),
+        profile: Option<&Profile>,
+    ) -> Vec<Map> {
         let default = Profile { version: 1, measurement: "prometheus".to_owned() };
         let inputs = profile.unwrap_or(&default);
         let own = Profile {
@@ -139,9 +146,9 @@ impl<'t> Output<'t> {
         for (number, written) in written.into_iter().enumerate() {
             let mut map = Map::default();
             map.comment(format!("outputs.{}, {}", self.plugin.escape_debug(), self.options.place));
-            let name = if number == 0 { name.to_owned() } else { format!("{name}-{}", number + 1) };
+            let name = if number == 0 { name.to_owned() } else { unique(names, name.to_owned()) };
             map.add("name", Node::verbatim(&name));
-            map.add(written.key, Node::Map(written.section));
+            map.add(written.key, Node::Block(written.section));
             if written.has_queue {
                 agent.buffers.write(self.buffers.clone(), &name, &mut map);
             }
@@ -156,7 +163,7 @@ impl<'t> Output<'t> {
     fn rules(&self, plan: &Plan, profile: Option<&Profile>, own: &Profile, behind: Rules) -> Rules {
         let mut rules = Rules::default();
         if let (Some(label), Some(profile), Kind::Documents) = (plan.routing_label(), profile, self.kind) {
-            let word = regex::escape(&profile.word());
+            let word = literal(&profile.word());
             rules.add(&[("source_labels", &label_list(label)), ("regex", &word), ("action", "keep")]);
         }
         if let Some(label) = plan.routing_label() {

@@ -117,7 +117,7 @@ impl Plan {
         }
         let keeps_tag = |tag: &str| inputs.iter().all(|input| input.keeps(tag, agent.keeps_global_tags));
         let mut profiles: Vec<Profile> = Vec::new();
-        for input in inputs {
+        for input in inputs.iter().filter(|input| input.has_targets()) {
             if !profiles.contains(&input.profile) {
                 profiles.push(input.profile.clone());
             }

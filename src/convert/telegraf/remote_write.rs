@@ -18,7 +18,7 @@ const LOST: [(&str, &str); 3] = [
 pub(super) fn write(output: &Output<'_>, name: &str) -> Option<Written> {
     let options = &output.options;
     let url = options.text("url");
-    let endpoint = match url.as_ref().map(|url| Endpoint::read(&url.value)) {
+    let endpoint = match url.as_ref().map(|url| Endpoint::read(&url.value, &url.place)) {
         Some(Ok(endpoint)) => endpoint,
         wrong => {
             let place = url.as_ref().map_or(&options.place, |url| &url.place);
@@ -36,11 +36,12 @@ pub(super) fn write(output: &Output<'_>, name: &str) -> Option<Written> {
     if let Some((taken, length)) = options.duration("timeout") {
         map.add_some("remote_timeout", within(options, "timeout", taken, length, HOUR));
     }
+    options.tell(&mut map);
     map.add_map("tls_config", client_tls(options));
     let secrets = Secrets { options, owner: name };
     let (headers, authorization) = secrets.headers("headers");
     let (user, password) = (options.text("username"), options.text("password"));
-    let here = |value: &Text| Taken { value: value.clone(), place: options.place.clone() };
+    let here = |value: &Text| Taken { value: value.clone(), place: endpoint.place.clone() };
     if let Some(value) = authorization {
         if let Some((key, section)) = secrets.from_header(&value) {
             map.add(key, Node::Map(section));
@@ -57,5 +58,6 @@ pub(super) fn write(output: &Output<'_>, name: &str) -> Option<Written> {
     options.ignore(&HARMLESS);
     let reasons: Vec<_> = LOST.iter().chain(&NO_CLIENT).copied().collect();
     options.lose_rest("outputs.http", &reasons);
+    options.tell(&mut map);
     Some(Written { key: "remote_write", section: map, rules: Rules::default(), has_queue: true })
 }
