@@ -1,5 +1,6 @@
-//! How many samples a second one thread encodes for Elasticsearch and for Splunk: ten steady targets of a thousand samples
-//! each, in each shape; the same with gzip, as it goes over the wire; and targets that were never seen.
+//! How many samples a second one thread encodes for each output: ten steady targets of a thousand samples
+//! each, in each shape; the same with gzip or Snappy, as it goes over the wire; and targets that were never seen. For remote write,
+//! which merges scrapes of a target, also with five of them in a batch.
 
 mod common;
 
@@ -8,12 +9,17 @@ use std::io::Write as _;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flate2::write::GzEncoder;
-use promferry::config::checked::DocumentShape;
-use promferry::pipeline::{Batch, Encoded, Output};
+use http::{HeaderMap, StatusCode};
+use promferry::config::checked::{self, DocumentShape, DogstatsdAddress, WriteMessage};
+use promferry::output::dogstatsd::{self, Dogstatsd};
+use promferry::pipeline::{Answer, Attempt, Batch, Compression, Encoded, Output};
 
-use common::{batches, elasticsearch, splunk};
+use common::{batches, batches_of, elasticsearch, remote_write, splunk};
 
-fn gzip(encoded: &Encoded) -> Vec<u8> {
+fn compressed(encoded: &Encoded) -> Vec<u8> {
+    if encoded.compression == Compression::Snappy {
+        return snap::raw::Encoder::new().compress_vec(&encoded.body).expect("it is below 4 GiB");
+    }
     let mut encoder = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 8), flate2::Compression::fast());
     encoder.write_all(&encoded.body).expect("a Vec takes all");
     encoder.finish().expect("a Vec takes all")
@@ -29,26 +35,72 @@ fn encode(criterion: &mut Criterion) {
     for (name, shape) in shapes {
         measure(criterion, &batches, name, &elasticsearch(shape));
     }
+    measure_rises(criterion, &batches);
     for (name, multi_metric) in [("splunk multi-metric", true), ("splunk single", false)] {
         measure(criterion, &batches, name, &splunk(multi_metric));
     }
+    for rounds in [1, 5] {
+        let batches = batches_of(rounds);
+        for (version, message) in [("1.0", WriteMessage::V1), ("2.0", WriteMessage::V2)] {
+            measure(criterion, &batches, &format!("remote write {version}, {rounds} a batch"), &remote_write(message));
+        }
+    }
 }
 
-fn measure<O: Output<State = ()>>(criterion: &mut Criterion, batches: &[Batch], name: &str, output: &O) {
+fn measure<O: Output>(criterion: &mut Criterion, batches: &[Batch], name: &str, output: &O) {
     let mut group = criterion.benchmark_group("encode");
     group.throughput(Throughput::Elements(batches[0].samples()));
     let mut rounds = batches.iter().cycle();
-    let mut cache = O::Cache::default();
+    let (state, mut cache) = (O::State::default(), O::Cache::default());
     group.bench_function(BenchmarkId::new("steady", name), |bencher| {
-        bencher.iter(|| black_box(output.encode(&(), &mut cache, rounds.next().expect("a cycle"))));
+        bencher.iter(|| black_box(output.encode(&state, &mut cache, rounds.next().expect("a cycle"))));
     });
-    group.bench_function(BenchmarkId::new("steady and gzip", name), |bencher| {
-        bencher.iter(|| black_box(gzip(&output.encode(&(), &mut cache, rounds.next().expect("a cycle")))));
+    group.bench_function(BenchmarkId::new("steady and compressed", name), |bencher| {
+        bencher.iter(|| black_box(compressed(&output.encode(&state, &mut cache, rounds.next().expect("a cycle")))));
     });
     group.bench_function(BenchmarkId::new("never seen", name), |bencher| {
-        bencher.iter(|| black_box(output.encode(&(), &mut O::Cache::default(), rounds.next().expect("a cycle"))));
+        bencher.iter(|| black_box(output.encode(&state, &mut O::Cache::default(), rounds.next().expect("a cycle"))));
     });
     group.finish();
+}
+
+/// The output of lines over UDP, for an agent that takes all of them. It opens no socket.
+fn lines() -> Dogstatsd {
+    Dogstatsd::new(&checked::Dogstatsd {
+        address: DogstatsdAddress::Udp { host: "127.0.0.1".to_owned(), port: 8125 },
+        max_payload: 1432,
+        namespace: String::new(),
+        tags: Vec::new(),
+        exclude_labels: Vec::new(),
+        timestamps: false,
+        buckets: true,
+        quantiles: true,
+        mappings: Vec::new(),
+    })
+}
+
+/// Lines of DogStatsD, which have rises of what was sent before.
+fn measure_rises(criterion: &mut Criterion, batches: &[Batch]) {
+    let (output, mut cache, mut state) = (lines(), dogstatsd::Cache::default(), dogstatsd::State::default());
+    let first = output.encode(&state, &mut cache, &batches[0]);
+    output.settle_noted(&mut state, &batches[0], &first);
+    let mut group = criterion.benchmark_group("encode");
+    group.throughput(Throughput::Elements(batches[0].samples()));
+    let mut rounds = batches.iter().skip(1).cycle();
+    group.bench_function(BenchmarkId::new("steady", "dogstatsd"), |bencher| {
+        bencher.iter(|| black_box(output.encode(&state, &mut cache, rounds.next().expect("a cycle"))));
+    });
+    let second = output.encode(&state, &mut cache, &batches[1]);
+    let verdict = output.classify(&second, Attempt::default(), &taken(&second)).verdict;
+    group.bench_function(BenchmarkId::new("settle", "dogstatsd"), |bencher| {
+        bencher.iter(|| output.settle(&mut state, &batches[1], &second, &verdict));
+    });
+    group.finish();
+}
+
+/// The answer of a kernel that took all of it.
+fn taken(encoded: &Encoded) -> Answer {
+    Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: encoded.body.len().to_string().into() }
 }
 
 criterion_group!(benches, encode);

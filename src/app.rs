@@ -382,7 +382,11 @@ fn memory_limit(config: &Config) -> Option<u64> {
 fn has_place(output: &OutputConfig) -> bool {
     match output.kind {
         OutputKind::Expose(_) | OutputKind::File(_) => true,
-        OutputKind::Elasticsearch(_) | OutputKind::SplunkHec(_) | OutputKind::Loggregator(_) => false,
+        OutputKind::Elasticsearch(_)
+        | OutputKind::SplunkHec(_)
+        | OutputKind::RemoteWrite(_)
+        | OutputKind::Loggregator(_)
+        | OutputKind::Dogstatsd(_) => false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the benches of outputs share: ten steady targets of a thousand samples each, and the outputs that write JSON.
+//! What the benches of outputs share: ten steady targets of a thousand samples each, and the outputs.
 //!
 //! Every target has 60 scrapes in which all values move, their lengths too.
 
@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use promferry::config::checked::{
-    Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle, SplunkHec as SplunkSettings,
-    Template,
+    Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle, RemoteWrite as WriteSettings,
+    SplunkHec as SplunkSettings, Template, WriteMessage,
 };
 use promferry::model::{ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, Scrape, SeriesSet};
 use promferry::net::credentials::Credentials;
 use promferry::net::tls::TlsSettings;
 use promferry::output::elasticsearch::Elasticsearch;
+use promferry::output::remote_write::RemoteWrite;
 use promferry::output::splunk_hec::SplunkHec;
 use promferry::pipeline::{Batch, Ledger, Slice};
 use tokio::time::Instant;
@@ -66,6 +67,19 @@ pub fn splunk(multi_metric: bool) -> SplunkHec {
         ack_timeout: None,
     };
     SplunkHec::new(&settings, &Credentials::default())
+}
+
+/// The output, with the message of one version. It connects to nothing.
+pub fn remote_write(message: WriteMessage) -> RemoteWrite {
+    let settings = WriteSettings {
+        http: http(),
+        message,
+        send_exemplars: true,
+        send_native_histograms: true,
+        metadata_interval: None,
+        lanes: 1,
+    };
+    RemoteWrite::new(&settings, &Credentials::default())
 }
 
 /// The usual mixture: counters by code and path, gauges by shard, histograms.
@@ -125,13 +139,18 @@ fn scrape(target: u64, series: &Arc<SeriesSet>, round: usize) -> Arc<Scrape> {
 
 /// A batch a round: one scrape of each target, the same series in all rounds.
 pub fn batches() -> Vec<Batch> {
+    batches_of(1)
+}
+
+/// The same with so many rounds in each batch.
+pub fn batches_of(rounds: usize) -> Vec<Batch> {
     let ledger = Ledger::new("bench");
     let sets: Vec<_> = (0..TARGETS).map(series).collect();
-    let batch = |round| {
-        let scrapes = sets.iter().zip(0..).map(|(set, target)| Slice::whole(scrape(target, set, round)));
-        let slices: Vec<Slice> = scrapes.collect();
+    let of_round = |round| sets.iter().zip(0..).map(move |(set, target)| Slice::whole(scrape(target, set, round)));
+    let batch = |first| {
+        let slices: Vec<Slice> = (first..first + rounds).flat_map(of_round).collect();
         let samples = slices.iter().map(|slice| slice.samples()).sum();
         Batch::new(slices, ledger.offer(samples), Instant::now())
     };
-    (0..SCRAPES).map(batch).collect()
+    (0..SCRAPES).step_by(rounds).map(batch).collect()
 }

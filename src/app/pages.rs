@@ -148,6 +148,8 @@ fn output(config: &OutputConfig, state: State) -> OutputSnapshot {
             ("elasticsearch", elastic.http.urls.iter().map(ToString::to_string).collect())
         }
         OutputKind::SplunkHec(splunk) => ("splunk_hec", splunk.http.urls.iter().map(ToString::to_string).collect()),
+        OutputKind::RemoteWrite(write) => ("remote_write", vec![write.shown_url()]),
+        OutputKind::Dogstatsd(agent) => ("dogstatsd", vec![agent.address.to_string()]),
         OutputKind::Loggregator(agent) => ("loggregator", vec![authority(&agent.host, agent.port)]),
         OutputKind::Expose(expose) => {
             // Not the configured one: its port may be 0.

@@ -52,7 +52,12 @@ impl Place {
         match self {
             Self::Source(arguments) => {
                 let source = arguments.source().map_err(|_| None)?;
-                config::load(&source, &source::environment).map_err(|problems| Some(problems.to_string()))
+                let loaded = config::load(&source, &source::environment);
+                let mut config = loaded.map_err(|problems| Some(problems.to_string()))?;
+                for note in source::detect_labels(&mut config) {
+                    tracing::warn!(note, "surroundings give fewer labels than global.detect asks for");
+                }
+                Ok(config)
             }
             Self::MetricsAgent | Self::PromScraper => {
                 let read = match self {

@@ -1,10 +1,11 @@
 //! Where the configuration is: `-c FILE`, `PROMFERRY_CONFIG`, or all of it in `PROMFERRY_CONFIG_YAML`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::USAGE;
 use crate::config::checked::Config;
 use crate::config::{self, NamedFile, Source};
+use crate::detect;
 
 // No group of its own: its name would be that of the subcommand's arguments.
 #[derive(clap::Args)]
@@ -34,13 +35,20 @@ impl Arguments {
         self.load_with_files().map(|(config, _)| config)
     }
 
-    /// The checked configuration and the files that it names.
+    /// The checked configuration, with the labels of its surroundings, and the files that it names.
     pub(super) fn load_with_files(&self) -> Result<(Config, Vec<NamedFile>), u8> {
-        config::load_with_files(&self.source()?, &environment).map_err(|problems| {
+        let (mut config, files) = config::load_with_files(&self.source()?, &environment).map_err(|problems| {
             eprintln!("{problems}");
             USAGE
-        })
+        })?;
+        detect_labels(&mut config).iter().for_each(|note| eprintln!("{note}"));
+        Ok((config, files))
     }
+}
+
+/// Adds the labels of the surroundings; returns what somebody should know about them, a sentence each.
+pub(super) fn detect_labels(config: &mut Config) -> Vec<String> {
+    detect::apply(config, detect::Place { environment: &environment, root: Path::new("/") })
 }
 
 /// A variable of the process' environment.

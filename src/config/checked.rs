@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::detect::Detect;
 pub use super::metrics_agent::{Ingress, MetricsAgent};
 pub use super::negotiation::{Escaping, NameValidation, Negotiation, ScrapeProtocol};
 pub use super::template::Template;
@@ -18,7 +19,7 @@ pub use crate::net::dns::Record as DnsRecord;
 use crate::net::nats;
 use crate::net::tls::{ServerTls, TlsSettings};
 use crate::net::{Scheme, Url};
-use crate::relabel::Rules;
+use crate::relabel::{Rename, Rules};
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +47,10 @@ pub struct Global {
     pub memory_limit: MemoryLimit,
     /// From SIGTERM to the end of the process, at most.
     pub shutdown_timeout: Duration,
-    /// Labels for every sample that does not have them.
+    /// Labels for every sample that does not have them; once `crate::detect` has looked, with what it found.
     pub external_labels: Labels<'static>,
+    /// The surroundings that are asked for labels.
+    pub detect: Detect,
 }
 
 /// What the process may use of memory.
@@ -405,8 +408,12 @@ pub enum OutputKind {
     Elasticsearch(Box<Elasticsearch>),
     /// Splunk's HTTP Event Collector.
     SplunkHec(Box<SplunkHec>),
+    /// Prometheus remote write.
+    RemoteWrite(Box<RemoteWrite>),
     /// Loggregator's agent.
     Loggregator(Box<Loggregator>),
+    /// DogStatsD.
+    Dogstatsd(Box<Dogstatsd>),
     /// The aggregate endpoint.
     Expose(Expose),
     /// A file, or stdout.
@@ -418,7 +425,7 @@ impl OutputKind {
     pub fn takes_any_order(&self) -> bool {
         match self {
             Self::Elasticsearch(_) | Self::SplunkHec(_) => true,
-            Self::Loggregator(_) | Self::Expose(_) | Self::File(_) => false,
+            Self::RemoteWrite(_) | Self::Loggregator(_) | Self::Dogstatsd(_) | Self::Expose(_) | Self::File(_) => false,
         }
     }
 }
@@ -426,11 +433,11 @@ impl OutputKind {
 /// How requests are made up. A batch ends at whichever comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Samples; 10,000, for Loggregator 1,000.
+    /// Samples; 10,000, for Loggregator and DogStatsD 1,000.
     pub max_samples: usize,
-    /// Bytes of the body before compression; 5 MiB, for Splunk 2 MiB, for Loggregator 1 MiB.
+    /// Bytes of the body before compression; 5 MiB, for remote write 4 MiB, for Splunk 2 MiB, for Loggregator and DogStatsD 1 MiB.
     pub max_bytes: usize,
-    /// Age of its oldest sample; 10 s.
+    /// Age of its oldest sample; 10 s, for remote write 5 s.
     pub flush_interval: Duration,
     /// A random delay below this on top of it; 1 s.
     pub flush_jitter: Duration,
@@ -606,6 +613,44 @@ pub struct SplunkHec {
     pub ack_timeout: Option<Duration>,
 }
 
+/// The output to what receives Prometheus remote write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteWrite {
+    /// Where and how: one URL, with its whole path, and perhaps a query that is a secret. Never gzip.
+    pub http: HttpOutput,
+    /// What is spoken first.
+    pub message: WriteMessage,
+    /// Whether exemplars are sent.
+    pub send_exemplars: bool,
+    /// Whether native histograms are sent, or skipped.
+    pub send_native_histograms: bool,
+    /// Time between two times that a family's metadata is sent, with the first message; `None` for never.
+    pub metadata_interval: Option<Duration>,
+    /// Requests in flight, at most.
+    pub lanes: usize,
+}
+
+impl RemoteWrite {
+    /// The URL for people: without its query, which may be a secret.
+    pub fn shown_url(&self) -> String {
+        let without_query = |url: &Url| {
+            let path = url.path_and_query.split('?').next().unwrap_or_default().to_owned();
+            Url { path_and_query: path, ..url.clone() }.to_string()
+        };
+        self.http.urls.first().map(without_query).unwrap_or_default()
+    }
+}
+
+/// A message of remote write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteMessage {
+    /// `prometheus.WriteRequest`, of remote write 1.0.
+    #[default]
+    V1,
+    /// `io.prometheus.write.v2.Request`, of remote write 2.0.
+    V2,
+}
+
 /// The output to an agent of Loggregator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loggregator {
@@ -619,6 +664,83 @@ pub struct Loggregator {
     pub source_id: String,
     /// For a whole call, from connecting to the last byte of the answer; 10 s.
     pub timeout: Duration,
+}
+
+/// The output over DogStatsD.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dogstatsd {
+    /// Where the agent listens.
+    pub address: DogstatsdAddress,
+    /// Bytes of a datagram, at most.
+    pub max_payload: usize,
+    /// Stands before each metric's name; with its point, or empty.
+    pub namespace: String,
+    /// Tags of every line whose series has no such label.
+    pub tags: Vec<(String, String)>,
+    /// Labels that become no tags.
+    pub exclude_labels: Vec<String>,
+    /// Whether lines have the time of their sample.
+    pub timestamps: bool,
+    /// Whether buckets of histograms are sent.
+    pub buckets: bool,
+    /// Whether quantiles of summaries are sent.
+    pub quantiles: bool,
+    /// Other names: each that matches gives one.
+    pub mappings: Vec<Mapping>,
+}
+
+/// Where an agent listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DogstatsdAddress {
+    /// A UDP port.
+    Udp {
+        /// Host name or address, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix datagram socket.
+    Unix(PathBuf),
+}
+
+impl DogstatsdAddress {
+    /// Whether it has to be looked up.
+    pub fn is_name(&self) -> bool {
+        matches!(self, Self::Udp { host, .. } if host.parse::<std::net::IpAddr>().is_err())
+    }
+}
+
+impl std::fmt::Display for DogstatsdAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Udp { host, port } => f.write_str(&crate::net::text::escaped(&crate::net::authority(host, *port))),
+            Self::Unix(path) => write!(f, "unix://{}", crate::net::text::escaped(&path.to_string_lossy())),
+        }
+    }
+}
+
+/// A rule that gives samples another name, and may change what they say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mapping {
+    /// Which names are meant, and what they become.
+    pub rename: Rename,
+    /// As what they are sent; `None` for what their type says.
+    pub stat: Option<Stat>,
+    /// Values, or rises, are multiplied by this.
+    pub multiply: f64,
+    /// Then this is added; to gauges alone.
+    pub add: f64,
+    /// Samples of one scrape with the same labels that come to the same name are one gauge, their sum.
+    pub is_sum: bool,
+}
+
+/// As what a sample is sent to an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stat {
+    /// Its value.
+    Gauge,
+    /// By how much it rose.
+    Count,
 }
 
 /// The aggregate endpoint.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use super::fields::{Fields, Placed};
-use super::problem::Pos;
 use super::values::{self, Complaint};
 use crate::model::Labels;
 use crate::relabel::{Rule, RuleSpec, Rules};
@@ -61,13 +60,17 @@ pub fn name_text(text: &str) -> Result<String, Complaint> {
 pub fn refuse_same(entries: &[Fields<'_>], name: &str) {
     // Port 0 is any port that is free.
     let may_repeat = |text: &str| text.is_empty() || (name == "listen" && text.ends_with(":0"));
-    let mut first: HashMap<String, Pos> = HashMap::new();
+    let mut first: HashMap<String, &Fields<'_>> = HashMap::new();
     for entry in entries {
         let Some(text) = entry.optional_text(name).filter(|text| !may_repeat(text)) else { continue };
         match first.get(&text) {
-            Some(at) => entry.note_value(name, &text, format!("is used twice; the first is on line {}", at.line)),
+            Some(other) => {
+                let line = other.place_of(name).line;
+                let place = if other.file() == entry.file() { String::new() } else { format!(" of {}", other.file()) };
+                entry.note_value(name, &text, format!("is used twice; the first is on line {line}{place}"));
+            }
             None => {
-                first.insert(text, entry.place_of(name));
+                first.insert(text, entry);
             }
         }
     }

@@ -16,6 +16,7 @@ use super::schema::{Absent, Key, Section, Type, advice, listed};
 use super::values::{self, Complaint};
 use super::variables::{Environment, expand};
 use super::yaml::{Entry, Kind, Node};
+use crate::net::text::escaped;
 use crate::net::vcap;
 
 /// What the reading of one file shares: its name, its variables, its problems.
@@ -115,6 +116,11 @@ impl<'a> Fields<'a> {
     /// Whether the key has a value.
     pub fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
+    }
+
+    /// The file that it stands in, for messages.
+    pub fn file(&self) -> String {
+        escaped(&self.reader.file)
     }
 
     /// Where the value of the key begins, or the mapping where it has none.

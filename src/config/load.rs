@@ -10,7 +10,9 @@ use super::common::refuse_same;
 use super::fields::{Fields, NamedFile, Reader};
 use super::problem::{Pos, Problem, Problems};
 use super::raw::ROOT;
+use super::scrape_files::{self, Part};
 use super::variables::Environment;
+use super::yaml::Node;
 use super::{metrics_agent, nats, output, scrape, yaml};
 use crate::net::text::io_words;
 
@@ -71,15 +73,18 @@ impl Source {
 
     fn read(&self, environment: Environment<'_>) -> io::Result<Vec<u8>> {
         match self {
-            Self::File(path) => {
-                let mut text = Vec::new();
-                let bytes_max = yaml::MAIN_FILE.input_bytes_max as u64;
-                File::open(path)?.take(bytes_max + 1).read_to_end(&mut text)?;
-                Ok(text)
-            }
+            Self::File(path) => read_file(path),
             Self::Variable => Ok(environment(YAML_VARIABLE).unwrap_or_default().into_bytes()),
         }
     }
+}
+
+/// A file of the configuration, a byte more than it may have at most: that tells that it has more.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let bytes_max = yaml::MAIN_FILE.input_bytes_max as u64;
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Loads the configuration: complete and checked, or everything that is wrong with it.
@@ -95,9 +100,7 @@ pub fn load_with_files(source: &Source, environment: Environment<'_>) -> Result<
     let tree = yaml::parse(&file, &text, &yaml::MAIN_FILE)?;
     let tree = tree.ok_or_else(|| problem("the configuration is empty; at least \"outputs\" is needed".to_owned()))?;
 
-    let reader = Reader::new(file, source.folder().to_path_buf(), environment);
-    let config = root(&reader.open(&tree, &ROOT));
-    reader.finish(config)
+    read(Reader::new(file, source.folder().to_path_buf(), environment), &tree, environment)
 }
 
 /// As [`load`], of a text that the program itself brings along; `name` is what messages call it.
@@ -106,15 +109,28 @@ pub fn load_text(name: &str, text: &str) -> Result<Config, Problems> {
     let tree = yaml::parse(&file, text.as_bytes(), &yaml::MAIN_FILE)?;
     let empty = || Problem { file: file.clone(), at: Pos::default(), message: "it is empty".to_owned() };
     let tree = tree.ok_or_else(empty)?;
-    let reader = Reader::new(file.clone(), PathBuf::new(), &|_| None);
-    let config = root(&reader.open(&tree, &ROOT));
-    reader.finish(config).map(|(config, _)| config)
+    read(Reader::new(file.clone(), PathBuf::new(), &|_| None), &tree, &|_| None).map(|(config, _)| config)
 }
 
-/// Not to be used where a problem was noted.
-fn root(fields: &Fields<'_>) -> Config {
+/// Reads the main file, and those that it names as parts of it.
+fn read(main: Reader<'_>, tree: &Node, environment: Environment<'_>) -> Result<(Config, Vec<NamedFile>), Problems> {
+    let fields = main.open(tree, &ROOT);
+    let parts = scrape_files::read(&fields, environment);
+    let config = root(&fields, parts.iter().flat_map(Part::scrapes));
+    let (mut files, mut problems) = (Vec::new(), Vec::new());
+    for reader in std::iter::once(main).chain(parts.into_iter().map(|part| part.reader)) {
+        match reader.finish(()) {
+            Ok(((), named)) => files.extend(named),
+            Err(wrong) => problems.extend(wrong.0),
+        }
+    }
+    if problems.is_empty() { Ok((config, files)) } else { Err(Problems(problems)) }
+}
+
+/// Not to be used where a problem was noted. `of_files` are the scrape configurations of other files.
+fn root<'a>(fields: &Fields<'a>, of_files: impl Iterator<Item = Fields<'a>>) -> Config {
     let (global, defaults) = scrape::global(&fields.section_or_defaults("global"));
-    let scrapes = fields.sections("scrape_configs");
+    let scrapes: Vec<_> = fields.sections("scrape_configs").into_iter().chain(of_files).collect();
     let outputs = fields.sections("outputs");
     let metrics_agent = fields.section("metrics_agent").map(|agent| metrics_agent::metrics_agent(&agent, &defaults));
     if metrics_agent.is_none() {

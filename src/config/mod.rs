@@ -4,12 +4,15 @@
 //! - `raw` has the tables of keys, `schema` the words that they are written in; docs/config.md is written from them too.
 //! - `fields` reads the tree against a table, expands `variables`, and collects every `problem` of a file.
 //! - `scrape`, `negotiation`, `output`, `metrics_agent`, and what they share in `tls`, `http` and `common`, check what keys mean together.
+//! - `detect` names the labels that surroundings have.
 //! - `checked` is the result: complete, and free of contradictions.
 //!
-//! Nothing here acts: no name is resolved, and no file is opened but the configuration itself.
+//! Nothing here acts: no name is resolved, and no file is opened but the configuration itself, with those that
+//! `scrape_config_files` makes parts of it.
 
 pub mod checked;
 mod common;
+pub mod detect;
 pub mod fields;
 mod http;
 mod load;
@@ -21,6 +24,7 @@ mod problem;
 pub mod raw;
 pub mod schema;
 mod scrape;
+mod scrape_files;
 mod template;
 mod tls;
 pub mod values;

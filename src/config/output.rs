@@ -1,8 +1,12 @@
 //! `outputs` and `admin`.
 
+mod dogstatsd;
 mod elasticsearch;
 mod loggregator;
+mod remote_write;
 mod splunk_hec;
+
+use std::time::Duration;
 
 use super::checked::{
     Admin, Batch, Disk, Expose, FileFormat, FileOutput, OnFull, Order, OutputConfig, OutputKind, Queue,
@@ -33,13 +37,18 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
-const KINDS: [&str; 5] = ["elasticsearch", "splunk_hec", "loggregator", "expose", "file"];
+const KINDS: [&str; 7] = ["elasticsearch", "splunk_hec", "remote_write", "loggregator", "dogstatsd", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
         // `expose:` with nothing behind it is the endpoint with its defaults.
         if fields.is_null("expose") {
             return Some(OutputKind::Expose(expose(&fields.section_or_defaults("expose"))));
+        }
+        // So is `dogstatsd:` the agent of this machine.
+        if fields.is_null("dogstatsd") {
+            let defaults = dogstatsd::dogstatsd(&fields.section_or_defaults("dogstatsd"));
+            return Some(OutputKind::Dogstatsd(Box::new(defaults)));
         }
         if !fields.has_foreign() {
             fields.missing(&format!("one of {}", listed(&KINDS)));
@@ -50,32 +59,46 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     let elasticsearch =
         fields.section("elasticsearch").map(|f| OutputKind::Elasticsearch(Box::new(elasticsearch::elasticsearch(&f))));
     let splunk = fields.section("splunk_hec").map(|f| OutputKind::SplunkHec(Box::new(splunk_hec::splunk_hec(&f))));
+    let remote_write =
+        fields.section("remote_write").map(|f| OutputKind::RemoteWrite(Box::new(remote_write::remote_write(&f))));
     let loggregator =
         fields.section("loggregator").map(|f| OutputKind::Loggregator(Box::new(loggregator::loggregator(&f))));
+    let dogstatsd = fields.section("dogstatsd").map(|f| OutputKind::Dogstatsd(Box::new(dogstatsd::dogstatsd(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
-    elasticsearch.or(splunk).or(loggregator).or(expose).or(file)
+    elasticsearch.or(splunk).or(remote_write).or(loggregator).or(dogstatsd).or(expose).or(file)
 }
 
 /// Bytes of a body. Splunk Cloud takes 5 MiB at most, and says of more that its data are invalid.
 const BODY_BYTES: u64 = 5 << 20;
 const SPLUNK_BODY_BYTES: u64 = 2 << 20;
+/// Compressed, that stays below the 1 MB that Amazon's Prometheus takes.
+const REMOTE_WRITE_BODY_BYTES: u64 = 4 << 20;
 /// An agent takes messages of 10 MiB, and has a buffer of ten thousand envelopes: what comes faster than it reads is lost there.
 const LOGGREGATOR_BODY_BYTES: u64 = 1 << 20;
 const LOGGREGATOR_SAMPLES: usize = 1000;
 const SAMPLES: usize = 10_000;
 
+const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
+/// As Prometheus' `batch_send_deadline`: what is queried there is no older than it would be from a Prometheus.
+const REMOTE_WRITE_FLUSH_INTERVAL: Duration = Duration::from_secs(5);
+
 fn batch(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Batch {
     let (usual_samples, usual_bytes) = match kind {
         Some(OutputKind::SplunkHec(_)) => (SAMPLES, SPLUNK_BODY_BYTES),
-        Some(OutputKind::Loggregator(_)) => (LOGGREGATOR_SAMPLES, LOGGREGATOR_BODY_BYTES),
+        Some(OutputKind::RemoteWrite(_)) => (SAMPLES, REMOTE_WRITE_BODY_BYTES),
+        Some(OutputKind::Loggregator(_) | OutputKind::Dogstatsd(_)) => (LOGGREGATOR_SAMPLES, LOGGREGATOR_BODY_BYTES),
         _ => (SAMPLES, BODY_BYTES),
+    };
+    let usual_interval = match kind {
+        Some(OutputKind::RemoteWrite(_)) => REMOTE_WRITE_FLUSH_INTERVAL,
+        _ => FLUSH_INTERVAL,
     };
     let fields = fields.section_or_defaults("batch");
     Batch {
         max_samples: fields.optional_count("max_samples").unwrap_or(usual_samples),
         max_bytes: to_usize(fields.optional_size("max_bytes").unwrap_or(usual_bytes)),
-        flush_interval: fields.duration("flush_interval"),
+        flush_interval: fields.optional_duration("flush_interval").unwrap_or(usual_interval),
         flush_jitter: fields.duration("flush_jitter"),
     }
 }

@@ -4,21 +4,26 @@
 //! Keys that are known elsewhere and not here are listed too: each gets a sentence of its own, not just "no such key".
 
 mod common;
+mod dogstatsd;
 mod loggregator;
 mod metrics_agent;
 mod nats;
 mod outputs;
+mod remote_write;
 mod scrape;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
+pub use dogstatsd::{DOGSTATSD, MAPPING};
 pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
+pub use remote_write::{MESSAGES, METADATA, REMOTE_WRITE};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, NOMAD_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
 pub use splunk_hec::SPLUNK_HEC;
 
+use super::detect::WORDS as DETECT;
 use super::negotiation::{ESCAPINGS, PROTOCOLS, VALIDATIONS};
 use super::schema::{Key, Section, Type};
 
@@ -37,6 +42,11 @@ pub static ROOT: Section = Section {
             "What concerns the whole process, and defaults for every scrape configuration.",
         ),
         key("scrape_configs", Type::Sections(&SCRAPE), "What is scraped."),
+        key(
+            "scrape_config_files",
+            Type::Texts,
+            "Files with more `scrape_configs`; `*` stands for any part of a name. Relative paths in one start from its folder.",
+        ),
         key("outputs", Type::Sections(&OUTPUT), "Where it goes; at least one.")
             .otherwise("an error, unless there is `metrics_agent`"),
         key("register", Type::Section(&REGISTER), "Announces over NATS where this process can be scraped."),
@@ -51,14 +61,13 @@ pub static ROOT: Section = Section {
         ("alerting", "not supported: promferry evaluates no rules; leave alerts to the server that stores the samples"),
         (
             "remote_write",
-            "not supported yet; outputs are listed under \"outputs\": elasticsearch, splunk_hec, loggregator, expose and file",
+            "stands under \"outputs\", with a name: outputs: [{name: …, remote_write: {url: …}}]; write_relabel_configs stand beside it",
         ),
         ("remote_read", "not supported: promferry stores no samples to be queried"),
         ("storage", "not supported: promferry stores no samples to be queried"),
         ("tracing", "not supported: promferry sends no traces"),
         ("otlp", "not supported: promferry receives no OTLP"),
         ("runtime", "not supported: these are settings of Go's runtime"),
-        ("scrape_config_files", "not supported yet; write the entries under \"scrape_configs\""),
         ("agent", "a section of Telegraf's; intervals are under \"global\", batches and queues under each output"),
         ("inputs", "a section of Telegraf's; write the endpoints under \"scrape_configs\""),
         ("global_tags", "a section of Telegraf's; write \"external_labels\" under \"global\""),
@@ -66,6 +75,22 @@ pub static ROOT: Section = Section {
         ("exporters", "a section of the OpenTelemetry Collector's; write them under \"outputs\""),
     ],
 };
+
+/// A file that `scrape_config_files` finds.
+pub static SCRAPE_FILE: Section = Section {
+    name: "scrape_config_files",
+    about: "A file with more scrape configurations.",
+    keys: &[key("scrape_configs", Type::Sections(&SCRAPE), "What is scraped.")],
+    foreign: &[
+        ("global", ONLY_IN_MAIN),
+        ("outputs", ONLY_IN_MAIN),
+        ("admin", ONLY_IN_MAIN),
+        ("scrape_config_files", ONLY_IN_MAIN),
+    ],
+};
+
+const ONLY_IN_MAIN: &str =
+    "stands in the main configuration; a file of scrape_config_files has only \"scrape_configs\"";
 
 /// `global`.
 pub static GLOBAL: Section = Section {
@@ -91,6 +116,11 @@ pub static GLOBAL: Section = Section {
         METRIC_NAME_ESCAPING_SCHEME.otherwise("`allow-utf-8`; `underscores` where names are `legacy`"),
         METRIC_NAME_VALIDATION_SCHEME.otherwise("`utf8`"),
         key("external_labels", Type::TextMap, "Labels for every sample that does not have them."),
+        key(
+            "detect",
+            Type::Choices(&DETECT),
+            "Surroundings whose names become labels as external labels do, which win over them: see [detect.md](detect.md).",
+        ),
         key("shard", Type::Section(&SHARD), "Several instances share the targets.").otherwise("all targets are this one's"),
         key(
             "body_size_limit",
@@ -149,7 +179,6 @@ pub static GLOBAL: Section = Section {
         ("query_log_file", "not supported: promferry answers no queries"),
         ("keep_dropped_targets", "not supported yet"),
         ("scrape_failure_log_file", "not supported: a failing scrape is logged on stderr, once a cause"),
-        ("detect", "not supported yet; write the labels under \"external_labels\""),
         ("fallback_scrape_protocol", "stands in the entries of \"scrape_configs\", as in Prometheus"),
         ("convert_classic_histograms_to_nhcb", NO_NHCB),
         ("extra_scrape_metrics", NO_EXTRA),
@@ -239,7 +268,11 @@ pub static SECTIONS: &[&Section] = &[
     &ELASTICSEARCH,
     &LIFECYCLE,
     &SPLUNK_HEC,
+    &REMOTE_WRITE,
+    &METADATA,
     &LOGGREGATOR,
+    &DOGSTATSD,
+    &MAPPING,
     &EXPOSE,
     &FILE,
     &BATCH,

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::checked::{
-    Discovery, DnsRecord, DnsSd, FileSd, Global, HttpSd, Limits, MemoryLimit, NomadSd, OnBadLine, PromScraperSd,
-    ScrapeConfig, Shard, StaticGroup,
+    Detect, Discovery, DnsRecord, DnsSd, FileSd, Global, HttpSd, Limits, MemoryLimit, NomadSd, OnBadLine,
+    PromScraperSd, ScrapeConfig, Shard, StaticGroup,
 };
 use super::common::{labels, name_text, rules};
+use super::detect::CHOICES;
 use super::fields::Fields;
 use super::http::{auth, host, http_headers, url, url_path, url_with_query};
 use super::nats::nats_sd;
@@ -71,8 +72,16 @@ pub fn global(fields: &Fields<'_>) -> (Global, Defaults) {
         memory_limit: memory_limit(fields),
         shutdown_timeout: fields.duration("shutdown_timeout"),
         external_labels: defaults.external_labels.clone(),
+        detect: detect(fields),
     };
     (global, defaults)
+}
+
+fn detect(fields: &Fields<'_>) -> Detect {
+    Detect {
+        surroundings: fields.choices("detect", &CHOICES).unwrap_or_default(),
+        decided: fields.text_map("external_labels").into_iter().map(|label| label.key).collect(),
+    }
 }
 
 fn shard(fields: &Fields<'_>) -> Option<Shard> {

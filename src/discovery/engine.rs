@@ -10,11 +10,11 @@ use tracing::{info, warn};
 use crate::config::checked::ScrapeConfig;
 use crate::target::Target;
 
-use super::files::{Part, PathGlob, Scan};
 use super::last_good::{FileKind, Files, Said};
 use super::remote::{Remote, Remotes, Said as RemoteSaid};
 use super::resolve::{DropReason, Dropped, Group, discovered, resolve};
 use super::{DROPPED_MAX, TargetSet, shard, static_sd};
+use crate::files::{Part, PathGlob, Scan};
 
 /// What is known from the looks before.
 pub(super) struct Engine {

@@ -14,10 +14,10 @@ use tracing::{debug, info, warn};
 
 use crate::config::{Pos, Problem};
 
-use super::files::{self, Scan};
 use super::prom_scraper::{self, Announcement};
 use super::resolve::Group;
 use super::{FileReport, FileStatus, file_sd};
+use crate::files::{self, Scan};
 
 /// How long a file must have been left alone before a change in it is taken for whole.
 pub(super) const SETTLE: Duration = Duration::from_millis(100);

@@ -17,7 +17,6 @@
 mod dns_sd;
 mod engine;
 mod file_sd;
-mod files;
 mod http_sd;
 mod last_good;
 mod nats_sd;
@@ -46,8 +45,8 @@ use crate::config::checked::ScrapeConfig;
 use crate::net::credentials::Credentials;
 use crate::target::Target;
 
+pub use crate::files::read_all;
 use engine::Engine;
-pub use files::read_all;
 pub use remote::Network;
 use remote::Remotes;
 pub use resolve::{DropReason, Dropped};

@@ -13,7 +13,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tracing::{info, warn};
 
-use super::files::Part;
+use crate::files::Part;
 
 /// Folders that are watched, at most; the kernel shares its watches among all processes of a user.
 const WATCHES_MAX: usize = 8192;

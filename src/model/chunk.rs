@@ -128,6 +128,22 @@ impl Chunk {
         self.families.len()
     }
 
+    /// The metadata of a family by its number, which must be below [`families`](Self::families).
+    pub fn family(&self, number: u32) -> FamilyRef<'_> {
+        self.families[number as usize].of(&self.text)
+    }
+
+    /// How many distinct names its series have; one that stands in two families counts twice.
+    pub fn metrics(&self) -> usize {
+        self.metrics.len()
+    }
+
+    /// A name of series by its number, which must be below [`metrics`](Self::metrics), and the number of its family.
+    pub fn metric(&self, number: u32) -> (&str, u32) {
+        let metric = &self.metrics[number as usize];
+        (metric.name.of(&self.text), metric.family)
+    }
+
     /// Bytes that it keeps in memory.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
@@ -179,6 +195,11 @@ impl<'a> SeriesRef<'a> {
     /// Its family's metadata.
     pub fn family(&self) -> FamilyRef<'a> {
         self.chunk.families[self.family_number() as usize].of(&self.chunk.text)
+    }
+
+    /// The number of its name in the chunk: see [`Chunk::metric`].
+    pub fn metric_number(&self) -> u32 {
+        self.entry().metric
     }
 
     /// The number of its family in the chunk, below [`Chunk::families`].

@@ -178,6 +178,9 @@ mod tests {
         assert_eq!(set.get(2).labels().collect::<Vec<_>>(), [("x", "1"), ("y", "2")]);
         assert_eq!(set.get(2).label("y"), Some("2"));
         assert_eq!(set.get(1).family().kind, MetricType::Gauge);
+        let chunk = &set.chunks()[0];
+        assert_eq!((chunk.metrics(), chunk.metric(set.get(1).metric_number())), (2, ("b", 0)));
+        assert_eq!(chunk.family(0), set.get(1).family());
     }
 
     #[test]

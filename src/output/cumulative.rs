@@ -108,6 +108,11 @@ impl Ahead<'_> {
         self.own.last(key).or_else(|| self.settled.last(key)).map(|seen| seen.at_ms)
     }
 
+    /// What its last sample was.
+    pub fn last_value(&self, key: u64) -> Option<f64> {
+        self.own.last(key).or_else(|| self.settled.last(key)).map(|seen| seen.value)
+    }
+
     /// The next sample of a series; its value is a number.
     pub fn step(&mut self, key: u64, value: f64, at_ms: i64) -> Step {
         let last = self.own.last(key).or_else(|| self.settled.last(key));

@@ -24,14 +24,17 @@ use crate::pipeline::{
 #[allow(dead_code)]
 mod cumulative;
 mod disk;
+pub mod dogstatsd;
 pub mod elasticsearch;
 pub mod expose;
 pub mod file;
 pub mod http;
 mod json;
 pub mod loggregator;
+pub mod otlp;
 #[allow(dead_code)]
 mod protobuf;
+pub mod remote_write;
 pub mod splunk_hec;
 
 /// An output at work.
@@ -121,9 +124,13 @@ impl Running {
             OutputKind::SplunkHec(splunk) => {
                 start.sender(splunk_hec::SplunkHec::new(splunk, credentials), SPLUNK_REQUESTS)
             }
+            OutputKind::RemoteWrite(write) => {
+                start.sender(remote_write::RemoteWrite::new(write, credentials), write.lanes)
+            }
             OutputKind::Loggregator(agent) => {
                 start.sender(loggregator::Loggregator::new(agent, credentials), LOGGREGATOR_LANES)
             }
+            OutputKind::Dogstatsd(agent) => start.sender(dogstatsd::Dogstatsd::new(agent), DOGSTATSD_LANES),
             OutputKind::Expose(expose) => start.expose(expose).await?,
             OutputKind::File(file) => start.file(file),
         };
@@ -200,7 +207,9 @@ pub async fn try_once(config: &OutputConfig, credentials: &Credentials) -> Resul
     match &config.kind {
         OutputKind::Elasticsearch(elastic) => elasticsearch::Elasticsearch::new(elastic, credentials).check().await,
         OutputKind::SplunkHec(splunk) => splunk_hec::check(splunk, credentials).await,
+        OutputKind::RemoteWrite(write) => remote_write::RemoteWrite::new(write, credentials).check().await,
         OutputKind::Loggregator(agent) => loggregator::Loggregator::new(agent, credentials).check().await,
+        OutputKind::Dogstatsd(agent) => dogstatsd::Dogstatsd::new(agent).check().await,
         OutputKind::Expose(expose) => Server::bind(expose.listen).await.map(|_| ()),
         OutputKind::File(_) => Ok(()),
     }
@@ -214,6 +223,9 @@ const SPLUNK_REQUESTS: usize = 2;
 
 /// Lanes to an agent. It is on this machine, and answers before there is a next batch: one call at a time is enough.
 const LOGGREGATOR_LANES: usize = 1;
+
+/// Lanes to an agent that answers nothing: there is one socket.
+const DOGSTATSD_LANES: usize = 1;
 
 /// What differs from output to output.
 struct Started {

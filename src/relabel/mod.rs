@@ -6,6 +6,7 @@
 //! A rule that cannot work is refused when it is made; applying one never fails.
 
 mod re2;
+mod rename;
 mod text_case;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use md5::{Digest, Md5};
 
 use crate::model::Labels;
 use re2::Anchored;
+pub use rename::Rename;
 
 const DEFAULT_SEPARATOR: &str = ";";
 const DEFAULT_REGEX: &str = "(.*)";

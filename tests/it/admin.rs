@@ -342,6 +342,7 @@ async fn docs_name_every_metric_and_reason() {
         reason::STALE_MARKER,
         reason::WRITE_RELABEL,
         reason::UNSUPPORTED_TYPE,
+        reason::FIRST_DELTA,
         reason::QUEUE_FULL,
         reason::MEMORY,
         reason::DISK_FULL,

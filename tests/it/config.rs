@@ -177,7 +177,9 @@ fn what_prometheus_knows_and_we_lack_gets_a_sentence_of_its_own() {
     }
     assert_eq!(
         problems("outputs: [{name: o, otlp: {}}]"),
-        ["1:21: otlp: not supported yet; outputs are elasticsearch, splunk_hec, loggregator, expose and file"]
+        [
+            "1:21: otlp: not supported yet; outputs are elasticsearch, splunk_hec, remote_write, loggregator, dogstatsd, expose and file"
+        ]
     );
 }
 

@@ -2,23 +2,25 @@
 
 use super::super::schema::{Key, Section, Type};
 use super::{
-    AUTHORIZATION, BASIC_AUTH, LOGGREGATOR, NO_BEARER, NO_BEARER_FILE, NO_OAUTH, NO_PROXY, RELABEL, SPLUNK_HEC, TLS,
-    key,
+    AUTHORIZATION, BASIC_AUTH, DOGSTATSD, LOGGREGATOR, NO_BEARER, NO_BEARER_FILE, NO_OAUTH, NO_PROXY, RELABEL,
+    REMOTE_WRITE, SPLUNK_HEC, TLS, key,
 };
 
 /// `outputs[]`.
 pub static OUTPUT: Section = Section {
     name: "outputs",
-    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `splunk_hec`, `loggregator`, `expose` and `file`.",
+    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `splunk_hec`, `remote_write`, `loggregator`, `dogstatsd`, `expose` and `file`.",
     keys: &[
         key("name", Type::Text, "Its name in logs and metrics; each entry has its own.").required(),
         key("elasticsearch", Type::Section(&ELASTICSEARCH), "Elasticsearch or OpenSearch, through `_bulk`."),
         key("splunk_hec", Type::Section(&SPLUNK_HEC), "Splunk's HTTP Event Collector."),
+        key("remote_write", Type::Section(&REMOTE_WRITE), "Prometheus remote write, 1.0 or 2.0."),
         key(
             "loggregator",
             Type::Section(&LOGGREGATOR),
             "Cloud Foundry's Loggregator, through the agent on this machine.",
         ),
+        key("dogstatsd", Type::Section(&DOGSTATSD), "Datadog's agent, or another that takes DogStatsD."),
         key("expose", Type::Section(&EXPOSE), "The aggregate endpoint: the latest scrape of every target."),
         key("file", Type::Section(&FILE), "A file, or stdout."),
         key("batch", Type::Section(&BATCH), "How requests are made up; not for `expose`."),
@@ -26,17 +28,18 @@ pub static OUTPUT: Section = Section {
         key("write_relabel_configs", Type::Sections(&RELABEL), "Rules for the samples of this output."),
     ],
     foreign: &[
-        ("remote_write", NO_OUTPUT),
         ("otlp", NO_OUTPUT),
         ("signalfx", NO_OUTPUT),
-        ("dogstatsd", NO_OUTPUT),
+        ("datadog", "write \"dogstatsd\": samples go through the agent"),
+        ("statsd", "write \"dogstatsd\"; plain StatsD has no tags"),
         ("prometheus_client", "Telegraf's word; write \"expose\""),
         ("splunk", "write \"splunk_hec\""),
         ("opensearch", "write \"elasticsearch\"; OpenSearch has the same bulk API"),
     ],
 };
 
-const NO_OUTPUT: &str = "not supported yet; outputs are elasticsearch, splunk_hec, loggregator, expose and file";
+const NO_OUTPUT: &str =
+    "not supported yet; outputs are elasticsearch, splunk_hec, remote_write, loggregator, dogstatsd, expose and file";
 
 // What every output has that sends requests over HTTP.
 pub(super) const HEADERS: Key = key("headers", Type::TextMap, "Headers for each request.").secret();
@@ -210,11 +213,17 @@ pub static BATCH: Section = Section {
     name: "batch",
     about: "How requests are made up; a batch ends at whichever limit comes first.",
     keys: &[
-        key("max_samples", Type::Count, "Samples.").otherwise("`10000`; `1000` for `loggregator`").within("1", ""),
+        key("max_samples", Type::Count, "Samples.")
+            .otherwise("`10000`; `1000` for `loggregator` and `dogstatsd`")
+            .within("1", ""),
         key("max_bytes", Type::Size, "Bytes of the body before compression.")
-            .otherwise("`5MiB`; `2MiB` for `splunk_hec`, `1MiB` for `loggregator`")
+            .otherwise(
+                "`5MiB`; `4MiB` for `remote_write`, `2MiB` for `splunk_hec`, `1MiB` for `loggregator` and `dogstatsd`",
+            )
             .within("1KiB", "1GiB"),
-        key("flush_interval", Type::Duration, "Age of its oldest sample.").default("10s").within("1ms", "1h"),
+        key("flush_interval", Type::Duration, "Age of its oldest sample.")
+            .otherwise("`10s`; `5s` for `remote_write`")
+            .within("1ms", "1h"),
         key("flush_jitter", Type::Duration, "A random delay below this on top of it.").default("1s").within("", "1h"),
     ],
     foreign: &[],

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use promferry::config::{self, Source};
+use promferry::detect;
 use promferry::model::Labels;
 use serde_json::{Value as Json, json};
 
@@ -40,6 +41,7 @@ fn everything(pems: &Pems) -> Json {
             "extra_configs": [{"job_name": "node", "static_configs": [{"targets": ["${NODE:-127.0.0.1:9100}"]}]}],
         },
         "external_labels": {"environment": "production", "az": "", "number": 7},
+        "detect": ["host"],
         "elasticsearch": {
             "urls": ["https://search-1.example.com:9200", "https://search-2.example.com:9200/prefix"],
             "index": "metrics-cf-{{deployment}}", "action": "create", "shape": "telegraf", "manage_template": true,
@@ -260,6 +262,10 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
             "property external_labels: [\"a\"] is not a mapping; write names and values, {} for none",
         ),
         (
+            json!({"detect": ["bosh", "cf"]}),
+            "property detect: \"cf\" is not known; write some of bosh, cloud_foundry, nomad, kubernetes, host",
+        ),
+        (
             json!({"external_labels": {"a": ["b"]}}),
             "property external_labels.a: [\"b\"] is not a single value; write a text",
         ),
@@ -326,11 +332,11 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
         ),
         (
             json!({"outputs": [{"name": "x", "kafka": {}}]}),
-            "property outputs: \"x\" has \"kafka\", which is no kind of output; write one of elasticsearch, splunk_hec, loggregator, expose, file",
+            "property outputs: \"x\" has \"kafka\", which is no kind of output; write one of elasticsearch, splunk_hec, remote_write, loggregator, dogstatsd, expose, file",
         ),
         (
             json!({"outputs": [{"name": "x", "file": {}, "expose": {}}]}),
-            "property outputs: \"x\" has 2 kinds; write one of elasticsearch, splunk_hec, loggregator, expose, file",
+            "property outputs: \"x\" has 2 kinds; write one of elasticsearch, splunk_hec, remote_write, loggregator, dogstatsd, expose, file",
         ),
         (
             json!({"outputs": [{"file": {}}]}),
@@ -494,6 +500,41 @@ fn every_sample_has_boshs_labels_and_an_operator_may_change_them() {
     assert_eq!(labels(json!({"bosh_labels": false})), "");
 }
 
+/// What the process finds is what the templates rendered: below bpm it sees no other names.
+#[test]
+fn what_is_rendered_is_what_detect_finds() {
+    if !has_ruby() {
+        return;
+    }
+    let vm = Vm::new();
+    let rendered = Rendered::of(json!({"detect": ["bosh"], "bosh_labels": false, "external_labels": {"bosh_az": ""}}));
+    vm.deploy(&rendered);
+    let path = vm.path("/var/vcap/jobs/promferry/config/promferry.yml");
+    let mut config = config::load(&Source::File(path), &|_| None).unwrap();
+    let bpm = rendered.file("config/bpm.yml");
+    let environment = |name: &str| {
+        let value = bpm.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(": "));
+        value.map(|value| value.trim_matches(['"', '\'']).to_owned())
+    };
+    // What check is told is what the process is told.
+    for line in bpm.lines().filter_map(|line| line.trim().strip_prefix("PROMFERRY_BOSH_")) {
+        let (name, value) = line.split_once(": ").unwrap();
+        let exported = format!("export PROMFERRY_BOSH_{name}={}\n", value.trim_matches('\''));
+        assert!(rendered.file("bin/pre-start").contains(&exported), "{exported}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let notes = detect::apply(&mut config, detect::Place { environment: &environment, root: empty.path() });
+    assert_eq!(notes, [] as [&str; 0]);
+    let id = instance()["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        config.scrapes[0].external_labels.to_string(),
+        format!(
+            "{{bosh_deployment=\"cf\",bosh_instance_group=\"router\",bosh_instance_id=\"{id}\",\
+             bosh_instance_index=\"2\",bosh_instance_ip=\"10.0.16.4\"}}"
+        )
+    );
+}
+
 #[test]
 fn the_firehose_gets_what_prom_scraper_gives_it() {
     if !has_ruby() {
@@ -612,6 +653,12 @@ processes:
   - "--log-format"
   - json
   env:
+    PROMFERRY_BOSH_DEPLOYMENT: cf
+    PROMFERRY_BOSH_INSTANCE_GROUP: router
+    PROMFERRY_BOSH_ID: 0e4cc47a-abc1-4360-b3f7-46ba7fc10000
+    PROMFERRY_BOSH_INDEX: '2'
+    PROMFERRY_BOSH_IP: 10.0.16.4
+    PROMFERRY_BOSH_AZ: z1
     PROMFERRY_BPM_VOLUMES: "/var/vcap/jobs/promferry:/var/vcap/packages:/var/vcap/data/packages:/var/vcap/sys/log/promferry:/var/vcap/data/promferry:/var/vcap/store/promferry:/var/vcap/jobs/*/config/prom_scraper_config.yml:/var/vcap/jobs/*/config/metric_port.yml"
   limits:
     memory: 256M

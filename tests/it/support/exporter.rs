@@ -89,6 +89,13 @@ impl Exporter {
     }
 }
 
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        // Those who serve hold the state, and with it themselves.
+        self.state.connections.lock().unwrap().abort_all();
+    }
+}
+
 async fn accept(listener: TcpListener, state: Arc<State>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();

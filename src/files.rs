@@ -18,7 +18,7 @@ use std::time::SystemTime;
 use globset::{GlobBuilder, GlobMatcher};
 
 /// Bytes of one discovery file, at most.
-pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Files that one scan takes, at most.
 const FILES_MAX: usize = 10_000;
@@ -28,7 +28,7 @@ const FOLDER_NAMES_MAX: usize = 100_000;
 
 /// A checked glob.
 #[derive(Clone, Debug)]
-pub(super) struct PathGlob {
+pub(crate) struct PathGlob {
     /// The part before the first wildcard.
     prefix: PathBuf,
     parts: Vec<Part>,
@@ -36,7 +36,7 @@ pub(super) struct PathGlob {
 
 /// One name of a path.
 #[derive(Clone, Debug)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// Just this name.
     Name(OsString),
     /// Any that matches.
@@ -45,7 +45,7 @@ pub(super) enum Part {
 
 impl Part {
     /// Whether `name` is meant.
-    pub(super) fn matches(&self, name: &OsStr) -> bool {
+    pub(crate) fn matches(&self, name: &OsStr) -> bool {
         match self {
             Self::Name(exact) => exact == name,
             Self::Glob(glob) => glob.is_match(Path::new(name)),
@@ -55,20 +55,25 @@ impl Part {
 
 /// What globs led to.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
+pub(crate) struct Scan {
     /// Paths that exist, as the globs give them.
-    pub(super) files: BTreeSet<PathBuf>,
+    pub(crate) files: BTreeSet<PathBuf>,
     /// Folders that could not be looked into, and why; what was known below them stays.
-    pub(super) unreadable: BTreeMap<PathBuf, String>,
+    pub(crate) unreadable: BTreeMap<PathBuf, String>,
     /// Folders to watch, links resolved, and the names in them that matter.
-    pub(super) watches: BTreeMap<PathBuf, Vec<Part>>,
+    pub(crate) watches: BTreeMap<PathBuf, Vec<Part>>,
     /// There were more than [`FILES_MAX`] files.
-    pub(super) is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 impl PathGlob {
+    /// Whether it is one path, without a wildcard.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.parts.iter().all(|part| matches!(part, Part::Name(_)))
+    }
+
     /// Reads a glob with `*`, `?`, `[…]` and `{a,b}`; the error says what is wrong with it.
-    pub(super) fn new(text: &str) -> Result<Self, String> {
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
         let mut prefix = if text.starts_with('/') { PathBuf::from("/") } else { PathBuf::new() };
         let mut parts = Vec::new();
         for name in text.split('/').filter(|name| !name.is_empty() && *name != ".") {
@@ -97,7 +102,7 @@ impl PathGlob {
     }
 
     /// Adds what the glob finds to `scan`.
-    pub(super) fn find(&self, scan: &mut Scan) {
+    pub(crate) fn find(&self, scan: &mut Scan) {
         let mut folder = self.prefix.as_path();
         let mut missing = None;
         // Where the folder is not there (yet), the nearest one above it tells when it comes.
@@ -111,8 +116,8 @@ impl PathGlob {
                 }
             }
             match folder.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => folder = parent,
-                _ => return,
+                Some(parent) => folder = parent,
+                None => return,
             }
         }
         if let Some(missing) = missing {
@@ -166,9 +171,14 @@ fn descend(folder: PathBuf, parts: &[Part], scan: &mut Scan) {
     }
 }
 
+/// The working folder, where a relative path has no folder before its name: the system knows no path that is empty.
+fn or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
+}
+
 /// Whether a folder is there; the error says why that cannot be told.
 fn is_folder(path: &Path) -> Result<bool, String> {
-    match fs::metadata(path) {
+    match fs::metadata(or_here(path)) {
         Ok(metadata) => Ok(metadata.is_dir()),
         Err(error) if is_absence(&error) => Ok(false),
         Err(error) => Err(error.to_string()),
@@ -177,7 +187,7 @@ fn is_folder(path: &Path) -> Result<bool, String> {
 
 /// The names in a folder that `part` matches, sorted. A folder that is gone has none.
 fn list(folder: &Path, part: &Part) -> Result<Vec<OsString>, String> {
-    let entries = match fs::read_dir(folder) {
+    let entries = match fs::read_dir(or_here(folder)) {
         Ok(entries) => entries,
         Err(error) if is_absence(&error) => return Ok(Vec::new()),
         Err(error) => return Err(error.to_string()),
@@ -198,7 +208,7 @@ fn list(folder: &Path, part: &Part) -> Result<Vec<OsString>, String> {
 
 impl Scan {
     fn watch(&mut self, folder: &Path, part: Part) {
-        if let Ok(resolved) = fs::canonicalize(folder) {
+        if let Ok(resolved) = fs::canonicalize(or_here(folder)) {
             self.watches.entry(resolved).or_default().push(part);
         }
     }
@@ -215,14 +225,14 @@ impl Scan {
 }
 
 /// A file's content, and when it was last written.
-pub(super) struct Content {
-    pub(super) bytes: Vec<u8>,
-    pub(super) modified: Option<SystemTime>,
+pub(crate) struct Content {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) modified: Option<SystemTime>,
 }
 
 /// Reads a regular file of at most [`FILE_BYTES_MAX`]; `None` when it is gone. Never waits: not for the other end of a pipe, and
 /// not for a device.
-pub(super) fn read(path: &Path) -> Result<Option<Content>, String> {
+pub(crate) fn read(path: &Path) -> Result<Option<Content>, String> {
     let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path) {
         Ok(file) => file,
         Err(error) if is_absence(&error) => return Ok(None),

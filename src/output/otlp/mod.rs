@@ -1,0 +1,12 @@
+//! OTLP.
+#![allow(dead_code, unused_imports)]
+mod encode;
+mod fields;
+mod histogram;
+mod labels;
+mod native;
+mod plan;
+mod point;
+mod state;
+mod unit;
+mod wire;
