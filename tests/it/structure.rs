@@ -13,7 +13,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("detect", &["config", "model"]),
     ("relabel", &["model"]),
     ("exposition", &["model"]),
-    ("config", &["model", "relabel", "net"]),
     ("convert", &["config", "net"]),
     ("files", &[]),
     ("config", &["model", "relabel", "net", "files"]),

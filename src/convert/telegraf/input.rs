@@ -56,6 +56,9 @@ const OF_KUBERNETES: [&str; 21] = [
     "response_timeout",
 ];
 
+/// The label of ours that holds a target's URL, until it is named as Telegraf does.
+const URL_LABEL: &str = "telegraf_url";
+
 /// What stands before the address in the label `instance` of our own.
 const INSTANCE_PREFIX: &str = "target ";
 
@@ -112,6 +115,16 @@ impl<'t> Input<'t> {
             && self.filter.keeps_tag("url")
             && self.endpoints.iter().all(Endpoint::is_plain)
             && !self.filter.deciding_tags().any(|(tag, _)| tag == "url")
+    }
+
+    /// Whether its metrics have the tag `host` that the agent adds.
+    pub(super) fn takes_host(&self, agent: &Agent) -> bool {
+        self.keeps("host", agent.keeps_global_tags)
+    }
+
+    /// Whether all its metrics have a tag `host` of its own.
+    pub(super) fn has_own_host(&self) -> bool {
+        self.tags.iter().any(|(name, _)| name == "host")
     }
 
     /// Whether it has targets, as far as that was understood.
@@ -206,7 +219,10 @@ impl<'t> Input<'t> {
         let kept: Vec<_> = plan.routing_label().into_iter().collect();
         let rules = self.filter.rules(&self.profile.names(), &kept);
         map.notes(rules.notes);
-        map.add_list("metric_relabel_configs", own_labels_go(job).into_iter().chain(rules.rules).collect());
+        map.add_list(
+            "metric_relabel_configs",
+            own_labels_go(job, self.url_label(plan)).into_iter().chain(rules.rules).collect(),
+        );
         map
     }
 
@@ -306,7 +322,7 @@ impl<'t> Input<'t> {
             global.for_each(|(name, value)| add(name, value));
         }
         if let Some(host) = &plan.host_of_inputs
-            && self.keeps("host", agent.keeps_global_tags)
+            && self.takes_host(agent)
         {
             add("host", host);
         }
@@ -325,7 +341,7 @@ impl<'t> Input<'t> {
         labels
     }
 
-    /// The label that holds the URL, where one is needed.
+    /// What the label with the URL is called, where one is needed.
     fn url_label(&self, plan: &Plan) -> Option<&str> {
         let tag = self.url_tag.as_deref().filter(|tag| self.filter.keeps_tag(tag) || self.decides(tag))?;
         plan.has_url_labels.then_some(tag)
@@ -336,13 +352,10 @@ impl<'t> Input<'t> {
     }
 
     fn static_configs(&self, plan: &Plan, labels: &[(String, Text)], group: &[&Endpoint]) -> Vec<Map> {
-        let label_map = |url: Option<(&str, Text)>| {
+        let label_map = |url: Option<Text>| {
             let mut map = Map::default();
-            let others = labels.iter().filter(|(name, _)| url.as_ref().is_none_or(|(tag, _)| name != tag));
-            others.for_each(|(name, value)| map.add(name.clone(), Node::text(value)));
-            if let Some((tag, value)) = &url {
-                map.add(*tag, Node::text(value));
-            }
+            labels.iter().for_each(|(name, value)| map.add(name.clone(), Node::text(value)));
+            map.add_some(URL_LABEL, url.as_ref().map(Node::text));
             map
         };
         let entry = |targets: Node, labels: Map| {
@@ -353,10 +366,9 @@ impl<'t> Input<'t> {
         };
         match self.url_label(plan) {
             None => vec![entry(Node::texts(group.iter().map(|endpoint| &endpoint.address)), label_map(None))],
-            Some(tag) => {
+            Some(_) => {
                 let one = |endpoint: &&Endpoint| {
-                    let url = self.without_secrets(endpoint);
-                    entry(Node::texts([&endpoint.address]), label_map(Some((tag, url))))
+                    entry(Node::texts([&endpoint.address]), label_map(Some(self.without_secrets(endpoint))))
                 };
                 group.iter().map(one).collect()
             }
@@ -377,11 +389,11 @@ impl<'t> Input<'t> {
 
     /// What targets from HTTP service discovery get, which have no `static_configs`.
     fn relabel_discovered(&self, plan: &Plan, labels: &[(String, Text)], rules: &mut Rules) {
-        if let Some(tag) = self.url_label(plan) {
+        if self.url_label(plan).is_some() {
             rules.add(&[
                 ("source_labels", "[__scheme__, __address__, __metrics_path__]"),
                 ("regex", "(.*);(.*);(.*)"),
-                ("target_label", tag),
+                ("target_label", URL_LABEL),
                 ("replacement", "$1://$2$3"),
             ]);
         }
@@ -410,8 +422,8 @@ impl<'t> Input<'t> {
     }
 }
 
-/// Rules that take our labels `job` and `instance` away, by their values.
-fn own_labels_go(job: &str) -> Vec<Map> {
+/// Rules that take our labels `job` and `instance` away, by their values, and have the URL win over the exporter's.
+fn own_labels_go(job: &str, url: Option<&str>) -> Vec<Map> {
     let mut rules = Rules::default();
     for (label, regex) in [("job", literal(job)), ("instance", format!("{INSTANCE_PREFIX}.*"))] {
         rules.add(&[
@@ -420,6 +432,10 @@ fn own_labels_go(job: &str) -> Vec<Map> {
             ("target_label", label),
             ("replacement", ""),
         ]);
+    }
+    if let Some(tag) = url {
+        rules.add(&[("source_labels", &label_list(URL_LABEL)), ("target_label", tag)]);
+        rules.add(&[("action", "labeldrop"), ("regex", URL_LABEL)]);
     }
     rules.rules
 }

@@ -96,8 +96,8 @@ impl Plan {
             |tag: &str| outputs.iter().any(|output| output.filter.deciding_tags().any(|(name, _)| name == tag));
         let all_documents = outputs.iter().all(is_document);
         let adds_url = inputs.iter().all(Input::has_plain_urls);
-        let keeps_host = |input: &Input<'_>| input.keeps("host", agent.keeps_global_tags);
-        let (any_host, all_host) = (inputs.iter().any(keeps_host), inputs.iter().all(keeps_host));
+        let all_host = inputs.iter().all(|input| input.takes_host(agent));
+        let any_host = inputs.iter().any(|input| input.takes_host(agent) && !input.has_own_host());
         let is_machine = agent.host == Host::Machine;
         let adds_host = is_machine && all_documents && all_host && !decides("host");
         let label = match &agent.host {
