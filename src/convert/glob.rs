@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn globs_match_what_telegraf_matches() {
-        let cases: [(&[&str], &str, &[&str], &[&str]); 9] = [
+        type Case = (&'static [&'static str], &'static str, &'static [&'static str], &'static [&'static str]);
+        let cases: [Case; 9] = [
             (&["go_*"], "go_.*", &["go_", "go_x"], &["xgo_"]),
             (&["a.b"], r"a\.b", &["a.b"], &["axb"]),
             (&["a{b,c}"], r"a\{b,c\}", &["a{b,c}"], &["ab"]),

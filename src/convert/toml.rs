@@ -14,6 +14,9 @@ use crate::config::{Pos, Problem};
 /// Bytes of a file, at most.
 pub const FILE_BYTES_MAX: usize = 8 << 20;
 
+/// Settings of a file, at most.
+const SETTINGS_MAX: usize = 50_000;
+
 /// A table, its entries in the order of the file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table(pub(super) Vec<Entry>);
@@ -59,6 +62,9 @@ pub(super) fn parse(file: &str, bytes: &[u8]) -> Result<Table, Problem> {
         let at = quoted.original(error.span().map_or(0, |span| span.start));
         problem(position(text, at), format!("not TOML: {}", one_line(error.message())))
     })?;
+    if settings(table.get_ref()) > SETTINGS_MAX {
+        return Err(problem(Pos::default(), format!("more than {SETTINGS_MAX} settings")));
+    }
     let reader = Reader { file: file.into(), lines: lines(&quoted.text) };
     Ok(reader.table(table.get_ref()))
 }
@@ -78,6 +84,19 @@ fn one_line(message: &str) -> String {
 /// Where lines begin.
 fn lines(text: &str) -> Vec<usize> {
     std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
+}
+
+/// How many settings there are, at whatever depth.
+fn settings(table: &DeTable<'_>) -> usize {
+    table.values().map(|value| 1 + settings_in(value.get_ref())).sum()
+}
+
+fn settings_in(value: &DeValue<'_>) -> usize {
+    match value {
+        DeValue::Table(table) => settings(table),
+        DeValue::Array(list) => list.iter().map(|item| settings_in(item.get_ref())).sum(),
+        _ => 0,
+    }
 }
 
 struct Reader {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use promferry::config::yaml;
+use promferry::config::{load_text, yaml};
 use promferry::convert::{self, SourceFile};
 
 use crate::support::random::Random;
@@ -121,6 +121,18 @@ async fn what_cannot_be_read_is_said() {
     }
 }
 
+/// The manual names every setting that the result of Pivotal's example has.
+#[test]
+fn the_manual_says_what_the_result_has_for_telegrafs_sake() {
+    let manual = include_str!("../../docs/convert.md");
+    let result = std::fs::read_to_string(golden().join("pivotal.yml")).unwrap();
+    for setting in
+        ["scrape_metrics: false", "honor_labels: true", "scrape_protocols: [PrometheusText0.0.4]", "telegraf_v1"]
+    {
+        assert!(manual.contains(setting) && result.contains(setting), "{setting}");
+    }
+}
+
 /// Pieces that configurations are mutated with.
 const PIECES: [&str; 24] = [
     "\"",
@@ -149,9 +161,9 @@ const PIECES: [&str; 24] = [
     "#",
 ];
 
-/// Whatever is read, nothing panics, and what comes out is YAML.
+/// Whatever is read, nothing panics, and what comes out is YAML, and a configuration that loads where it does not wait for variables.
 #[test]
-fn no_text_panics_it_and_every_result_is_yaml() {
+fn no_text_panics_it_and_every_result_loads() {
     let texts: Vec<String> = sources()
         .iter()
         .filter(|name| name.ends_with(".conf"))
@@ -178,6 +190,11 @@ fn no_text_panics_it_and_every_result_is_yaml() {
                 converted += 1;
                 let read = yaml::parse(&"promferry.yml".into(), conversion.yaml.as_bytes(), &yaml::MAIN_FILE);
                 assert!(read.is_ok(), "{text}\nbecame\n{}\n{:?}", conversion.yaml, read.err());
+                if !conversion.yaml.contains("${")
+                    && let Err(problems) = load_text("promferry.yml", &conversion.yaml)
+                {
+                    panic!("{text}\nbecame\n{}\n{problems}", conversion.yaml);
+                }
             }
             Err(problems) => {
                 refused += 1;

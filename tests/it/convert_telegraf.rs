@@ -38,7 +38,7 @@ with_time{x="y"} 5 1790000000123
 "#;
 
 /// What is added to `[agent]`, to the input and to the output.
-const CASES: [(&str, &str, &str, &str); 6] = [
+const CASES: [(&str, &str, &str, &str); 8] = [
     ("version 1", "", "", ""),
     ("version 2", "", "metric_version = 2", ""),
     (
@@ -60,6 +60,20 @@ const CASES: [(&str, &str, &str, &str); 6] = [
         "omit_hostname = true",
         "[inputs.prometheus.tagpass]\npath = [\"*\"]\norigin = [\"goro*\", \"x\"]",
         "[outputs.elasticsearch.tagdrop]\nurl = [\"*SECOND*\"]",
+    ),
+    (
+        "two versions",
+        "",
+        "[inputs.prometheus.tags]\ninstance = \"of-the-input\"\n[[inputs.prometheus]]\nmetric_version = 2\nname_prefix = \"cf_\"\n\
+         urls = [\"https://FIRST/other\"]\ninsecure_skip_verify = true\ntls_cert = \"FOLDER/scrape.crt\"\n\
+         tls_key = \"FOLDER/scrape.key\"\ntaginclude = [\"code\", \"job\", \"host\", \"le\", \"quantile\", \"path\", \"x\", \"a\"]",
+        "",
+    ),
+    (
+        "a tag for everybody",
+        "always_include_local_tags = true",
+        "tagexclude = [\"i*\"]\n[inputs.prometheus.tags]\nits = \"own\"",
+        "",
     ),
     ("nothing passes", "", "metric_version = 2\nnamepass = [\"go_*\"]", ""),
 ];
@@ -134,7 +148,8 @@ async fn the_same_documents_arrive_as_from_telegraf() {
                  [[outputs.elasticsearch]]\nurls = [\"http://{es}\"]\nindex_name = \"m-%Y.%m.%d\"\nmanage_template = false\n\
                  float_handling = \"drop\"\n{output}\n"
             );
-            text.replace("SECOND", &second.port().to_string())
+            let text = text.replace("SECOND", &second.port().to_string()).replace("FIRST", &first.to_string());
+            text.replace("FOLDER", &folder.to_string())
         };
         let (their_file, our_file) = (world.path("theirs.conf"), world.path("ours.conf"));
         std::fs::write(&their_file, text(&theirs)).unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::labels::is_label;
 use super::options::{Options, Taken};
 use crate::convert::note::Place;
 use crate::convert::text::Text;
@@ -146,7 +147,7 @@ impl Agent {
         buffers.folder = folder(agent);
         let mut found: Vec<(String, Text)> = Vec::new();
         for key in tags.keys() {
-            if let Some(text) = tags.text(key) {
+            if let Some(text) = tags.text(key).filter(|text| is_label(tags, key, &text.place)) {
                 found.retain(|(name, _)| name != key);
                 found.push((key.to_owned(), text.value));
             }

@@ -172,8 +172,8 @@ impl Secrets<'_, '_> {
         pairs
     }
 
-    /// `authorization` or `basic_auth`, from the value of the header.
-    pub(super) fn from_header(&self, value: &Taken<Text>) -> Option<(&'static str, Map)> {
+    /// `authorization`, from the value of the header.
+    pub(super) fn header_credentials(&self, value: &Taken<Text>) -> Option<Map> {
         let (word, credentials) = split_word(value);
         match word.to_ascii_lowercase().as_str() {
             "basic" => {
@@ -187,7 +187,7 @@ impl Secrets<'_, '_> {
                 );
                 None
             }
-            _ => Some(("authorization", self.authorization(word, &credentials))),
+            _ => Some(self.authorization(word, &credentials)),
         }
     }
 

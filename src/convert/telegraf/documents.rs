@@ -75,7 +75,7 @@ pub(super) fn write(output: &Output<'_>, plan: &Plan, profile: &Profile, name: &
     let reasons: Vec<_> = LOST.iter().chain(&NO_CLIENT).copied().collect();
     options.lose_rest(&format!("outputs.{}", output.plugin), &reasons);
     options.tell(&mut map);
-    Some(Written { key: "elasticsearch", section: map, rules: Rules::default(), has_queue: true })
+    Some(Written { key: "elasticsearch", section: map, rules: Rules::default(), place: None, has_queue: true })
 }
 
 /// The nodes, and the credentials that stand in a URL.
@@ -237,9 +237,7 @@ fn credentials(output: &Output<'_>, name: &str, in_url: Option<Endpoint>, map: &
                 map.add("api_key", Node::text(&key));
             }
             _ => {
-                if let Some((key, section)) = secrets.from_header(&value) {
-                    map.add(key, Node::Map(section));
-                }
+                map.add_some("authorization", secrets.header_credentials(&value).map(Node::Map));
             }
         }
     } else if let Some(basic) = secrets.basic(user.as_ref(), password.as_ref()) {

@@ -1,5 +1,8 @@
 //! URLs of Telegraf's inputs and outputs, taken apart.
 
+use std::net::Ipv6Addr;
+
+use super::connection::is_secret;
 use crate::convert::note::Place;
 use crate::convert::text::{Text, is_mark};
 use crate::net::form_decoded;
@@ -48,15 +51,18 @@ impl Endpoint {
             Some((user, address)) => (Some(user), address),
             None => (None, authority),
         };
-        if address.is_empty() {
-            return Err("it has no host");
+        if !is_address(text, address) {
+            return Err("its host or its port is none");
+        }
+        if rest.chars().any(char::is_control) {
+            return Err("it holds a control character");
         }
         let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
         Ok(Self {
             is_https,
             user: user.map(|user| credentials(text, user)),
             address: text.cleared(address),
-            path: text.cleared(path),
+            path: text.cleared(&path.chars().map(encoded).collect::<String>()),
             params: query.map(|query| params(text, query)).unwrap_or_default(),
             query: query.map(|query| text.cleared(&format!("?{query}"))).unwrap_or_default(),
             place: place.clone(),
@@ -95,6 +101,11 @@ impl Endpoint {
         !self.query.is_empty()
     }
 
+    /// Whether a parameter of it is named like a credential.
+    pub(super) fn has_secret(&self) -> bool {
+        self.params.iter().any(|(name, _)| is_secret(name))
+    }
+
     /// Whether it is what a target's URL looks like to us: [`Self::tag`] then needs no label.
     pub(super) fn is_plain(&self) -> bool {
         self.is_plain
@@ -112,6 +123,14 @@ fn credentials(text: &Text, user: &str) -> (Text, Option<Text>) {
     (decoded(user), password.map(decoded))
 }
 
+/// As Go writes a path: what is not printed in ASCII is encoded.
+fn encoded(c: char) -> String {
+    match c.is_ascii_graphic() || is_mark(c) {
+        true => c.to_string(),
+        false => c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")).collect(),
+    }
+}
+
 fn params(text: &Text, query: &str) -> Vec<(String, Text)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let decoded = pairs.map(|pair| {
@@ -119,6 +138,25 @@ fn params(text: &Text, query: &str) -> Vec<(String, Text)> {
         (text.cleared(&form_decoded(name)).typed(), text.cleared(&form_decoded(value)))
     });
     decoded.collect()
+}
+
+/// Whether there is a host, and no port but one from 1 to 65535; a variable may stand for anything.
+fn is_address(text: &Text, address: &str) -> bool {
+    let (host, port) = match address.rsplit_once(']') {
+        Some((host, after)) => (host, after.strip_prefix(':')),
+        None => address.split_once(':').map_or((address, None), |(host, port)| (host, Some(port))),
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c) || is_mark(c);
+    let is_host = match host.strip_prefix('[') {
+        Some(v6) => v6.chars().any(is_mark) || v6.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.len() <= 253 && host.chars().all(is_name),
+    };
+    let is_port = |port: &str| match text.cleared(port).fixed() {
+        Some(port) => port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => true,
+    };
+    let ends_well = address.ends_with(']') || !address.contains(']') || port.is_some();
+    is_host && port.is_none_or(is_port) && ends_well
 }
 
 fn has_port(address: &str) -> bool {
@@ -146,6 +184,7 @@ mod tests {
             ("http://a:1/", "a:1", "/", "http://a:1/", true),
             ("HTTP://a/x", "a", "/x", "http://a/x", false),
             ("http://[::1]:9/x?b=1&a=%20", "[::1]:9", "/x", "http://[::1]:9/x?b=1&a=%20", false),
+            ("http://a:1/ü b", "a:1", "/%C3%BC%20b", "http://a:1/%C3%BC%20b", false),
             ("http://[::1]/x", "[::1]", "/x", "http://[::1]/x", false),
             ("http://u:p@a:1/x#f", "a:1", "/x", "http://a:1/x", true),
             ("https://${H:-a:b}:1/$P", "${H:-a:b}:1", "/${P}", "https://${H:-a:b}:1/${P}", true),
@@ -160,7 +199,24 @@ mod tests {
         let endpoint = read("http://u%40:${P}@a:1/?t=a+b").unwrap();
         assert_eq!(endpoint.user, Some((Text::literal("u@"), Some(Text::variable("P")))));
         assert_eq!(endpoint.params, [("t".to_owned(), Text::literal("a b"))]);
-        for url in ["", "a", "ftp://a", "unix:///a", "${S}://a", "http://", "http:///x", "${URL}"] {
+        for url in [
+            "",
+            "a",
+            "ftp://a",
+            "unix:///a",
+            "${S}://a",
+            "http://",
+            "http:///x",
+            "${URL}",
+            "http://a b:1/",
+            "http://a:0/",
+            "http://a:99999/",
+            "http://[::1/",
+            "http://[x]:1/",
+            "http://[::1]x/",
+            "http://a:b:1/",
+            "http://a:1/\u{7}",
+        ] {
             assert!(read(url).is_err(), "{url}");
         }
     }

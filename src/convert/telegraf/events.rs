@@ -75,7 +75,7 @@ pub(super) fn write(output: &Output<'_>, profile: Option<&Profile>, name: &str) 
     options.lose_rest("outputs.http", &reasons);
     let rules = rules(output, profile);
     options.tell(&mut map);
-    Some(Written { key: "splunk_hec", section: map, rules, has_queue: true })
+    Some(Written { key: "splunk_hec", section: map, rules, place: None, has_queue: true })
 }
 
 /// Telegraf calls a metric by measurement and field, and takes the tag `host` out of the dimensions.

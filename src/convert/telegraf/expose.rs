@@ -56,7 +56,16 @@ pub(super) fn write(output: &Output<'_>) -> Option<Written> {
         }
     };
     map.add("listen", Node::text(&address));
-    map.add_some("path", options.text("path").map(|path| Node::text(&path.value)));
+    if let Some(path) = options.text("path") {
+        let is_fine =
+            |path: &str| path.starts_with('/') && path.chars().all(|c| c.is_ascii_graphic() && !"?#".contains(c));
+        match path.value.fixed() {
+            Some(text) if !is_fine(text) || text.starts_with("/-/") => {
+                options.lose(&path.place, "path: is not one that begins with a slash; it is /metrics here");
+            }
+            _ => map.add("path", Node::text(&path.value)),
+        }
+    }
     let mut tls = Map::default();
     let (cert, key) = (options.text("tls_cert"), options.text("tls_key"));
     let mut authorities = options.texts("tls_allowed_cacerts").into_iter();
@@ -91,7 +100,13 @@ pub(super) fn write(output: &Output<'_>) -> Option<Written> {
     options.ignore(&["basic_password", "metric_batch_size", "metric_buffer_limit", "flush_interval", "flush_jitter"]);
     options.lose_rest("outputs.prometheus_client", &LOST);
     options.tell(&mut map);
-    Some(Written { key: "expose", section: map, rules: Rules::default(), has_queue: false })
+    Some(Written {
+        key: "expose",
+        section: map,
+        rules: Rules::default(),
+        place: Some(address.typed()),
+        has_queue: false,
+    })
 }
 
 /// The address, and whether only this machine reaches it.

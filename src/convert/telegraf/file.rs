@@ -43,7 +43,13 @@ pub(super) fn write(output: &Output<'_>) -> Vec<Written> {
             }
         }
         map.add("format", Node::word(word));
-        written.push(Written { key: "file", section: map, rules: Rules::default(), has_queue: true });
+        written.push(Written {
+            key: "file",
+            section: map,
+            rules: Rules::default(),
+            place: Some(file.value.typed()),
+            has_queue: true,
+        });
     }
     options.ignore(&[
         "use_batch_format",

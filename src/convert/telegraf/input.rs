@@ -3,10 +3,10 @@
 use super::agent::{Agent, INTERVAL_MAX, within};
 use super::connection::{HARMLESS, NO_CLIENT, Secrets, client_tls, is_secret};
 use super::endpoint::Endpoint;
-use super::filter::{Filter, Names as Seen, Rules, label_list};
+use super::filter::{Filter, Names as Seen};
+use super::labels::{is_label, own_labels_go};
 use super::options::{Options, Taken};
 use super::plan::{Plan, Profile};
-use crate::convert::glob::literal;
 use crate::convert::text::Text;
 use crate::convert::yaml::{Map, Node};
 
@@ -56,11 +56,8 @@ const OF_KUBERNETES: [&str; 21] = [
     "response_timeout",
 ];
 
-/// The label of ours that holds a target's URL, until it is named as Telegraf does.
-const URL_LABEL: &str = "telegraf_url";
-
-/// What stands before the address in the label `instance` of our own.
-const INSTANCE_PREFIX: &str = "target ";
+/// URLs of an input, at most.
+const URLS_MAX: usize = 10_000;
 
 /// The name of an entry, and what variables are named after, which is the same for all entries of an input.
 #[derive(Clone, Copy)]
@@ -94,6 +91,13 @@ impl<'t> Input<'t> {
         let filter = Filter::read(&options);
         let mut endpoints = Vec::new();
         for url in options.texts("urls") {
+            if endpoints.len() == URLS_MAX {
+                options.lose(
+                    &url.place,
+                    format!("urls: only {URLS_MAX} are carried over; write more into a file for file_sd_configs"),
+                );
+                break;
+            }
             match Endpoint::read(&url.value, &url.place) {
                 Ok(endpoint) => endpoints.push(endpoint),
                 Err(why) => options.lose(&url.place, format!("urls: {why}")),
@@ -104,7 +108,8 @@ impl<'t> Input<'t> {
             // Set to nothing, there is no such tag.
             Some(_) => options.fixed("url_tag").map(|taken| taken.value),
         };
-        let tags = options.text_map("tags").into_iter().map(|(name, taken)| (name.to_owned(), taken.value)).collect();
+        let tags = options.text_map("tags").into_iter().filter(|(name, taken)| is_label(&options, name, &taken.place));
+        let tags = tags.map(|(name, taken)| (name.to_owned(), taken.value)).collect();
         let profile = Profile::of_input(&options);
         Self { options, profile, url_tag, tags, filter, endpoints }
     }
@@ -207,22 +212,19 @@ impl<'t> Input<'t> {
         if let Some((_, group)) = urls {
             map.add_list("static_configs", self.static_configs(plan, &labels, group));
         }
-        let mut relabel = Rules::default();
         if let Some(sd) = sd {
-            map.add_list("http_sd_configs", vec![http_sd(sd, options)]);
-            self.relabel_discovered(plan, &labels, &mut relabel);
+            map.add_list("http_sd_configs", vec![http_sd(sd, options, owner)]);
         }
-        let no_instance = format!("{INSTANCE_PREFIX}$1");
-        relabel.add(&[("source_labels", "[__address__]"), ("target_label", "instance"), ("replacement", &no_instance)]);
+        options.tell(&mut map);
         map.comment("Telegraf has no labels job and instance. Ours are told by their values and go; those of the exporter stay.");
-        map.add_list("relabel_configs", relabel.rules);
+        map.add_list("relabel_configs", self.target_rules(plan, &labels, sd.is_some()).rules);
         let kept: Vec<_> = plan.routing_label().into_iter().collect();
-        let rules = self.filter.rules(&self.profile.names(), &kept);
+        let mut rules = self.filter.rules(&self.profile.names(), &kept);
+        self.tags_come_back(agent, &mut rules);
+        options.tell(&mut map);
         map.notes(rules.notes);
-        map.add_list(
-            "metric_relabel_configs",
-            own_labels_go(job, self.url_label(plan)).into_iter().chain(rules.rules).collect(),
-        );
+        let own = own_labels_go(job, &labels, self.url_label(plan));
+        map.add_list("metric_relabel_configs", own.rules.into_iter().chain(rules.rules).collect());
         map
     }
 
@@ -272,13 +274,16 @@ impl<'t> Input<'t> {
         }
     }
 
-    /// As Telegraf: a token's file wins over a token, and that over user and password, and these over those in a URL.
+    /// As Telegraf: a header wins over a token's file, that over a token, and that over user and password, and these over those in a URL.
     fn credentials(&self, job: &str, owner: &str, first: Option<&Endpoint>, map: &mut Map) {
         let options = &self.options;
         let secrets = Secrets { options, owner };
         let (user, password) = (options.text("username"), options.text("password"));
         let (file, token) = (options.text("bearer_token"), options.text("bearer_token_string"));
-        if let Some(file) = file {
+        let (headers, authorization) = secrets.headers("http_headers");
+        if let Some(value) = authorization {
+            map.add_some("authorization", secrets.header_credentials(&value).map(Node::Map));
+        } else if let Some(file) = file {
             let authorization = Map::from_iter([("credentials_file", Node::text(&file.value))]);
             map.add("authorization", Node::Map(authorization));
         } else if let Some(token) = token {
@@ -294,122 +299,11 @@ impl<'t> Input<'t> {
             let secrets = Secrets { options, owner: job };
             map.add_some("basic_auth", secrets.basic(Some(&here(user)), password.as_ref()).map(Node::Map));
         }
-        let (headers, authorization) = secrets.headers("http_headers");
-        if let Some(value) = authorization
-            && let Some((key, section)) = secrets.from_header(&value)
-        {
-            map.add(key, Node::Map(section));
-        }
         let mut sent = Map::default();
         for (name, value) in &headers {
             sent.add(name.clone(), Node::Map(Map::from_iter([("values", Node::texts([value]))])));
         }
         map.add_map("http_headers", sent);
-    }
-
-    /// Labels that every target of this input has; the URL's is not among them.
-    fn labels(&self, agent: &Agent, plan: &Plan) -> Vec<(String, Text)> {
-        let mut labels: Vec<(String, Text)> = Vec::new();
-        let mut add = |name: &str, value: &Text| {
-            if !labels.iter().any(|(held, _)| held == name) {
-                labels.push((name.to_owned(), value.clone()));
-            }
-        };
-        let local = self.tags.iter().filter(|(name, _)| self.keeps(name, agent.keeps_local_tags));
-        local.for_each(|(name, value)| add(name, value));
-        if !plan.has_external_tags {
-            let global = agent.tags.iter().filter(|(name, _)| self.keeps(name, agent.keeps_global_tags));
-            global.for_each(|(name, value)| add(name, value));
-        }
-        if let Some(host) = &plan.host_of_inputs
-            && self.takes_host(agent)
-        {
-            add("host", host);
-        }
-        if let Some(label) = plan.routing_label() {
-            add(label, &Text::literal(self.profile.word()));
-        }
-        for (tag, place) in self.filter.deciding_tags() {
-            if labels.iter().any(|(name, _)| name == tag) {
-                let tag = tag.escape_debug();
-                let text = format!(
-                    "tagpass or tagdrop: Telegraf looks at {tag} of the exporter alone, and here at its own value too"
-                );
-                self.options.lose(place, text);
-            }
-        }
-        labels
-    }
-
-    /// What the label with the URL is called, where one is needed.
-    fn url_label(&self, plan: &Plan) -> Option<&str> {
-        let tag = self.url_tag.as_deref().filter(|tag| self.filter.keeps_tag(tag) || self.decides(tag))?;
-        plan.has_url_labels.then_some(tag)
-    }
-
-    fn decides(&self, tag: &str) -> bool {
-        self.filter.deciding_tags().any(|(name, _)| name == tag)
-    }
-
-    fn static_configs(&self, plan: &Plan, labels: &[(String, Text)], group: &[&Endpoint]) -> Vec<Map> {
-        let label_map = |url: Option<Text>| {
-            let mut map = Map::default();
-            labels.iter().for_each(|(name, value)| map.add(name.clone(), Node::text(value)));
-            map.add_some(URL_LABEL, url.as_ref().map(Node::text));
-            map
-        };
-        let entry = |targets: Node, labels: Map| {
-            let mut map = Map::default();
-            map.add("targets", targets);
-            map.add_map("labels", labels);
-            map
-        };
-        match self.url_label(plan) {
-            None => vec![entry(Node::texts(group.iter().map(|endpoint| &endpoint.address)), label_map(None))],
-            Some(_) => {
-                let one = |endpoint: &&Endpoint| {
-                    entry(Node::texts([&endpoint.address]), label_map(Some(self.without_secrets(endpoint))))
-                };
-                group.iter().map(one).collect()
-            }
-        }
-    }
-
-    /// The URL for a label: a credential in its query would be one in every document.
-    fn without_secrets(&self, endpoint: &Endpoint) -> Text {
-        match endpoint.params.iter().any(|(name, _)| is_secret(name)) {
-            false => endpoint.tag(),
-            true => {
-                self.options
-                    .lose(&endpoint.place, "urls: the query is left out of the label, for it holds a credential");
-                Text::joined([&endpoint.base()])
-            }
-        }
-    }
-
-    /// What targets from HTTP service discovery get, which have no `static_configs`.
-    fn relabel_discovered(&self, plan: &Plan, labels: &[(String, Text)], rules: &mut Rules) {
-        if self.url_label(plan).is_some() {
-            rules.add(&[
-                ("source_labels", "[__scheme__, __address__, __metrics_path__]"),
-                ("regex", "(.*);(.*);(.*)"),
-                ("target_label", URL_LABEL),
-                ("replacement", "$1://$2$3"),
-            ]);
-        }
-        for (name, value) in labels {
-            match value.fixed() {
-                Some(value) => {
-                    let value = value.replace('$', "$$");
-                    rules.add(&[("target_label", name), ("replacement", &value)]);
-                }
-                None => {
-                    let name = name.escape_debug();
-                    let text = format!("tags: {name}: rules have no variables; write the value itself as replacement");
-                    self.options.lose(&self.options.place, text);
-                }
-            }
-        }
     }
 
     fn lose_rest(&self) {
@@ -422,35 +316,20 @@ impl<'t> Input<'t> {
     }
 }
 
-/// Rules that take our labels `job` and `instance` away, by their values, and have the URL win over the exporter's.
-fn own_labels_go(job: &str, url: Option<&str>) -> Vec<Map> {
-    let mut rules = Rules::default();
-    for (label, regex) in [("job", literal(job)), ("instance", format!("{INSTANCE_PREFIX}.*"))] {
-        rules.add(&[
-            ("source_labels", &label_list(label)),
-            ("regex", &regex),
-            ("target_label", label),
-            ("replacement", ""),
-        ]);
-    }
-    if let Some(tag) = url {
-        rules.add(&[("source_labels", &label_list(URL_LABEL)), ("target_label", tag)]);
-        rules.add(&[("action", "labeldrop"), ("regex", URL_LABEL)]);
-    }
-    rules.rules
-}
-
-fn http_sd(sd: &Options<'_>, options: &Options<'_>) -> Map {
+fn http_sd(sd: &Options<'_>, options: &Options<'_>, owner: &str) -> Map {
     let mut map = Map::default();
-    match sd.text("url") {
-        Some(url) if Endpoint::read(&url.value, &url.place).is_ok_and(|endpoint| endpoint.user.is_none()) => {
-            map.add("url", Node::text(&url.value));
+    let read = sd.text("url").map(|url| (Endpoint::read(&url.value, &url.place), url));
+    let url = match read {
+        Some((Ok(endpoint), url)) if endpoint.has_secret() => {
+            Secrets { options, owner }.safe(&url, "http_service_discovery: url: a parameter", "DISCOVERY_URL", None)
         }
+        Some((Ok(Endpoint { user: None, .. }), url)) => url.value,
         _ => {
-            options.lose(&sd.place, "http_service_discovery: write its url");
-            map.add("url", Node::verbatim("http://localhost:9000/service-discovery"));
+            options.lose(&sd.place, "http_service_discovery: write its url, and basic_auth where one is in it");
+            Text::literal("http://localhost:9000/service-discovery")
         }
-    }
+    };
+    map.add("url", Node::text(&url));
     if let Some((taken, length)) = sd.duration("query_interval") {
         map.add_some("refresh_interval", within(sd, "query_interval", taken, length, INTERVAL_MAX));
     }

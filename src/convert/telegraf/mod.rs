@@ -17,6 +17,7 @@ mod expose;
 mod file;
 mod filter;
 mod input;
+mod labels;
 mod options;
 mod output;
 mod plan;
@@ -25,7 +26,7 @@ mod remote_write;
 use agent::Agent;
 use input::{Input, Jobs};
 use options::Options;
-use output::Output;
+use output::{Given, Output};
 use plan::Plan;
 
 use super::note::{Note, Place};
@@ -139,8 +140,8 @@ impl Sections {
         let mut scrapes: Vec<Map> = inputs.iter().flat_map(|input| input.write(&agent, &plan, &mut jobs)).collect();
         scrapes.push(lost_inputs(&other_inputs, inputs.is_empty().then_some(&nowhere)));
         root.add_list("scrape_configs", scrapes);
-        let mut names = Vec::new();
-        let mut entries: Vec<Map> = outputs.iter().flat_map(|output| output.write(&agent, &plan, &mut names)).collect();
+        let mut given = Given::default();
+        let mut entries: Vec<Map> = outputs.iter().flat_map(|output| output.write(&agent, &plan, &mut given)).collect();
         let mut left = Map::default();
         for output in &other_outputs {
             match output.plugin {

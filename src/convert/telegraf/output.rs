@@ -1,5 +1,7 @@
 //! `[[outputs.…]]` as entries of `outputs`.
 
+use std::collections::HashSet;
+
 use super::agent::{Agent, Buffers};
 use super::filter::{Filter, Names, Rules, label_list};
 use super::input::unique;
@@ -39,8 +41,18 @@ pub(super) struct Written {
     pub(super) section: Map,
     /// Rules behind those of the filter.
     pub(super) rules: Rules,
+    /// The file that it writes, or the port that it listens on.
+    pub(super) place: Option<String>,
     /// Whether it waits for something, and may have a batch and a queue.
     pub(super) has_queue: bool,
+}
+
+/// What belongs to one output each.
+#[derive(Default)]
+pub(super) struct Given {
+    names: Vec<String>,
+    /// Files and ports.
+    places: HashSet<String>,
 }
 
 impl<'t> Output<'t> {
@@ -79,22 +91,22 @@ impl<'t> Output<'t> {
     }
 
     /// The entries. Documents of inputs that differ need one each.
-    pub(super) fn write(&self, agent: &Agent, plan: &Plan, names: &mut Vec<String>) -> Vec<Map> {
+    pub(super) fn write(&self, agent: &Agent, plan: &Plan, given: &mut Given) -> Vec<Map> {
         let base = self.name();
         let mut entries = Vec::new();
         match self.kind {
             Kind::Documents if plan.profiles.len() > 1 => {
                 for profile in &plan.profiles {
-                    let name = unique(names, format!("{base}-{}", profile.word()));
-                    entries.extend(self.entry(agent, plan, (&name, names), Some(profile)));
+                    let name = unique(&mut given.names, format!("{base}-{}", profile.word()));
+                    entries.extend(self.entry(agent, plan, (&name, given), Some(profile)));
                 }
             }
             _ => {
-                let name = unique(names, base);
+                let name = unique(&mut given.names, base);
                 entries.extend(self.entry(
                     agent,
                     plan,
-                    (&name, names),
+                    (&name, given),
                     plan.profiles.first().filter(|_| plan.profiles.len() == 1),
                 ));
             }
@@ -126,7 +138,7 @@ impl<'t> Output<'t> {
         &self,
         agent: &Agent,
         plan: &Plan,
-        (name, names): (&str, &mut Vec<String>),
+        (name, given): (&str, &mut Given),
         profile: Option<&Profile>,
     ) -> Vec<Map> {
         let default = Profile { version: 1, measurement: "prometheus".to_owned() };
@@ -144,9 +156,14 @@ impl<'t> Output<'t> {
         };
         let mut entries = Vec::new();
         for (number, written) in written.into_iter().enumerate() {
+            if written.place.as_ref().is_some_and(|place| !given.places.insert(place.clone())) {
+                let text = "another output has this file or port already; this one is left out";
+                self.options.lose(&self.options.place, text);
+                continue;
+            }
             let mut map = Map::default();
             map.comment(format!("outputs.{}, {}", self.plugin.escape_debug(), self.options.place));
-            let name = if number == 0 { name.to_owned() } else { unique(names, name.to_owned()) };
+            let name = if number == 0 { name.to_owned() } else { unique(&mut given.names, name.to_owned()) };
             map.add("name", Node::verbatim(&name));
             map.add(written.key, Node::Block(written.section));
             if written.has_queue {

@@ -9,7 +9,7 @@ use crate::convert::note::Note;
 use crate::convert::text::Text;
 
 /// The label that tells inputs apart whose documents differ.
-const ROUTING: &str = "telegraf_shape";
+pub(super) const ROUTING: &str = "telegraf_shape";
 
 /// The variable that has the machine's name.
 const HOST_VARIABLE: &str = "HOSTNAME";

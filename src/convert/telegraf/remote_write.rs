@@ -28,9 +28,14 @@ pub(super) fn write(output: &Output<'_>, name: &str) -> Option<Written> {
         }
     };
     let mut map = Map::default();
-    let address = match endpoint.has_query() {
-        false => endpoint.base(),
-        true => endpoint.tag(),
+    let secrets = Secrets { options, owner: name };
+    let address = match (endpoint.has_secret(), endpoint.has_query()) {
+        (true, _) => {
+            let whole = Taken { value: endpoint.tag(), place: endpoint.place.clone() };
+            secrets.safe(&whole, "url: a parameter", "URL", None)
+        }
+        (false, true) => endpoint.tag(),
+        (false, false) => endpoint.base(),
     };
     map.add("url", Node::text(&address));
     if let Some((taken, length)) = options.duration("timeout") {
@@ -38,14 +43,11 @@ pub(super) fn write(output: &Output<'_>, name: &str) -> Option<Written> {
     }
     options.tell(&mut map);
     map.add_map("tls_config", client_tls(options));
-    let secrets = Secrets { options, owner: name };
     let (headers, authorization) = secrets.headers("headers");
     let (user, password) = (options.text("username"), options.text("password"));
     let here = |value: &Text| Taken { value: value.clone(), place: endpoint.place.clone() };
     if let Some(value) = authorization {
-        if let Some((key, section)) = secrets.from_header(&value) {
-            map.add(key, Node::Map(section));
-        }
+        map.add_some("authorization", secrets.header_credentials(&value).map(Node::Map));
     } else if let Some(basic) = secrets.basic(user.as_ref(), password.as_ref()) {
         map.add("basic_auth", Node::Map(basic));
     } else if let Some((user, password)) = &endpoint.user {
@@ -59,5 +61,5 @@ pub(super) fn write(output: &Output<'_>, name: &str) -> Option<Written> {
     let reasons: Vec<_> = LOST.iter().chain(&NO_CLIENT).copied().collect();
     options.lose_rest("outputs.http", &reasons);
     options.tell(&mut map);
-    Some(Written { key: "remote_write", section: map, rules: Rules::default(), has_queue: true })
+    Some(Written { key: "remote_write", section: map, rules: Rules::default(), place: None, has_queue: true })
 }
