@@ -171,6 +171,9 @@ impl<'t> Output<'t> {
             }
             let rules = self.rules(plan, profile, &own, written.rules);
             map.notes(rules.notes);
+            if self.kind != Kind::Documents {
+                map.comment("Telegraf writes bounds and quantiles as 1, promferry as 1.0.");
+            }
             map.add_list("write_relabel_configs", rules.rules);
             entries.push(map);
         }
@@ -202,6 +205,17 @@ impl<'t> Output<'t> {
                 ("target_label", "__name__"),
                 ("replacement", &format!("{name}_$1")),
             ]);
+        }
+        if self.kind != Kind::Documents {
+            // As Go writes a number; documents do so by themselves.
+            for label in ["le", "quantile"] {
+                rules.add(&[
+                    ("source_labels", &label_list(label)),
+                    ("regex", r"(.+)\.0"),
+                    ("target_label", label),
+                    ("replacement", "$1"),
+                ]);
+            }
         }
         rules.rules.extend(behind.rules);
         rules.notes.extend(behind.notes);
