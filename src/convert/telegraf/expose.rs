@@ -3,19 +3,12 @@
 use std::net::IpAddr;
 
 use super::filter::Rules;
+use super::options::Options;
 use super::output::{Output, Written};
 use crate::convert::text::Text;
 use crate::convert::yaml::{Map, Node};
 
-const LOST: [(&str, &str); 13] = [
-    (
-        "basic_username",
-        "the endpoint knows client certificates only; without them anybody who reaches the port may read it",
-    ),
-    (
-        "ip_range",
-        "the endpoint does not look at addresses; without client certificates anybody who reaches the port may read it",
-    ),
+const LOST: [(&str, &str); 11] = [
     ("http_headers", "answers have no headers of one's own"),
     ("metric_types", "types are what exporters say"),
     ("tls_key_pwd", "keys that need a password cannot be read; write the key without one, with mode 0600"),
@@ -55,6 +48,11 @@ pub(super) fn write(output: &Output<'_>) -> Option<Written> {
             (Text::literal("127.0.0.1:9273"), true)
         }
     };
+    let (tls, has_clients) = listener_tls(options);
+    let (address, is_loopback) = match is_protected(options, has_clients) && !is_loopback {
+        true => (on_loopback(&address), true),
+        false => (address, is_loopback),
+    };
     map.add("listen", Node::text(&address));
     if let Some(path) = options.text("path") {
         let is_fine =
@@ -65,28 +63,6 @@ pub(super) fn write(output: &Output<'_>) -> Option<Written> {
             }
             _ => map.add("path", Node::text(&path.value)),
         }
-    }
-    let mut tls = Map::default();
-    let (cert, key) = (options.text("tls_cert"), options.text("tls_key"));
-    let mut authorities = options.texts("tls_allowed_cacerts").into_iter();
-    let mut has_clients = false;
-    if let (Some(cert), Some(key)) = (cert, key) {
-        tls.add("cert_file", Node::text(&cert.value));
-        tls.add("key_file", Node::text(&key.value));
-        let first = authorities.next();
-        has_clients = first.is_some();
-        tls.add_some("client_ca_file", first.map(|authority| Node::text(&authority.value)));
-        if let Some(second) = authorities.next() {
-            options.lose(
-                &second.place,
-                "tls_allowed_cacerts: put all authorities into the first file, one behind the other",
-            );
-        }
-    } else if let Some(authority) = authorities.next() {
-        options.lose(
-            &authority.place,
-            "tls_allowed_cacerts: clients show certificates only where tls_cert and tls_key are given",
-        );
     }
     map.add_map("tls_config", tls);
     if !is_loopback && !has_clients {
@@ -107,6 +83,55 @@ pub(super) fn write(output: &Output<'_>) -> Option<Written> {
         place: Some(address.typed()),
         has_queue: false,
     })
+}
+
+/// Whether it asks for something of its readers that cannot be carried over. Without client certificates it is then not opened
+/// to everybody instead.
+fn is_protected(options: &Options<'_>, has_clients: bool) -> bool {
+    let (user, range) = (options.text("basic_username"), options.texts("ip_range"));
+    let user = user.map(|user| ("basic_username", user.place));
+    let range = range.into_iter().next().map(|range| ("ip_range", range.place));
+    let found: Vec<_> = user.into_iter().chain(range).collect();
+    for (key, place) in &found {
+        let text = match has_clients {
+            true => "the endpoint knows client certificates only",
+            false => {
+                "the endpoint knows client certificates only, so it listens on loopback here; for others write client_ca_file and an \
+                 address that they reach"
+            }
+        };
+        options.lose(place, format!("{key}: {text}"));
+    }
+    !found.is_empty() && !has_clients
+}
+
+fn on_loopback(address: &Text) -> Text {
+    let opaque = address.opaque().unwrap_or_default();
+    let port = opaque.rsplit_once(':').map_or("9273", |(_, port)| port);
+    Text::joined([&Text::literal("127.0.0.1:"), &address.cleared(port)])
+}
+
+/// `tls_config`, and whether clients have to show certificates.
+fn listener_tls(options: &Options<'_>) -> (Map, bool) {
+    let mut tls = Map::default();
+    let mut authorities = options.texts("tls_allowed_cacerts").into_iter();
+    let (Some(cert), Some(key)) = (options.text("tls_cert"), options.text("tls_key")) else {
+        if let Some(authority) = authorities.next() {
+            let text = "tls_allowed_cacerts: clients show certificates only where tls_cert and tls_key are given";
+            options.lose(&authority.place, text);
+        }
+        return (tls, false);
+    };
+    tls.add("cert_file", Node::text(&cert.value));
+    tls.add("key_file", Node::text(&key.value));
+    let first = authorities.next();
+    let has_clients = first.is_some();
+    tls.add_some("client_ca_file", first.map(|authority| Node::text(&authority.value)));
+    if let Some(second) = authorities.next() {
+        let text = "tls_allowed_cacerts: put all authorities into the first file, one behind the other";
+        options.lose(&second.place, text);
+    }
+    (tls, has_clients)
 }
 
 /// The address, and whether only this machine reaches it.

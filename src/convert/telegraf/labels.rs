@@ -71,6 +71,7 @@ impl Input<'_> {
         self.filter.deciding_tags().any(|(name, _)| name == tag)
     }
 
+    /// The targets: one entry, or one for each where they have their URL as a label.
     pub(super) fn static_configs(&self, plan: &Plan, labels: &[(String, Text)], group: &[&Endpoint]) -> Vec<Map> {
         let label_map = |url: Option<Text>| {
             let mut map = Map::default();
@@ -102,7 +103,7 @@ impl Input<'_> {
             true => {
                 self.options
                     .lose(&endpoint.place, "urls: the query is left out of the label, for it holds a credential");
-                Text::joined([&endpoint.base()])
+                endpoint.base()
             }
         }
     }
