@@ -11,6 +11,7 @@
 //! CORPUS=DIR cargo bench --bench stages -- compress     # also bodies made of the *.prom files of a folder
 //! ```
 
+#[allow(dead_code)] // What only the bench of encoders needs.
 mod common;
 #[path = "../tests/it/support/protobuf.rs"]
 #[allow(dead_code)] // What only tests write.

@@ -385,8 +385,10 @@ fn has_place(output: &OutputConfig) -> bool {
         OutputKind::Elasticsearch(_)
         | OutputKind::SplunkHec(_)
         | OutputKind::RemoteWrite(_)
+        | OutputKind::Otlp(_)
         | OutputKind::Loggregator(_)
-        | OutputKind::Dogstatsd(_) => false,
+        | OutputKind::Dogstatsd(_)
+        | OutputKind::Signalfx(_) => false,
     }
 }
 

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use promferry::config::checked::{
-    Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle, RemoteWrite as WriteSettings,
-    SplunkHec as SplunkSettings, Template, WriteMessage,
+    Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle, SplunkHec as SplunkSettings,
+    Template,
 };
 use promferry::model::{ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, Scrape, SeriesSet};
 use promferry::net::credentials::Credentials;
 use promferry::net::tls::TlsSettings;
 use promferry::output::elasticsearch::Elasticsearch;
-use promferry::output::remote_write::RemoteWrite;
 use promferry::output::splunk_hec::SplunkHec;
 use promferry::pipeline::{Batch, Ledger, Slice};
 use tokio::time::Instant;
@@ -22,7 +21,8 @@ const TARGETS: u64 = 10;
 const SAMPLES: usize = 1000;
 const SCRAPES: usize = 60;
 
-fn http() -> HttpOutput {
+/// Where and how; nothing is sent.
+pub fn http() -> HttpOutput {
     HttpOutput {
         urls: Vec::new(),
         tls: TlsSettings::default(),
@@ -67,19 +67,6 @@ pub fn splunk(multi_metric: bool) -> SplunkHec {
         ack_timeout: None,
     };
     SplunkHec::new(&settings, &Credentials::default())
-}
-
-/// The output, with the message of one version. It connects to nothing.
-pub fn remote_write(message: WriteMessage) -> RemoteWrite {
-    let settings = WriteSettings {
-        http: http(),
-        message,
-        send_exemplars: true,
-        send_native_histograms: true,
-        metadata_interval: None,
-        lanes: 1,
-    };
-    RemoteWrite::new(&settings, &Credentials::default())
 }
 
 /// The usual mixture: counters by code and path, gauges by shard, histograms.

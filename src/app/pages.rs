@@ -149,8 +149,12 @@ fn output(config: &OutputConfig, state: State) -> OutputSnapshot {
         }
         OutputKind::SplunkHec(splunk) => ("splunk_hec", splunk.http.urls.iter().map(ToString::to_string).collect()),
         OutputKind::RemoteWrite(write) => ("remote_write", vec![write.shown_url()]),
+        OutputKind::Signalfx(ingest) => {
+            ("signalfx", ingest.http.urls.iter().map(|url| crate::net::text::escaped(&url.to_string())).collect())
+        }
         OutputKind::Dogstatsd(agent) => ("dogstatsd", vec![agent.address.to_string()]),
         OutputKind::Loggregator(agent) => ("loggregator", vec![authority(&agent.host, agent.port)]),
+        OutputKind::Otlp(receiver) => ("otlp", receiver.http.urls.iter().map(ToString::to_string).collect()),
         OutputKind::Expose(expose) => {
             // Not the configured one: its port may be 0.
             let listens_on = state.listens_on.unwrap_or(expose.listen);

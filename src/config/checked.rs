@@ -410,10 +410,14 @@ pub enum OutputKind {
     SplunkHec(Box<SplunkHec>),
     /// Prometheus remote write.
     RemoteWrite(Box<RemoteWrite>),
+    /// A receiver of OTLP.
+    Otlp(Box<Otlp>),
     /// Loggregator's agent.
     Loggregator(Box<Loggregator>),
     /// DogStatsD.
     Dogstatsd(Box<Dogstatsd>),
+    /// Splunk Observability Cloud.
+    Signalfx(Box<Signalfx>),
     /// The aggregate endpoint.
     Expose(Expose),
     /// A file, or stdout.
@@ -425,7 +429,13 @@ impl OutputKind {
     pub fn takes_any_order(&self) -> bool {
         match self {
             Self::Elasticsearch(_) | Self::SplunkHec(_) => true,
-            Self::RemoteWrite(_) | Self::Loggregator(_) | Self::Dogstatsd(_) | Self::Expose(_) | Self::File(_) => false,
+            Self::RemoteWrite(_)
+            | Self::Loggregator(_)
+            | Self::Dogstatsd(_)
+            | Self::Signalfx(_)
+            | Self::Otlp(_)
+            | Self::Expose(_)
+            | Self::File(_) => false,
         }
     }
 }
@@ -435,7 +445,7 @@ impl OutputKind {
 pub struct Batch {
     /// Samples; 10,000, for Loggregator and DogStatsD 1,000.
     pub max_samples: usize,
-    /// Bytes of the body before compression; 5 MiB, for remote write 4 MiB, for Splunk 2 MiB, for Loggregator and DogStatsD 1 MiB.
+    /// Bytes of the body before compression; 5 MiB, for remote write and OTLP 4 MiB, for Splunk 2 MiB, for Loggregator and DogStatsD 1 MiB.
     pub max_bytes: usize,
     /// Age of its oldest sample; 10 s, for remote write 5 s.
     pub flush_interval: Duration,
@@ -666,6 +676,62 @@ pub struct Loggregator {
     pub timeout: Duration,
 }
 
+/// The output to a receiver of OTLP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Otlp {
+    /// How it is spoken.
+    pub protocol: OtlpProtocol,
+    /// Where and how. URLs are without `path`; of gRPC, host and port alone.
+    pub http: HttpOutput,
+    /// Path below each URL; `/v1/metrics`.
+    pub path: String,
+    /// What counters and histograms say.
+    pub temporality: OtlpTemporality,
+    /// Whether the samples of a series show since when it counts, where its target does not say so.
+    pub observes_starts: bool,
+    /// Whether OpenTelemetry's page on compatibility with Prometheus is followed.
+    pub prometheus_compatible: bool,
+    /// Labels, each once and in their order, and the attributes of the resource that they become; an empty one is none.
+    pub resource_labels: Vec<(String, String)>,
+    /// Attributes that every resource has.
+    pub resource_attributes: Vec<(String, String)>,
+}
+
+impl Otlp {
+    /// Adds labels that become attributes of the resource; what is configured about a label or an attribute stays.
+    pub fn add_resource_labels<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) {
+        for (label, attribute) in labels {
+            let is_taken = self.resource_labels.iter().any(|(held, name)| held == label || name == attribute);
+            if !is_taken {
+                self.resource_labels.push((label.to_owned(), attribute.to_owned()));
+            }
+        }
+        self.resource_labels.sort();
+    }
+}
+
+/// How OTLP is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtlpProtocol {
+    /// Protobuf over HTTP.
+    #[default]
+    HttpProtobuf,
+    /// JSON over HTTP.
+    HttpJson,
+    /// gRPC.
+    Grpc,
+}
+
+/// What counters and histograms say in OTLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtlpTemporality {
+    /// What they have counted since they began.
+    #[default]
+    Cumulative,
+    /// What they have counted since the sample before.
+    Delta,
+}
+
 /// The output over DogStatsD.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dogstatsd {
@@ -687,6 +753,24 @@ pub struct Dogstatsd {
     pub quantiles: bool,
     /// Other names: each that matches gives one.
     pub mappings: Vec<Mapping>,
+}
+
+/// The output to Splunk Observability Cloud.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signalfx {
+    /// Where and how. The URL is without the ingest's own path; the token is among the headers.
+    pub http: HttpOutput,
+    /// What is spoken there.
+    pub protocol: SignalfxProtocol,
+}
+
+/// What the ingest is told in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalfxProtocol {
+    /// OTLP over HTTP, protobuf.
+    Otlp,
+    /// Its own JSON.
+    Datapoints,
 }
 
 /// Where an agent listens.

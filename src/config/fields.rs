@@ -251,7 +251,6 @@ impl<'a> Fields<'a> {
     /// A list of some of a few words, by the names that the configuration uses for them; `None` where there is none.
     pub fn choices<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Option<Vec<T>> {
         self.value(name)?;
-        self.refuse_empty_list(name);
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         debug_assert!(
             matches!(self.known(name)?.kind, Type::Choices(known) if known == words),

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checked::Config;
+use super::checked::{Config, OutputKind};
 use super::common::refuse_same;
 use super::fields::{Fields, NamedFile, Reader};
 use super::problem::{Pos, Problem, Problems};
@@ -87,7 +87,8 @@ pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Loads the configuration: complete and checked, or everything that is wrong with it.
+/// Loads the configuration: complete and checked, or everything that is wrong with it. The labels of its surroundings are not
+/// in it yet; `crate::detect` adds them.
 pub fn load(source: &Source, environment: Environment<'_>) -> Result<Config, Problems> {
     load_with_files(source, environment).map(|(config, _)| config)
 }
@@ -146,11 +147,19 @@ fn root<'a>(fields: &Fields<'a>, of_files: impl Iterator<Item = Fields<'a>>) -> 
         config.discovery.prom_scraper.iter_mut().for_each(|sd| sd.ignores_interval = is_on_request);
         Arc::new(config)
     };
+    let output = |fields| {
+        let mut config = output::output(fields)?;
+        if let OutputKind::Otlp(otlp) = &mut config.kind {
+            let detected = global.detect.attributes().map(|attribute| (attribute.label, attribute.attribute));
+            otlp.add_resource_labels(detected);
+        }
+        Some(Arc::new(config))
+    };
     Config {
+        outputs: outputs.iter().filter_map(output).collect(),
         global,
         metrics_agent,
         scrapes: scrapes.iter().map(scrape_config).collect(),
-        outputs: outputs.iter().filter_map(output::output).map(Arc::new).collect(),
         register: nats::register(fields, &outputs),
         targets_file: nats::targets_file(fields, &scrapes),
         admin: output::admin(fields),

@@ -163,6 +163,7 @@ fn pairs<T: Copy>(words: &[&'static str], values: &[T]) -> Vec<(&'static str, T)
 }
 
 fn protocols(fields: &Fields<'_>) -> Option<Vec<ScrapeProtocol>> {
+    fields.refuse_empty_list("scrape_protocols");
     fields.choices("scrape_protocols", &pairs(&PROTOCOLS, &ScrapeProtocol::ALL))
 }
 

@@ -3,7 +3,9 @@
 mod dogstatsd;
 mod elasticsearch;
 mod loggregator;
+mod otlp;
 mod remote_write;
+mod signalfx;
 mod splunk_hec;
 
 use std::time::Duration;
@@ -37,7 +39,8 @@ pub fn output(fields: &Fields<'_>) -> Option<OutputConfig> {
     Some(OutputConfig { name, kind: kind?, batch, queue, write_relabel })
 }
 
-const KINDS: [&str; 7] = ["elasticsearch", "splunk_hec", "remote_write", "loggregator", "dogstatsd", "expose", "file"];
+const KINDS: [&str; 9] =
+    ["elasticsearch", "splunk_hec", "remote_write", "otlp", "signalfx", "loggregator", "dogstatsd", "expose", "file"];
 
 fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     if !KINDS.iter().any(|kind| fields.has(kind)) {
@@ -64,9 +67,11 @@ fn kind(fields: &Fields<'_>) -> Option<OutputKind> {
     let loggregator =
         fields.section("loggregator").map(|f| OutputKind::Loggregator(Box::new(loggregator::loggregator(&f))));
     let dogstatsd = fields.section("dogstatsd").map(|f| OutputKind::Dogstatsd(Box::new(dogstatsd::dogstatsd(&f))));
+    let otlp = fields.section("otlp").map(|f| OutputKind::Otlp(Box::new(otlp::otlp(&f))));
+    let signalfx = fields.section("signalfx").map(|f| OutputKind::Signalfx(Box::new(signalfx::signalfx(&f))));
     let expose = fields.section("expose").map(|f| OutputKind::Expose(expose(&f)));
     let file = fields.section("file").map(|f| OutputKind::File(file(&f)));
-    elasticsearch.or(splunk).or(remote_write).or(loggregator).or(dogstatsd).or(expose).or(file)
+    elasticsearch.or(splunk).or(remote_write).or(loggregator).or(dogstatsd).or(otlp).or(signalfx).or(expose).or(file)
 }
 
 /// Bytes of a body. Splunk Cloud takes 5 MiB at most, and says of more that its data are invalid.
@@ -77,8 +82,12 @@ const REMOTE_WRITE_BODY_BYTES: u64 = 4 << 20;
 /// An agent takes messages of 10 MiB, and has a buffer of ten thousand envelopes: what comes faster than it reads is lost there.
 const LOGGREGATOR_BODY_BYTES: u64 = 1 << 20;
 const LOGGREGATOR_SAMPLES: usize = 1000;
-const SAMPLES: usize = 10_000;
+/// Few enough that a batch is encoded where it is: beyond `LONG_WORK_SAMPLES` of the sender that is done on a thread of its own, whose
+/// memory stays with the process (17 MiB instead of 13, with ten targets of a thousand samples).
+const SAMPLES: usize = 4_000;
 
+/// What gRPC's servers take by default, and what OTLP's specification recommends.
+const OTLP_BODY_BYTES: u64 = 4 << 20;
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 /// As Prometheus' `batch_send_deadline`: what is queried there is no older than it would be from a Prometheus.
 const REMOTE_WRITE_FLUSH_INTERVAL: Duration = Duration::from_secs(5);
@@ -87,6 +96,7 @@ fn batch(fields: &Fields<'_>, kind: Option<&OutputKind>) -> Batch {
     let (usual_samples, usual_bytes) = match kind {
         Some(OutputKind::SplunkHec(_)) => (SAMPLES, SPLUNK_BODY_BYTES),
         Some(OutputKind::RemoteWrite(_)) => (SAMPLES, REMOTE_WRITE_BODY_BYTES),
+        Some(OutputKind::Otlp(_) | OutputKind::Signalfx(_)) => (SAMPLES, OTLP_BODY_BYTES),
         Some(OutputKind::Loggregator(_) | OutputKind::Dogstatsd(_)) => (LOGGREGATOR_SAMPLES, LOGGREGATOR_BODY_BYTES),
         _ => (SAMPLES, BODY_BYTES),
     };

@@ -8,9 +8,11 @@ mod dogstatsd;
 mod loggregator;
 mod metrics_agent;
 mod nats;
+mod otlp;
 mod outputs;
 mod remote_write;
 mod scrape;
+mod signalfx;
 mod splunk_hec;
 
 pub use common::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, RELABEL, TLS};
@@ -18,9 +20,11 @@ pub use dogstatsd::{DOGSTATSD, MAPPING};
 pub use loggregator::LOGGREGATOR;
 pub use metrics_agent::{INGRESS, METRICS_AGENT};
 pub use nats::{NATS_SD, REGISTER, TARGETS_FILE};
+pub use otlp::OTLP;
 pub use outputs::{ADMIN, BATCH, DISK, ELASTICSEARCH, EXPOSE, FILE, LIFECYCLE, OUTPUT, QUEUE, SERVER_TLS};
 pub use remote_write::{MESSAGES, METADATA, REMOTE_WRITE};
 pub use scrape::{DNS_SD, FILE_SD, HTTP_SD, NOMAD_SD, PROM_SCRAPER_FILES, PROM_SCRAPER_SD, SCRAPE, STATIC};
+pub use signalfx::SIGNALFX;
 pub use splunk_hec::SPLUNK_HEC;
 
 use super::detect::WORDS as DETECT;
@@ -270,6 +274,8 @@ pub static SECTIONS: &[&Section] = &[
     &SPLUNK_HEC,
     &REMOTE_WRITE,
     &METADATA,
+    &OTLP,
+    &SIGNALFX,
     &LOGGREGATOR,
     &DOGSTATSD,
     &MAPPING,

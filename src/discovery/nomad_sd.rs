@@ -70,7 +70,7 @@ pub(super) async fn run(sd: NomadSd, credentials: &Credentials, tell: Tell) {
         ticks.tick().await;
         let problem = asking.look(&mut known).await;
         let problem = problem.map(|problem| format!("nomad_sd: {}: {problem}", asking.shown));
-        let said = Said { groups: known.values().flatten().cloned().collect(), problem };
+        let said = Said { groups: known.values().flat_map(|known| &known.groups).cloned().collect(), problem };
         if held.as_ref() != Some(&said) {
             tell.tell(said.clone());
             held = Some(said);
@@ -85,8 +85,16 @@ struct Service {
     name: String,
 }
 
-/// The instances of each service, as they were when it could last be asked.
-type Known = BTreeMap<Service, Vec<Group>>;
+/// What is known of each service.
+type Known = BTreeMap<Service, Instances>;
+
+#[derive(Default)]
+struct Instances {
+    /// As they were when it could last be asked.
+    groups: Vec<Group>,
+    /// Whether that was before the last round.
+    is_failing: bool,
+}
 
 struct Asking {
     sd: NomadSd,
@@ -112,26 +120,29 @@ impl Asking {
     /// Brings `known` up to date as far as Nomad answers. Returns what is wrong.
     async fn look(&self, known: &mut Known) -> Option<String> {
         let begun = Instant::now();
-        let services = match self.services().await {
-            Ok(services) => services,
-            Err(error) if known.values().all(Vec::is_empty) => return Some(error),
+        let mut services: Vec<Service> = match self.services().await {
+            Ok(services) => services.into_iter().collect(),
+            Err(error) if known.values().all(|known| known.groups.is_empty()) => return Some(error),
             Err(error) => return Some(format!("{error}; what it said before stays")),
         };
         let mut before = std::mem::take(known);
+        // What failed comes last: it may fail by taking all the time that there is.
+        services.sort_by_key(|service| before.get(service).is_some_and(|known| known.is_failing));
         let (mut room, mut problems) = (Room::default(), Vec::new());
         for service in services {
             let asked = match begun.elapsed() < ROUND_TIME_MAX {
                 true => self.instances(&service).await,
                 false => Err(format!("was not asked for, because the services before it took {ROUND_TIME_MAX:?}")),
             };
-            let was = before.remove(&service);
-            let instances = asked.unwrap_or_else(|error| {
-                let stays = if was.is_some() { "; what was known of it stays" } else { "" };
+            let was = before.remove(&service).unwrap_or_default();
+            let is_failing = asked.is_err();
+            let groups = asked.unwrap_or_else(|error| {
+                let stays = if was.groups.is_empty() { "" } else { "; what was known of it stays" };
                 problems.push(format!("service {}: {error}{stays}", service.shown()));
-                was.unwrap_or_default()
+                was.groups
             });
-            match room.take(&instances) {
-                Ok(()) => drop(known.insert(service, instances)),
+            match room.take(&groups) {
+                Ok(()) => drop(known.insert(service, Instances { groups, is_failing })),
                 Err(error) => problems.push(format!("service {}: {error}", service.shown())),
             }
         }
@@ -139,8 +150,7 @@ impl Asking {
     }
 
     async fn services(&self) -> Result<BTreeSet<Service>, String> {
-        let may_read = format!("\"read-job\" in namespace {}", quoted(&self.sd.namespace));
-        let answer = self.get("/v1/services", &self.sd.namespace, &may_read).await?;
+        let answer = self.get("/v1/services", &self.sd.namespace).await?;
         let services = read_services(&answer).map_err(|error| format!("its answer is no list of services: {error}"))?;
         match services.len() {
             0..=SERVICES_MAX => Ok(services),
@@ -149,15 +159,13 @@ impl Asking {
     }
 
     async fn instances(&self, service: &Service) -> Result<Vec<Group>, String> {
-        let may_read = format!("\"read-job\" in namespace {}", quoted(&service.namespace));
-        let path = format!("/v1/service/{}", segment(&service.name));
-        let answer = self.get(&path, &service.namespace, &may_read).await?;
+        let answer = self.get(&format!("/v1/service/{}", segment(&service.name)), &service.namespace).await?;
         read_instances(&answer, &self.sd.tag_separator)
             .map_err(|error| format!("its answer is no list of instances: {error}"))
     }
 
-    /// The JSON at a path of the API. `may_read` is what a token needs for it.
-    async fn get(&self, path: &str, namespace: &str, may_read: &str) -> Result<Value, String> {
+    /// The JSON at a path of the API.
+    async fn get(&self, path: &str, namespace: &str) -> Result<Value, String> {
         let mut params = Params::new();
         params.insert("namespace".to_owned(), vec![namespace.to_owned()]);
         if !self.sd.region.is_empty() {
@@ -177,7 +185,10 @@ impl Asking {
         }
         let advice = match answer.status {
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
-                format!("; \"authorization\" must give an ACL token that is valid and allows {may_read}")
+                let namespace = quoted(namespace);
+                format!(
+                    "; \"authorization\" must give an ACL token that is valid and allows \"read-job\" in namespace {namespace}"
+                )
             }
             status if status.is_redirection() => "; redirects are not followed here".to_owned(),
             _ => String::new(),

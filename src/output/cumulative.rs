@@ -14,11 +14,16 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use crate::model::{Scrape, SeriesRef};
+
 /// Series that are remembered in one lane, at most: 32 bytes each.
 pub(super) const SERIES_MAX: usize = 2_000_000;
 
 /// A series that had no sample for so long is forgotten.
 pub(super) const FORGOTTEN_AFTER_MS: i64 = 3_600_000;
+
+/// Skipped: a sample that is not newer than the one before, to a receiver that takes such ones for something else.
+pub(super) const NOT_NEWER: &str = "not_newer";
 
 /// Between two looks at what may be forgotten.
 const SWEEP_EVERY_MS: i64 = 600_000;
@@ -30,6 +35,11 @@ struct Seen {
     start_ms: i64,
     at_ms: i64,
     value: f64,
+}
+
+/// What a series of one target is remembered by: targets are kept apart, whatever labels are left of their series.
+pub(super) fn key_in_target(scrape: &Scrape, series: &SeriesRef<'_>) -> u64 {
+    series.hash() ^ scrape.origin.key.rotate_left(32)
 }
 
 /// How a sample continues its series.
@@ -111,6 +121,12 @@ impl Ahead<'_> {
     /// What its last sample was.
     pub fn last_value(&self, key: u64) -> Option<f64> {
         self.own.last(key).or_else(|| self.settled.last(key)).map(|seen| seen.value)
+    }
+
+    /// The last sample of a series in this request; its value is a number.
+    pub fn last_step(&self, key: u64, value: f64, at_ms: i64) -> Step {
+        let last = self.own.last(key).or_else(|| self.settled.last(key));
+        self.own.next(last, key, value, at_ms).1
     }
 
     /// The next sample of a series; its value is a number.

@@ -21,7 +21,6 @@ use crate::pipeline::{
     self, Counts, Intake, Ledger, Output, Overflow, Projection, Queue, QueueLimits, SenderOptions, SenderStatus, Take,
 };
 
-#[allow(dead_code)]
 mod cumulative;
 mod disk;
 pub mod dogstatsd;
@@ -32,9 +31,9 @@ pub mod http;
 mod json;
 pub mod loggregator;
 pub mod otlp;
-#[allow(dead_code)]
 mod protobuf;
 pub mod remote_write;
+pub mod signalfx;
 pub mod splunk_hec;
 
 /// An output at work.
@@ -130,6 +129,8 @@ impl Running {
             OutputKind::Loggregator(agent) => {
                 start.sender(loggregator::Loggregator::new(agent, credentials), LOGGREGATOR_LANES)
             }
+            OutputKind::Otlp(receiver) => start.sender(otlp::Otlp::new(receiver, credentials), OTLP_LANES),
+            OutputKind::Signalfx(ingest) => start.sender(signalfx::Signalfx::new(ingest, credentials), SIGNALFX_LANES),
             OutputKind::Dogstatsd(agent) => start.sender(dogstatsd::Dogstatsd::new(agent), DOGSTATSD_LANES),
             OutputKind::Expose(expose) => start.expose(expose).await?,
             OutputKind::File(file) => start.file(file),
@@ -209,6 +210,8 @@ pub async fn try_once(config: &OutputConfig, credentials: &Credentials) -> Resul
         OutputKind::SplunkHec(splunk) => splunk_hec::check(splunk, credentials).await,
         OutputKind::RemoteWrite(write) => remote_write::RemoteWrite::new(write, credentials).check().await,
         OutputKind::Loggregator(agent) => loggregator::Loggregator::new(agent, credentials).check().await,
+        OutputKind::Otlp(receiver) => otlp::Otlp::new(receiver, credentials).check().await,
+        OutputKind::Signalfx(ingest) => signalfx::Signalfx::new(ingest, credentials).check().await,
         OutputKind::Dogstatsd(agent) => dogstatsd::Dogstatsd::new(agent).check().await,
         OutputKind::Expose(expose) => Server::bind(expose.listen).await.map(|_| ()),
         OutputKind::File(_) => Ok(()),
@@ -223,6 +226,12 @@ const SPLUNK_REQUESTS: usize = 2;
 
 /// Lanes to an agent. It is on this machine, and answers before there is a next batch: one call at a time is enough.
 const LOGGREGATOR_LANES: usize = 1;
+
+/// Lanes to a receiver of OTLP: a round trip is waited for after each request of a lane.
+const OTLP_LANES: usize = 4;
+
+/// Lanes to Splunk's ingest, which is far away: a request takes a tenth of a second.
+const SIGNALFX_LANES: usize = 4;
 
 /// Lanes to an agent that answers nothing: there is one socket.
 const DOGSTATSD_LANES: usize = 1;

@@ -19,6 +19,6 @@ pub use ledger::{Counts, Ledger, Reasons, Settlement, Waiting, reason};
 pub use queue::{Limits as QueueLimits, Overflow, Pick, Queue, Take};
 pub use sender::{
     Answer, Compression, Confirming, Encoded, Failure, Fate, Item, Judgement, Next, Ordering, Output, Receipt,
-    Rejection, Request, SenderOptions, SenderStatus, Verdict, past, run as run_sender,
+    Rejection, Request, SenderOptions, SenderStatus, Verdict, past, run as run_sender, snappy,
 };
 pub use shedding::Shedding;

@@ -111,7 +111,7 @@ fn the_smallest_configuration_has_every_default() {
     assert!(elasticsearch.http.gzip && elasticsearch.http.auth == Auth::None);
     assert!(elasticsearch.has_ids && !elasticsearch.manages_template && !elasticsearch.require_data_stream);
     assert_eq!((elasticsearch.max_indexes, elasticsearch.max_age), (100, Duration::from_secs(7200)));
-    assert_eq!((output.batch.max_samples, output.batch.max_bytes), (10_000, 5 << 20));
+    assert_eq!((output.batch.max_samples, output.batch.max_bytes), (4_000, 5 << 20));
     assert_eq!((output.queue.max_samples, output.queue.max_bytes), (1_000_000, 64 << 20));
     assert_eq!((output.queue.max_age, output.queue.on_full), (Duration::from_secs(7200), OnFull::DropOldest));
 }
@@ -175,12 +175,6 @@ fn what_prometheus_knows_and_we_lack_gets_a_sentence_of_its_own() {
     for (keys, expected) in cases {
         assert_eq!(problems(&scrape_with(keys)), [expected]);
     }
-    assert_eq!(
-        problems("outputs: [{name: o, otlp: {}}]"),
-        [
-            "1:21: otlp: not supported yet; outputs are elasticsearch, splunk_hec, remote_write, loggregator, dogstatsd, expose and file"
-        ]
-    );
 }
 
 #[test]

@@ -133,7 +133,7 @@ async fn a_reload_notices_what_changed_in_them_and_a_broken_one_changes_nothing(
         )
     };
     write(world.folder(), "parts/one.yml", &job("one"));
-    world.configure(&format!("global: {{scrape_interval: 200ms}}\nscrape_config_files: ['parts/*.yml']\n{OUTPUTS}"));
+    world.configure(&format!("global: {{scrape_interval: 400ms}}\nscrape_config_files: ['parts/*.yml']\n{OUTPUTS}"));
     let mut command = command(&["run", "-c", "promferry.yml"]);
     command.current_dir(world.folder());
     let promferry = Process::start(command).await;

@@ -2,19 +2,21 @@
 
 use super::super::schema::{Key, Section, Type};
 use super::{
-    AUTHORIZATION, BASIC_AUTH, DOGSTATSD, LOGGREGATOR, NO_BEARER, NO_BEARER_FILE, NO_OAUTH, NO_PROXY, RELABEL,
-    REMOTE_WRITE, SPLUNK_HEC, TLS, key,
+    AUTHORIZATION, BASIC_AUTH, DOGSTATSD, LOGGREGATOR, NO_BEARER, NO_BEARER_FILE, NO_OAUTH, NO_PROXY, OTLP, RELABEL,
+    REMOTE_WRITE, SIGNALFX, SPLUNK_HEC, TLS, key,
 };
 
 /// `outputs[]`.
 pub static OUTPUT: Section = Section {
     name: "outputs",
-    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `splunk_hec`, `remote_write`, `loggregator`, `dogstatsd`, `expose` and `file`.",
+    about: "One entry for each place that samples go to. It needs exactly one of `elasticsearch`, `splunk_hec`, `remote_write`, `otlp`, `signalfx`, `loggregator`, `dogstatsd`, `expose` and `file`.",
     keys: &[
         key("name", Type::Text, "Its name in logs and metrics; each entry has its own.").required(),
         key("elasticsearch", Type::Section(&ELASTICSEARCH), "Elasticsearch or OpenSearch, through `_bulk`."),
         key("splunk_hec", Type::Section(&SPLUNK_HEC), "Splunk's HTTP Event Collector."),
         key("remote_write", Type::Section(&REMOTE_WRITE), "Prometheus remote write, 1.0 or 2.0."),
+        key("otlp", Type::Section(&OTLP), "A receiver of OTLP metrics, such as an OpenTelemetry Collector."),
+        key("signalfx", Type::Section(&SIGNALFX), "Splunk Observability Cloud."),
         key(
             "loggregator",
             Type::Section(&LOGGREGATOR),
@@ -28,8 +30,6 @@ pub static OUTPUT: Section = Section {
         key("write_relabel_configs", Type::Sections(&RELABEL), "Rules for the samples of this output."),
     ],
     foreign: &[
-        ("otlp", NO_OUTPUT),
-        ("signalfx", NO_OUTPUT),
         ("datadog", "write \"dogstatsd\": samples go through the agent"),
         ("statsd", "write \"dogstatsd\"; plain StatsD has no tags"),
         ("prometheus_client", "Telegraf's word; write \"expose\""),
@@ -37,9 +37,6 @@ pub static OUTPUT: Section = Section {
         ("opensearch", "write \"elasticsearch\"; OpenSearch has the same bulk API"),
     ],
 };
-
-const NO_OUTPUT: &str =
-    "not supported yet; outputs are elasticsearch, splunk_hec, remote_write, loggregator, dogstatsd, expose and file";
 
 // What every output has that sends requests over HTTP.
 pub(super) const HEADERS: Key = key("headers", Type::TextMap, "Headers for each request.").secret();
@@ -214,11 +211,11 @@ pub static BATCH: Section = Section {
     about: "How requests are made up; a batch ends at whichever limit comes first.",
     keys: &[
         key("max_samples", Type::Count, "Samples.")
-            .otherwise("`10000`; `1000` for `loggregator` and `dogstatsd`")
+            .otherwise("`4000`; `1000` for `loggregator` and `dogstatsd`")
             .within("1", ""),
         key("max_bytes", Type::Size, "Bytes of the body before compression.")
             .otherwise(
-                "`5MiB`; `4MiB` for `remote_write`, `2MiB` for `splunk_hec`, `1MiB` for `loggregator` and `dogstatsd`",
+                "`5MiB`; `4MiB` for `remote_write`, `otlp` and `signalfx`, `2MiB` for `splunk_hec`, `1MiB` for `loggregator` and `dogstatsd`",
             )
             .within("1KiB", "1GiB"),
         key("flush_interval", Type::Duration, "Age of its oldest sample.")

@@ -13,14 +13,14 @@ const HEADER_BYTES: usize = 5;
 /// A message with its header.
 pub fn framed(message: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(HEADER_BYTES + message.len());
-    out.extend_from_slice(&header(message.len()));
+    out.extend_from_slice(&header(message.len(), false));
     out.extend_from_slice(message);
     out.freeze()
 }
 
-/// The header of a message of so many bytes, which is not compressed.
-pub(super) fn header(len: usize) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
+/// The header of a message of so many bytes.
+pub(super) fn header(len: usize, is_compressed: bool) -> [u8; HEADER_BYTES] {
+    let mut header = [u8::from(is_compressed), 0, 0, 0, 0];
     // A message is shorter than 4 GiB: whoever makes one has a limit far below.
     (&mut header[1..]).put_u32(u32::try_from(len).unwrap_or(u32::MAX));
     header

@@ -4,7 +4,7 @@
 //! and its bytes; a call ends with the trailers `grpc-status` and `grpc-message`. Messages are bytes here: what they mean is
 //! whose service it is.
 //!
-//! Left out on purpose: answers of more than one message, and messages that we compress.
+//! Left out on purpose: answers of more than one message, and answers that we compress.
 
 mod client;
 mod frame;

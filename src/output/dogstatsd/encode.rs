@@ -8,7 +8,7 @@ use super::sums::{Sum, Sums};
 use super::text;
 use crate::config::checked::{self, Stat};
 use crate::model::{Point, Scrape, SeriesRef, Value};
-use crate::output::cumulative::{Ahead, Cumulative};
+use crate::output::cumulative::{Ahead, Cumulative, NOT_NEWER, key_in_target};
 use crate::output::json::Plans;
 use crate::pipeline::{Encoded, Item, Reasons, Rejection, Slice, reason};
 
@@ -17,9 +17,6 @@ pub const COUNTED: u32 = 1;
 
 /// Between the lines of one item, in a body. No text has it: control characters are replaced.
 pub const INNER_BREAK: u8 = 0;
-
-/// Skipped: a second sample of a counter for one time, which is what a rise cannot be taken from.
-const SAME_TIME: &str = "same_time";
 
 /// How lines are made.
 #[derive(Clone, Debug)]
@@ -34,11 +31,6 @@ pub struct Encoder {
 /// What is known of targets.
 #[derive(Default)]
 pub struct Cache(Plans<Plan>);
-
-/// What a counter is remembered by. Targets are kept apart, whatever labels are left of their series.
-pub fn series_key(scrape: &Scrape, series: &SeriesRef<'_>) -> u64 {
-    series.hash() ^ scrape.origin.key.rotate_left(32)
-}
 
 impl Encoder {
     pub fn new(settings: &checked::Dogstatsd) -> Self {
@@ -120,7 +112,8 @@ impl Lines<'_> {
         let (lines, sum) = match meaning {
             Meaning::Skipped(reason) => return self.skip(reason),
             Meaning::Refused(wrong) => {
-                return self.reject(NAME, 1, || format!("the name \"{}\" {wrong}", series.name().escape_debug()));
+                let shown = || series.name().chars().take(text::NAME_CHARS_MAX).collect::<String>();
+                return self.reject(NAME, 1, || format!("the name \"{}\" {wrong}", shown().escape_debug()));
             }
             Meaning::Sent { lines, sum } => (lines, sum.as_ref()),
         };
@@ -131,7 +124,7 @@ impl Lines<'_> {
             Ok(value) => value,
             Err(reason) => {
                 if let Some(line) = sum {
-                    self.sum_of(line).spoil();
+                    self.sum_of(series, line).spoil();
                 }
                 return self.skip(reason);
             }
@@ -154,7 +147,7 @@ impl Lines<'_> {
         }
         if let Some(line) = sum {
             let own = self.body.split_off(from);
-            let sum = self.sum_of(line);
+            let sum = self.sum_of(series, line);
             sum.own.extend_from_slice(&own);
             sum.points.push(number);
             sum.is_counted |= is_counted;
@@ -175,15 +168,15 @@ impl Lines<'_> {
         value: f64,
         time_ms: i64,
     ) -> Result<Option<f64>, &'static str> {
-        let key = series_key(scrape, series);
-        if self.ahead.last_ms(key) == Some(time_ms) {
-            return Err(SAME_TIME);
+        let key = key_in_target(scrape, series);
+        if self.ahead.last_ms(key).is_some_and(|last_ms| last_ms >= time_ms) {
+            return Err(NOT_NEWER);
         }
         Ok(self.ahead.step(key, value, time_ms).rise.map(|(rise, _)| rise))
     }
 
-    fn sum_of(&mut self, line: &Line) -> &mut Sum {
-        self.sums.of(&line.head, &self.tail)
+    fn sum_of(&mut self, series: &SeriesRef<'_>, line: &Line) -> &mut Sum {
+        self.sums.of(series.group(), &line.head, &self.tail)
     }
 
     /// Ends the item that begins at `from`; one that fits in no datagram is taken back.

@@ -4,7 +4,8 @@
 //! - An item is in one datagram, whole; a datagram has as many as fit.
 //! - A socket that is gone is opened anew: at the next send after a failure, and at once where an agent has only started again.
 //! - Over UDP, at most [`BURST_DATAGRAMS`] go in a row: an agent that is slower than the loopback loses what its buffer cannot
-//!   hold, and nobody says so. A Unix socket makes the sender wait.
+//!   hold, and nobody says so. In the pause behind them it comes out whether somebody listens. A Unix socket makes the sender
+//!   wait, and knows at once.
 
 use std::borrow::Cow;
 use std::io;
@@ -27,6 +28,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// An agent that reads nothing for so long is as good as gone.
 const SEND_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// For looking a host's name up.
+const LOOKUP_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A host's name is looked up again after so long.
 const RESOLVE_AFTER: Duration = Duration::from_secs(60);
@@ -65,6 +69,8 @@ pub struct Trouble {
     pub message: String,
     /// The agent may have it all the same.
     pub is_maybe_received: bool,
+    /// It may be about datagrams before this one, since the last time that it was [confirmed](Link::confirm) that all is well.
+    pub is_of_before: bool,
     /// It is larger than the kernel takes.
     pub is_too_large: bool,
 }
@@ -81,7 +87,10 @@ impl Link {
     /// Why nobody does, as far as the kernel knows.
     pub async fn look(&mut self) -> Result<(), Trouble> {
         match self.address {
-            Address::Udp { .. } => self.send(&Datagram { text: Cow::Borrowed(b""), bytes: 0 }).await,
+            Address::Udp { .. } => {
+                self.send(&Datagram { text: Cow::Borrowed(b""), bytes: 0 }).await?;
+                self.confirm().await
+            }
             // That this works is all there is to know.
             Address::Unix(_) => self.opened().await.map(|_| ()).map_err(|error| self.trouble(&error)),
         }
@@ -92,7 +101,7 @@ impl Link {
     /// # Errors
     /// Why it did not take it.
     pub async fn send(&mut self, datagram: &Datagram<'_>) -> Result<(), Trouble> {
-        self.pace().await;
+        self.in_a_row += 1;
         let was_open = self.open.is_some();
         let sent = match self.try_send(&datagram.text).await {
             // The agent that was there is gone; there may be another by now.
@@ -102,28 +111,54 @@ impl Link {
             }
             sent => sent,
         };
-        sent.map_err(|error| {
-            let trouble = self.trouble(&error);
-            if !trouble.is_too_large {
-                self.open = None;
-                self.turn = self.turn.wrapping_add(1);
-            }
-            trouble
-        })
+        sent.map_err(|error| self.failed(&error))
+    }
+
+    /// Whether so many datagrams went in a row that it is time to [`confirm`](Self::confirm).
+    pub fn is_due(&self) -> bool {
+        self.in_a_row >= BURST_DATAGRAMS
+    }
+
+    /// Over UDP, gives the agent time, and then asks the kernel whether a datagram was refused meanwhile.
+    ///
+    /// # Errors
+    /// That one was.
+    pub async fn confirm(&mut self) -> Result<(), Trouble> {
+        self.in_a_row = 0;
+        if matches!(self.address, Address::Unix(_)) {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+        let refused = match &self.open {
+            Some(Open { socket: Socket::Udp(socket, _), .. }) => socket.take_error().unwrap_or_else(Some),
+            _ => None,
+        };
+        refused.map_or(Ok(()), |error| Err(self.failed(&error)))
+    }
+
+    /// What an error means. The next datagram needs a new socket, unless this one was too large.
+    fn failed(&mut self, error: &io::Error) -> Trouble {
+        let trouble = self.trouble(error);
+        if !trouble.is_too_large {
+            self.open = None;
+            self.turn = self.turn.wrapping_add(1);
+        }
+        trouble
     }
 
     async fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.opened().await? {
-            Socket::Udp(socket, _) => {
-                socket.send(bytes).await?;
-                // That nobody listens on a port of this machine is known by now, and is of this very datagram.
-                socket.take_error()?.map_or(Ok(()), Err)
+        let socket = self.opened().await?;
+        let send = async {
+            match socket {
+                Socket::Udp(socket, _) => {
+                    socket.send(bytes).await?;
+                    // That nobody listens on a port of this machine is mostly known by now.
+                    socket.take_error()?.map_or(Ok(()), Err)
+                }
+                Socket::Unix(socket) => socket.send(bytes).await.map(|_| ()),
             }
-            Socket::Unix(socket) => match tokio::time::timeout(SEND_TIME_MAX, socket.send(bytes)).await {
-                Ok(sent) => sent.map(|_| ()),
-                Err(_) => Err(io::ErrorKind::TimedOut.into()),
-            },
-        }
+        };
+        tokio::time::timeout(SEND_TIME_MAX, send).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn opened(&mut self) -> io::Result<&Socket> {
@@ -145,8 +180,10 @@ impl Link {
                 Ok(Socket::Unix(socket))
             }
             Address::Udp { host, port } => {
-                let found = tokio::net::lookup_host((host.as_str(), *port)).await?;
-                let found: Vec<SocketAddr> = found.take(ADDRESSES_MAX).collect();
+                let looked =
+                    tokio::time::timeout(LOOKUP_TIME_MAX, tokio::net::lookup_host((host.as_str(), *port))).await;
+                let slow = |_| io::Error::other("nobody says within 5s which address the name has");
+                let found: Vec<SocketAddr> = looked.map_err(slow)??.take(ADDRESSES_MAX).collect();
                 let Some(&peer) = found.get(self.turn % found.len().max(1)) else {
                     return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
                 };
@@ -156,15 +193,6 @@ impl Link {
                 socket.connect(peer).await?;
                 Ok(Socket::Udp(socket, peer))
             }
-        }
-    }
-
-    async fn pace(&mut self) {
-        let is_udp = matches!(self.address, Address::Udp { .. });
-        self.in_a_row += u32::from(is_udp);
-        if self.in_a_row > BURST_DATAGRAMS {
-            self.in_a_row = 1;
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -181,7 +209,13 @@ impl Link {
             Some(Open { socket: Socket::Udp(_, peer), .. }) => !peer.ip().is_loopback(),
             _ => false,
         };
-        Trouble { kind, message, is_maybe_received: refused && is_far, is_too_large: is_too_large(error) }
+        Trouble {
+            kind,
+            message,
+            is_maybe_received: refused && is_far,
+            is_of_before: refused && matches!(self.address, Address::Udp { .. }),
+            is_too_large: is_too_large(error),
+        }
     }
 }
 

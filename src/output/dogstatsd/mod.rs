@@ -21,15 +21,15 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Mutex;
 
-use super::cumulative::Cumulative;
+use super::cumulative::{Cumulative, key_in_target};
 use crate::config::checked;
 use crate::model::Value;
 use crate::pipeline::{
     Answer, Attempt, Batch, Encoded, Failure, Fate, Judgement, Next, Ordering, Output, Request, Verdict,
 };
 pub use encode::Cache;
-use encode::{COUNTED, Encoder, series_key};
-use link::{Datagrams, Link};
+use encode::{COUNTED, Encoder};
+use link::{Datagrams, Link, Trouble};
 
 /// The output.
 #[derive(Debug)]
@@ -85,26 +85,26 @@ impl Output for Dogstatsd {
         self.encoder.encode(&state.0, cache, &batch.slices)
     }
 
-    /// The answer's body is how many bytes of the request's the kernel took: whole items.
+    /// The answer's body is how many bytes of the request's the kernel took, whole items; with a `+` where it may be more.
     async fn send(&self, _url: usize, request: Request) -> Result<Answer, Failure> {
         let mut link = self.link.lock().await;
-        let mut taken = 0;
+        let (mut taken, mut sent) = (0, 0);
         for datagram in Datagrams::new(&request.body, self.payload_bytes_max) {
-            match link.send(&datagram).await {
-                Ok(()) => taken += datagram.len(),
-                // What is wrong is told when the rest is sent again, which is at once.
-                Err(_) if taken > 0 => break,
-                Err(trouble) if trouble.is_too_large => return Ok(answer(StatusCode::PAYLOAD_TOO_LARGE, 0)),
-                Err(trouble) => {
-                    return Err(Failure {
-                        kind: trouble.kind,
-                        message: trouble.message,
-                        is_maybe_received: trouble.is_maybe_received,
-                    });
+            if link.is_due() {
+                match link.confirm().await {
+                    Ok(()) => taken = sent,
+                    Err(trouble) => return told(trouble, taken, sent),
                 }
             }
+            match link.send(&datagram).await {
+                Ok(()) => sent += datagram.len(),
+                Err(trouble) => return told(trouble, taken, sent),
+            }
         }
-        Ok(answer(StatusCode::OK, taken))
+        match link.confirm().await {
+            Ok(()) => Ok(answer(StatusCode::OK, sent.to_string())),
+            Err(trouble) => told(trouble, taken, sent),
+        }
     }
 
     fn classify(&self, encoded: &Encoded, _: Attempt, answer: &Answer) -> Judgement {
@@ -113,13 +113,14 @@ impl Output for Dogstatsd {
             let problem = Some(("too_large", said));
             return Judgement { verdict: Verdict::TooLarge, problem, ..Judgement::delivered() };
         }
-        let taken = std::str::from_utf8(&answer.body).ok().and_then(|taken| taken.parse().ok()).unwrap_or(0);
+        let said = std::str::from_utf8(&answer.body).unwrap_or_default();
+        let taken = said.trim_end_matches('+').parse().unwrap_or(0);
         let fate = |end| if end <= taken { Fate::Delivered } else { Fate::Retry };
         match encoded.items.last().is_none_or(|last| last.end <= taken) {
             true => Judgement::delivered(),
             false => Judgement {
                 verdict: Verdict::Each(encoded.items.iter().map(|item| fate(item.end)).collect()),
-                is_maybe_received: false,
+                is_maybe_received: said.ends_with('+'),
                 next: Next::Now,
                 problem: None,
             },
@@ -157,12 +158,80 @@ impl State {
     fn advance(&mut self, batch: &Batch, numbers: &[u32]) {
         for (scrape, point, series) in batch.points_at(numbers) {
             if let Value::Float(value) = point.value {
-                self.0.advance(series_key(scrape, &series), value, scrape.time_ms(&point));
+                self.0.advance(key_in_target(scrape, &series), value, scrape.time_ms(&point));
             }
         }
     }
 }
 
-fn answer(status: StatusCode, taken: usize) -> Answer {
-    Answer { status, headers: HeaderMap::new(), body: Bytes::from(taken.to_string()) }
+/// What comes of a request of which so many bytes are known to be taken, and so many were sent, before there was trouble.
+fn told(trouble: Trouble, taken: usize, sent: usize) -> Result<Answer, Failure> {
+    let is_in_doubt = trouble.is_of_before && sent > taken;
+    match if trouble.is_of_before { taken } else { sent } {
+        0 if trouble.is_too_large => Ok(answer(StatusCode::PAYLOAD_TOO_LARGE, String::new())),
+        0 => Err(Failure {
+            kind: trouble.kind,
+            message: trouble.message,
+            is_maybe_received: trouble.is_maybe_received || is_in_doubt,
+        }),
+        // What is wrong is told when the rest is sent again, which is at once.
+        taken => Ok(answer(StatusCode::OK, format!("{taken}{}", if is_in_doubt { "+" } else { "" }))),
+    }
+}
+
+fn answer(status: StatusCode, taken: String) -> Answer {
+    Answer { status, headers: HeaderMap::new(), body: Bytes::from(taken) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::checked::DogstatsdAddress;
+    use crate::pipeline::Item;
+
+    fn trouble(is_of_before: bool, is_too_large: bool) -> Trouble {
+        Trouble { kind: "k", message: "m".to_owned(), is_maybe_received: false, is_of_before, is_too_large }
+    }
+
+    /// What is said of three items of ten bytes each: delivered or not, and whether the rest may have been received.
+    fn judged(trouble: Trouble, taken: usize, sent: usize) -> Option<(Vec<bool>, bool)> {
+        let settings = checked::Dogstatsd {
+            address: DogstatsdAddress::Udp { host: "127.0.0.1".to_owned(), port: 1 },
+            max_payload: 1432,
+            namespace: String::new(),
+            tags: Vec::new(),
+            exclude_labels: Vec::new(),
+            timestamps: false,
+            buckets: true,
+            quantiles: true,
+            mappings: Vec::new(),
+        };
+        let items = [10, 20, 30].map(|end| Item { end, samples: 1, mark: 0 }).to_vec();
+        let encoded = Encoded { items, ..Encoded::default() };
+        let answer = told(trouble, taken, sent).ok()?;
+        let judged = Dogstatsd::new(&settings).classify(&encoded, Attempt::default(), &answer);
+        match judged.verdict {
+            Verdict::Each(fates) => {
+                let is_delivered = fates.iter().map(|fate| *fate == Fate::Delivered).collect();
+                Some((is_delivered, judged.is_maybe_received))
+            }
+            Verdict::TooLarge => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_taken_is_delivered() {
+        assert_eq!(judged(trouble(false, false), 10, 20), Some((vec![true, true, false], false)));
+        assert_eq!(
+            judged(trouble(true, false), 10, 20),
+            Some((vec![true, false, false], true)),
+            "a refusal comes late"
+        );
+        assert_eq!(judged(trouble(true, false), 20, 20), Some((vec![true, true, false], false)));
+        assert_eq!(judged(trouble(false, true), 0, 0), None);
+        let failure =
+            |sent| told(trouble(true, false), 0, sent).map(|_| ()).map_err(|failure| failure.is_maybe_received);
+        assert_eq!((failure(0), failure(10)), (Err(false), Err(true)));
+    }
 }

@@ -1,6 +1,6 @@
 //! Gauges that are the sum of several samples of one scrape, such as what is free and what is taken of a machine's memory.
 //!
-//! What is added up has the same labels, and comes to the same name. It stays one item, with the lines that its samples have
+//! What is added up has the same labels, and comes to the same name: a batch is never divided between such samples. It stays one item, with the lines that its samples have
 //! themselves: so it is sent, sent again and read back from disk as a whole, or not at all. A sample that has no number spoils
 //! the sum, which is not sent then.
 
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub struct Sums {
     sums: Vec<Sum>,
-    by_line: HashMap<Vec<u8>, usize>,
+    by_line: HashMap<(u64, Vec<u8>), usize>,
 }
 
 /// One sum so far.
@@ -31,10 +31,10 @@ pub struct Sum {
 }
 
 impl Sums {
-    /// The sum that this line is to say: what stands before its value, and behind it.
-    pub fn of(&mut self, head: &str, tail: &[u8]) -> &mut Sum {
+    /// The sum over a group of series that this line is to say: what stands before its value, and behind it.
+    pub fn of(&mut self, group: u64, head: &str, tail: &[u8]) -> &mut Sum {
         let line = [head.as_bytes(), tail].concat();
-        let at = *self.by_line.entry(line).or_insert_with_key(|line| {
+        let at = *self.by_line.entry((group, line)).or_insert_with_key(|(_, line)| {
             self.sums.push(Sum { line: line.clone(), value_at: head.len(), ..Sum::default() });
             self.sums.len() - 1
         });

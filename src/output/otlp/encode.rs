@@ -3,7 +3,10 @@
 //! In protobuf each of these is an item, as they stand in the body one behind the other; in JSON the body is one item. Samples of
 //! items, skipped and rejected ones add up to the batch's, always.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
@@ -19,6 +22,9 @@ use crate::pipeline::{Compression, Encoded, Item, Reasons, Rejection, Slice, rea
 
 /// Skipped: a sample that says something of others, which are not there.
 pub(super) const METADATA_ONLY: &str = "metadata_only";
+
+/// Memory that is asked for before a body is written, at most: one sample with a long description says nothing of ten thousand.
+const EXPECTED_BYTES_MAX: usize = 8 << 20;
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +102,7 @@ impl Encoder {
     fn encode_as<W: Wire>(&self, state: &Cumulative, cache: &mut Cache, slices: &[Slice]) -> Encoded {
         let samples: u64 = slices.iter().map(Slice::samples).sum();
         let expected = samples as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
+        let expected = expected.min(EXPECTED_BYTES_MAX);
         let mut body = Body {
             encoder: self,
             ahead: state.ahead(),
@@ -103,12 +110,16 @@ impl Encoder {
             points: Vec::with_capacity(samples as usize),
             losses: Losses::default(),
             start: 0,
+            is_last: false,
         };
+        let last: HashMap<u64, usize, RandomState> =
+            (0..).zip(slices).map(|(at, slice)| (slice.scrape.origin.key, at)).collect();
         let planning = Planning { labels: &self.labels, rules: self.rules.as_deref() };
         let mut out = Vec::with_capacity(expected);
         let mut write = |out: &mut Vec<u8>| {
-            for slice in slices {
+            for (at, slice) in slices.iter().enumerate() {
                 let scrape = &*slice.scrape;
+                body.is_last = last.get(&scrape.origin.key) == Some(&at);
                 let plan = cache.plans.of(scrape, |plan, series| planning.add::<W>(plan, scrape, series));
                 body.add::<W>(out, slice, plan, &mut cache.sorted);
                 cache.plans.written(scrape);
@@ -135,6 +146,8 @@ struct Body<'e> {
     losses: Losses,
     /// The number of the first point of the scrape in hand.
     start: u32,
+    /// The scrape in hand is the last one of its target.
+    is_last: bool,
 }
 
 impl Body<'_> {
@@ -142,12 +155,13 @@ impl Body<'_> {
         let scrape = &*slice.scrape;
         sorted.sort(slice, plan, &mut self.losses, self.encoder.rules.as_deref());
         let infos = infos(scrape, plan);
-        let (mut order, mut before) = (&plan.order[..], 0);
+        let mut order = &plan.order[..];
         while let Some(&first) = order.first() {
             let resource = plan.metrics[plan.cells[first as usize].metric as usize].resource;
             let is_of = |cell: &u32| plan.metrics[plan.cells[*cell as usize].metric as usize].resource == resource;
             let (cells, rest) = order.split_at(order.partition_point(is_of));
-            (order, before) = (rest, self.points.len());
+            order = rest;
+            let before = self.points.len();
             let attributes = self.resource(plan, resource, scrape, of_resource(&infos, resource));
             let written = self.item::<W>(out, (scrape, plan), sorted, cells, &attributes);
             if let Some(item) = written {
@@ -194,6 +208,7 @@ impl Body<'_> {
             start: self.start,
             used,
             scratch,
+            is_last: self.is_last && !sorted.has_own_times,
         };
         let written = W::entry(out, fields::RESOURCE_METRICS, Size::Large, |out| {
             W::message(out, resource_metrics::RESOURCE, Size::Small, |out| {

@@ -6,7 +6,7 @@
 use super::encode::Temporality;
 use super::fields::{self, data, histogram_point, point, summary_point};
 use super::plan::{Cell, Kind, Part};
-use super::point::{Points, Scratch, Times, nanoseconds};
+use super::point::{Points, Scratch, Times};
 use super::wire::{Size, Wire};
 use crate::model::{Value, is_stale};
 use crate::net::text::escaped;
@@ -142,7 +142,7 @@ impl Points<'_, '_> {
     }
 
     fn ended<W: Wire>(&mut self, out: &mut Vec<u8>, cell: &Cell, kind: Kind, at_ms: i64) {
-        Times { start: 0, time: nanoseconds(at_ms) }.write::<W>(out);
+        Times::new(0, at_ms).write::<W>(out);
         let (attributes, flags) = match kind {
             Kind::Summary => (summary_point::ATTRIBUTES, summary_point::FLAGS),
             _ => (histogram_point::ATTRIBUTES, histogram_point::FLAGS),
@@ -164,7 +164,7 @@ impl Points<'_, '_> {
             }
             Temporality::Delta => self.difference(parts, (count, series), at_ms)?,
         };
-        Times { start: nanoseconds(start_ms), time: nanoseconds(at_ms) }.write::<W>(out);
+        Times::new(start_ms, at_ms).write::<W>(out);
         W::fixed64(out, point::COUNT, whole_count);
         if let Some(sum) = sum {
             W::double(out, point::SUM, sum);
@@ -210,14 +210,14 @@ impl Points<'_, '_> {
         at_ms: i64,
     ) -> Result<(i64, u64, Option<f64>), Flaw> {
         let set = &self.scrape.series;
-        let all = self.scratch.parts.iter().map(|(_, value, series)| (*value, *series)).chain([(count, series)]);
         let (mut is_reset, mut is_first, mut last_ms) = (false, false, at_ms);
         let mut rises = Vec::with_capacity(self.scratch.parts.len() + 1);
-        for (value, series) in all {
+        for at in 0..=self.scratch.parts.len() {
+            let (value, series) = self.scratch.parts.get(at).map_or((count, series), |part| (part.1, part.2));
             let key = set.get(series).hash();
             let last = self.ahead.last_value(key);
             is_reset |= last.is_some_and(|last| value < last);
-            match self.ahead.step(key, value, at_ms).rise {
+            match self.step(key, value, at_ms).rise {
                 Some((_, then_ms)) => last_ms = last_ms.min(then_ms),
                 None => is_first = true,
             }
@@ -227,7 +227,7 @@ impl Points<'_, '_> {
             // Of observations below zero it may fall, and that is no reset.
             let key = set.get(series).hash();
             let last = self.ahead.last_value(key).filter(|_| !is_reset);
-            self.ahead.step(key, sum, at_ms);
+            self.step(key, sum, at_ms);
             sum - last.unwrap_or(0.0)
         });
         if is_first {
@@ -251,7 +251,7 @@ impl Points<'_, '_> {
             0 => self.observed_ms(series, count, at_ms),
             created_ms => created_ms,
         };
-        Times { start: nanoseconds(start_ms), time: nanoseconds(at_ms) }.write::<W>(out);
+        Times::new(start_ms, at_ms).write::<W>(out);
         W::fixed64(out, point::COUNT, whole_count);
         W::double(out, point::SUM, parts.sum.map_or(0.0, |(sum, _)| sum));
         if !self.scratch.parts.is_empty() {

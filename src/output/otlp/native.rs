@@ -7,7 +7,7 @@
 use super::fields::{self, data, exponential_point, histogram_point, point};
 use super::histogram::{BAD_HISTOGRAM, whole};
 use super::plan::Cell;
-use super::point::{Points, Times, nanoseconds};
+use super::point::{Points, Times};
 use super::wire::{Field, Size, Wire};
 use crate::model::{Histogram, HistogramSpan, Value, is_stale};
 use crate::net::text::escaped;
@@ -29,9 +29,9 @@ impl Points<'_, '_> {
         let at_ms = self.scrape.time_ms(&point);
         let made = if is_stale(histogram.sum) {
             W::entry(out, data::POINTS, Size::Small, |out| {
-                Times { start: 0, time: nanoseconds(at_ms) }.write::<W>(out);
+                Times::new(0, at_ms).write::<W>(out);
                 W::number(out, exponential_point::FLAGS, fields::NO_RECORDED_VALUE);
-                self.cell_attributes::<W>(out, exponential_point::ATTRIBUTES, cell);
+                self.attributes::<W>(out, exponential_point::ATTRIBUTES, cell.series, None);
             });
             true
         } else if histogram.schema == CUSTOM_BOUNDS {
@@ -54,7 +54,7 @@ impl Points<'_, '_> {
             0 => self.observed_ms(series, count, at_ms),
             created_ms => created_ms,
         };
-        Times { start: nanoseconds(start_ms), time: nanoseconds(at_ms) }
+        Times::new(start_ms, at_ms)
     }
 
     fn exponential<W: Wire>(
@@ -88,7 +88,7 @@ impl Points<'_, '_> {
             self.side::<W>(out, exponential_point::POSITIVE, &positive);
             self.side::<W>(out, exponential_point::NEGATIVE, &negative);
             W::double(out, exponential_point::ZERO_THRESHOLD, histogram.zero_threshold);
-            self.cell_attributes::<W>(out, exponential_point::ATTRIBUTES, cell);
+            self.attributes::<W>(out, exponential_point::ATTRIBUTES, cell.series, None);
             self.exemplars::<W>(out, exponential_point::EXEMPLARS, self.sorted.exemplars(series));
         });
         true
@@ -136,7 +136,7 @@ impl Points<'_, '_> {
             if !histogram.custom_bounds.is_empty() {
                 W::doubles(out, histogram_point::EXPLICIT_BOUNDS, &histogram.custom_bounds);
             }
-            self.cell_attributes::<W>(out, histogram_point::ATTRIBUTES, cell);
+            self.attributes::<W>(out, histogram_point::ATTRIBUTES, cell.series, None);
             self.exemplars::<W>(out, histogram_point::EXEMPLARS, self.sorted.exemplars(series));
         });
         true

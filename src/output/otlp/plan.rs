@@ -10,6 +10,7 @@ mod kind;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -25,6 +26,9 @@ pub(super) use kind::{BAD_SERIES, Kind, is_counted};
 
 /// No number.
 pub(super) const NONE: u32 = u32::MAX;
+
+/// Bytes of a description that are sent: it stands at each metric of each scope and resource.
+const DESCRIPTION_BYTES_MAX: usize = 4096;
 
 /// What a series is a part of.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +79,8 @@ pub(super) struct Metric {
     pub resource: u32,
     pub scope: u32,
     pub kind: Kind,
-    /// Name, description, unit and metadata, written.
-    pub header: Box<[u8]>,
+    /// Name, description, unit and metadata, written; shared between scopes and resources, of which a target may have many.
+    pub header: Arc<[u8]>,
     /// The cell of its points, where that is one.
     cell: u32,
 }
@@ -122,6 +126,7 @@ struct Last {
     /// Chunk, family's number, resource, scope, and the metric of that.
     metric: Option<(u64, u32, u32, u32, u32)>,
     name: String,
+    header: Arc<[u8]>,
     labels: Vec<u32>,
 }
 
@@ -225,6 +230,10 @@ impl Planning<'_> {
             return metric;
         }
         let header = header::<W>(series, name, self.labels.is_compatible);
+        if *plan.last.header != *header {
+            plan.last.header = header.into();
+        }
+        let header = plan.last.header.clone();
         let hash = plan.hasher.hash_one((resource, scope, kind, &*header));
         let Plan { metrics, metric_index, hasher, .. } = plan;
         let found = metric_index.find(hash, |&held| {
@@ -411,10 +420,10 @@ fn is_like(one: SeriesRef<'_>, other: SeriesRef<'_>) -> bool {
 }
 
 /// Name, description, unit and metadata of a series' metric.
-fn header<W: Wire>(series: SeriesRef<'_>, name: &str, is_compatible: bool) -> Box<[u8]> {
+fn header<W: Wire>(series: SeriesRef<'_>, name: &str, is_compatible: bool) -> Vec<u8> {
     let (mut out, family) = (Vec::new(), series.family());
     W::text(&mut out, fields::metric::NAME, name);
-    W::text(&mut out, fields::metric::DESCRIPTION, family.help);
+    W::text(&mut out, fields::metric::DESCRIPTION, beginning(family.help));
     W::text(&mut out, fields::metric::UNIT, if is_compatible { ucum(family.unit) } else { family.unit });
     if is_compatible {
         W::list(&mut out, fields::metric::METADATA, |out| {
@@ -423,7 +432,12 @@ fn header<W: Wire>(series: SeriesRef<'_>, name: &str, is_compatible: bool) -> Bo
             });
         });
     }
-    out.into()
+    out
+}
+
+/// What is sent of a description.
+fn beginning(help: &str) -> &str {
+    &help[..help.floor_char_boundary(DESCRIPTION_BYTES_MAX)]
 }
 
 /// A scope of these attributes, some of which have fields of their own. One of none is this program.

@@ -6,7 +6,7 @@ use super::labels::pair;
 use super::plan::{Cell, Kind, Part, Plan};
 use super::wire::{Field, Size, Wire};
 use crate::model::{Scrape, Value, is_stale, part_label};
-use crate::output::cumulative::Ahead;
+use crate::output::cumulative::{Ahead, Step};
 use crate::pipeline::reason;
 
 /// Writes the data points of one scrape.
@@ -24,6 +24,8 @@ pub(super) struct Points<'w, 'a> {
     /// By the number of a `_created` series, whether what it is about is there.
     pub used: Vec<bool>,
     pub scratch: Scratch,
+    /// No series has another sample behind these in the request.
+    pub is_last: bool,
 }
 
 /// Memory that is used again.
@@ -40,16 +42,21 @@ pub(super) struct Scratch {
 /// When a data point is, and since when it counts, in nanoseconds since 1970; 0 is unknown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    pub start: u64,
-    pub time: u64,
+    start: u64,
+    time: u64,
 }
 
 /// Nanoseconds.
-pub(super) fn nanoseconds(ms: i64) -> u64 {
+fn nanoseconds(ms: i64) -> u64 {
     u64::try_from(ms).unwrap_or(0).saturating_mul(1_000_000)
 }
 
 impl Times {
+    /// Of milliseconds; 0 is an unknown start. A sample that is older than the one before has no time to count.
+    pub fn new(start_ms: i64, time_ms: i64) -> Self {
+        Self { start: nanoseconds(start_ms.min(time_ms)), time: nanoseconds(time_ms) }
+    }
+
     pub fn write<W: Wire>(self, out: &mut Vec<u8>) {
         if self.start > 0 {
             W::fixed64(out, point::START, self.start);
@@ -148,7 +155,7 @@ impl Points<'_, '_> {
                 return false;
             }
         };
-        let times = Times { start: nanoseconds(start_ms), time: nanoseconds(at_ms) };
+        let times = Times::new(start_ms, at_ms);
         W::entry(out, data::POINTS, Size::Small, |out| {
             times.write::<W>(out);
             match value {
@@ -174,11 +181,19 @@ impl Points<'_, '_> {
             Temporality::Delta if value.is_infinite() => Said::Nothing(reason::INFINITE),
             Temporality::Delta => {
                 let key = self.scrape.series.get(series).hash();
-                match self.ahead.step(key, value, at_ms).rise {
+                match self.step(key, value, at_ms).rise {
                     Some((rise, last_ms)) => Said::Value(rise, last_ms),
                     None => Said::Nothing(reason::FIRST_DELTA),
                 }
             }
+        }
+    }
+
+    /// The next sample of a series.
+    pub fn step(&mut self, key: u64, value: f64, at_ms: i64) -> Step {
+        match self.is_last {
+            true => self.ahead.last_step(key, value, at_ms),
+            false => self.ahead.step(key, value, at_ms),
         }
     }
 
@@ -197,7 +212,7 @@ impl Points<'_, '_> {
             return 0;
         }
         let key = self.scrape.series.get(series).hash();
-        self.ahead.step(key, value, at_ms).start_ms
+        self.step(key, value, at_ms).start_ms
     }
 
     /// Writes the attributes of a series, but the label of its part.

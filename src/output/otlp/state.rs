@@ -6,8 +6,12 @@ use crate::model::Value;
 use crate::output::cumulative::Cumulative;
 use crate::pipeline::Batch;
 
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub struct State(pub(super) Cumulative);
+
 /// Advances the state by the points of a batch with these numbers, which are settled.
-pub(in crate::output) fn settle(state: &mut Cumulative, temporality: Temporality, batch: &Batch, numbers: &[u32]) {
+pub(super) fn settle(state: &mut Cumulative, temporality: Temporality, batch: &Batch, numbers: &[u32]) {
     let is_delta = temporality == Temporality::Delta;
     for (scrape, point, series) in batch.points_at(numbers) {
         if point.value.is_stale() || !is_counted(series, is_delta) {

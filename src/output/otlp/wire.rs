@@ -7,7 +7,7 @@
 //! The length of a message stands before it and is known behind it: room for it is left, of a size that nearly always fits, and
 //! a length that needs less of it is padded, which the format allows. Else what was written would be moved once a level.
 
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::{WireType, encode_varint};
 
 use crate::output::json;
 use crate::output::protobuf;
@@ -85,21 +85,58 @@ pub(super) trait Wire {
 #[derive(Debug)]
 pub(super) struct Proto;
 
+impl Proto {
+    /// The first byte of a field: all of OTLP's have numbers below 16.
+    const fn key(field: Field, kind: WireType) -> u8 {
+        (field.number << 3) as u8 | kind as u8
+    }
+
+    #[inline]
+    fn bytes(out: &mut Vec<u8>, field: Field, bytes: &[u8]) {
+        Self::head(out, field, bytes.len());
+        out.extend_from_slice(bytes);
+    }
+
+    /// What stands before so many bytes.
+    #[inline]
+    fn head(out: &mut Vec<u8>, field: Field, len: usize) {
+        let key = Self::key(field, WireType::LengthDelimited);
+        match u8::try_from(len) {
+            Ok(short @ ..0x80) => out.extend_from_slice(&[key, short]),
+            _ => {
+                out.push(key);
+                encode_varint(len as u64, out);
+            }
+        }
+    }
+
+    #[inline]
+    fn bits(out: &mut Vec<u8>, field: Field, bits: u64) {
+        let mut written = [Self::key(field, WireType::SixtyFourBit); 9];
+        written[1..].copy_from_slice(&bits.to_le_bytes());
+        out.extend_from_slice(&written);
+    }
+}
+
 impl Wire for Proto {
     fn text(out: &mut Vec<u8>, field: Field, text: &str) {
-        protobuf::bytes(out, field.number, text.as_bytes());
+        if !text.is_empty() {
+            Self::bytes(out, field, text.as_bytes());
+        }
     }
 
+    #[inline]
     fn fixed64(out: &mut Vec<u8>, field: Field, value: u64) {
-        protobuf::fixed64(out, field.number, value);
+        Self::bits(out, field, value);
     }
 
+    #[inline]
     fn double(out: &mut Vec<u8>, field: Field, value: f64) {
-        protobuf::fixed64(out, field.number, value.to_bits());
+        Self::bits(out, field, value.to_bits());
     }
 
     fn int(out: &mut Vec<u8>, field: Field, value: i64) {
-        encode_key(field.number, WireType::Varint, out);
+        out.push(Self::key(field, WireType::Varint));
         encode_varint(value as u64, out);
     }
 
@@ -116,12 +153,11 @@ impl Wire for Proto {
     }
 
     fn id(out: &mut Vec<u8>, field: Field, id: &[u8]) {
-        protobuf::bytes(out, field.number, id);
+        Self::bytes(out, field, id);
     }
 
     fn fixed64s(out: &mut Vec<u8>, field: Field, values: &[u64]) {
-        encode_key(field.number, WireType::LengthDelimited, out);
-        encode_varint(8 * values.len() as u64, out);
+        Self::head(out, field, 8 * values.len());
         values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
     }
 
@@ -130,15 +166,15 @@ impl Wire for Proto {
     }
 
     fn doubles(out: &mut Vec<u8>, field: Field, values: &[f64]) {
-        encode_key(field.number, WireType::LengthDelimited, out);
-        encode_varint(8 * values.len() as u64, out);
+        Self::head(out, field, 8 * values.len());
         values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
     }
 
+    #[inline]
     fn message<T>(out: &mut Vec<u8>, field: Field, size: Size, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        encode_key(field.number, WireType::LengthDelimited, out);
-        let (place, room) = (out.len(), size.room());
-        out.resize(place + room, 0);
+        let room = size.room();
+        out.extend_from_slice(&[Self::key(field, WireType::LengthDelimited), 0, 0, 0, 0][..=room]);
+        let place = out.len() - room;
         let written = write(out);
         let mut len = out.len() - place - room;
         if len >> (7 * room) == 0 {
@@ -159,12 +195,14 @@ impl Wire for Proto {
         write(out)
     }
 
+    #[inline]
     fn entry<T>(out: &mut Vec<u8>, field: Field, size: Size, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         Self::message(out, field, size, write)
     }
 
+    #[inline]
     fn written(out: &mut Vec<u8>, field: Field, fragment: &[u8]) {
-        protobuf::listed_bytes(out, field.number, fragment);
+        Self::bytes(out, field, fragment);
     }
 
     fn fragment(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {

@@ -132,8 +132,11 @@ fn refused(message: WriteMessage, encoded: &Encoded, attempt: Attempt, answer: &
     }
     match (message, Counts::written(&answer.headers)) {
         (WriteMessage::V2, Some(written)) => {
-            let missing = written.missing_of(Counts::sent(encoded));
-            judge(Verdict::Partly { refused: missing })
+            match written.missing_of(Counts::sent(encoded)) {
+                // It has something against exemplars.
+                0 => Judgement::delivered(),
+                refused => judge(Verdict::Partly { refused }),
+            }
         }
         // A receiver of 1.0 alone may say that it cannot read it.
         (WriteMessage::V2, None) if refusal.cause == Cause::Unknown => anew(answer, false),

@@ -6,6 +6,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::exemplars::Placed;
 use super::merge::{Group, Histograms, Room, Run, groups};
 use super::{State, v1, v2};
 use crate::config::checked::WriteMessage;
@@ -64,7 +65,7 @@ impl Encoder {
         };
         match message {
             WriteMessage::V1 => self.v1(state, cache, &groups, &mut request),
-            WriteMessage::V2 => self.v2(cache, groups, &mut request),
+            WriteMessage::V2 => self.v2(state, cache, groups, &mut request),
         }
         if !request.points.is_empty() {
             cache.bytes_a_sample = request.body.len().div_ceil(request.points.len());
@@ -101,7 +102,8 @@ impl Encoder {
         let mut skipped = 0;
         for group in groups {
             let plan = cache.v1.of(group.widest, |plan, series| plan.add(series));
-            cache.room.each(group, histograms, self.has_exemplars, &mut skipped, |run| {
+            let exemplars = self.exemplars(state, group);
+            cache.room.each(group, histograms, &exemplars, &mut skipped, |run| {
                 writer.series(&mut request.body, plan, &run);
                 request.item(&run);
             });
@@ -109,6 +111,10 @@ impl Encoder {
         }
         cache.v1.end_batch();
         request.skipped = skipped;
+        if request.items.is_empty() {
+            // It goes along with samples, and not by itself.
+            return;
+        }
         let due = self.metadata_interval_ms.map(|interval_ms| state.said.due(groups, interval_ms));
         for family in due.into_iter().flatten() {
             v1::metadata(&mut request.body, family);
@@ -116,7 +122,11 @@ impl Encoder {
         }
     }
 
-    fn v2(&self, cache: &mut Cache, mut groups: Vec<Group<'_>>, request: &mut Written) {
+    fn exemplars<'s>(&self, state: &State, group: &Group<'s>) -> Vec<Placed<'s>> {
+        if self.has_exemplars { state.exemplars.due(group) } else { Vec::new() }
+    }
+
+    fn v2(&self, state: &State, cache: &mut Cache, mut groups: Vec<Group<'_>>, request: &mut Written) {
         // Always in the same order, so that steady targets have a steady table.
         groups.sort_by_key(|group| group.widest.origin.key);
         let chunks: Vec<_> = groups.iter().flat_map(|group| group.widest.series.chunks()).collect();
@@ -132,16 +142,15 @@ impl Encoder {
             &mut of_used
         };
         let lasting = table.len();
-        if self.has_exemplars {
-            groups.iter().flat_map(Group::all_exemplars).for_each(|exemplar| table.add_labels(&exemplar.labels));
-        }
+        let exemplars: Vec<_> = groups.iter().map(|group| self.exemplars(state, group)).collect();
+        exemplars.iter().flatten().for_each(|(.., exemplar)| table.add_labels(&exemplar.labels));
         request.body.extend_from_slice(table.written());
         request.head = request.body.len();
         let histograms = if self.has_histograms { Histograms::All } else { Histograms::None };
         let mut writer = v2::Writer::default();
         let mut skipped = 0;
-        for group in &groups {
-            cache.room.each(group, histograms, self.has_exemplars, &mut skipped, |run| {
+        for (group, exemplars) in groups.iter().zip(&exemplars) {
+            cache.room.each(group, histograms, exemplars, &mut skipped, |run| {
                 writer.series(&mut request.body, table, &run);
                 request.item(&run);
             });

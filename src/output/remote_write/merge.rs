@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::exemplars::Placed;
 use crate::model::{Chunk, Created, Exemplar, Scrape, SeriesRef, SeriesSet, Value};
 use crate::pipeline::Slice;
 
@@ -148,11 +149,6 @@ impl<'s> Group<'s> {
         }
         used
     }
-
-    /// All exemplars of its scrapes.
-    pub fn all_exemplars(&self) -> impl Iterator<Item = &'s Exemplar> {
-        self.scrapes().flat_map(|scrape| &scrape.exemplars)
-    }
 }
 
 /// Memory that is used again from group to group, and from batch to batch.
@@ -165,17 +161,17 @@ pub struct Room {
 }
 
 impl Room {
-    /// Hands out the samples of a group, series by series. Histograms that are not wanted are counted in `skipped`.
+    /// Hands out the samples of a group, series by series, and of `exemplars`, which are sorted by series, those of each. Histograms that are not wanted are counted in `skipped`.
     pub(super) fn each<'s>(
         &mut self,
         group: &Group<'s>,
         histograms: Histograms,
-        takes_exemplars: bool,
+        exemplars: &[Placed<'s>],
         skipped: &mut u64,
         mut found: impl FnMut(Run<'_, 's>),
     ) {
         self.sort(group, histograms, skipped);
-        let exemplars = if takes_exemplars { exemplars(group) } else { Vec::new() };
+        let mut exemplars = exemplars.iter().peekable();
         let starts = starts(group);
         let has_starts = starts.iter().any(|starts| !starts.is_empty());
         let mut samples: Vec<Sample<'s>> = Vec::new();
@@ -196,18 +192,19 @@ impl Room {
                     samples.sort_by_key(|sample| sample.time_ms);
                 }
                 own_exemplars.clear();
-                if !exemplars.is_empty() {
-                    take_exemplars(&exemplars, number, &samples, &mut own_exemplars);
+                while exemplars.next_if(|(of, ..)| *of < number).is_some() {}
+                while let Some(&(_, at_ms, exemplar)) = exemplars.next_if(|(of, ..)| *of == number) {
+                    own_exemplars.push((at_ms, exemplar));
                 }
                 if has_starts {
                     samples
                         .iter_mut()
                         .for_each(|sample| sample.start_ms = start_of(&starts[sample.part as usize], number));
                 }
-                let mut exemplars = &own_exemplars[..];
+                let mut beside = &own_exemplars[..];
                 for samples in samples.chunk_by(|left, right| left.is_histogram() == right.is_histogram()) {
-                    found(Run { series: chunk.get(at), samples, exemplars });
-                    exemplars = &[];
+                    found(Run { series: chunk.get(at), samples, exemplars: beside });
+                    beside = &[];
                 }
             }
             series += chunk.len() as u32;
@@ -221,7 +218,7 @@ impl Room {
         let mut taken = 0;
         for (_, slice) in &group.parts {
             let points = &slice.scrape.points;
-            for at in slice.positions() {
+            slice.positions().for_each(|at| {
                 let point = points.get(at as usize);
                 if histograms.takes(point.value) {
                     self.ends[point.series as usize] += 1;
@@ -229,7 +226,7 @@ impl Room {
                 } else {
                     *skipped += 1;
                 }
-            }
+            });
         }
         let mut start = 0;
         for count in &mut self.ends {
@@ -240,22 +237,27 @@ impl Room {
         self.order.resize(taken, (0, 0));
         for (part, (_, slice)) in (0..).zip(&group.parts) {
             let points = &slice.scrape.points;
-            for at in slice.positions() {
+            slice.positions().for_each(|at| {
                 let point = points.get(at as usize);
                 if histograms.takes(point.value) {
                     let end = &mut self.ends[point.series as usize];
                     self.order[*end as usize] = (part, at);
                     *end += 1;
                 }
-            }
+            });
         }
     }
 }
 
 impl<'s> Group<'s> {
+    /// What is meant of each of its scrapes, oldest first.
+    pub fn slices(&self) -> impl Iterator<Item = &'s Slice> {
+        self.parts.iter().map(|(_, slice)| *slice)
+    }
+
     /// Its scrapes, oldest first.
     pub fn scrapes(&self) -> impl Iterator<Item = &'s Scrape> {
-        self.parts.iter().map(|(_, slice)| &*slice.scrape)
+        self.slices().map(|slice| &*slice.scrape)
     }
 
     #[inline]
@@ -264,32 +266,6 @@ impl<'s> Group<'s> {
         let scrape = &*slice.scrape;
         let point = scrape.points.get(position as usize);
         Sample { time_ms: scrape.time_ms(&point), value: point.value, number: start + position, start_ms: 0, part }
-    }
-}
-
-/// An exemplar: its series, its time, where it came, and what it is.
-type Placed<'s> = (u32, i64, u32, &'s Exemplar);
-
-/// All exemplars of a group by series, those of one in time order.
-fn exemplars<'s>(group: &Group<'s>) -> Vec<Placed<'s>> {
-    let mut all = Vec::new();
-    for (part, (_, slice)) in (0..).zip(&group.parts) {
-        let of_scrape = slice.scrape.exemplars.iter();
-        let at_ms = slice.scrape.at_ms;
-        all.extend(of_scrape.map(|exemplar| (exemplar.series, exemplar.at_ms.unwrap_or(at_ms), part, exemplar)));
-    }
-    all.sort_by_key(|&(series, at_ms, part, _)| (series, at_ms, part));
-    all
-}
-
-/// Those of one series that came with its samples. One that stays the same from scrape to scrape is one.
-fn take_exemplars<'s>(all: &[Placed<'s>], series: u32, samples: &[Sample<'s>], into: &mut Vec<(i64, &'s Exemplar)>) {
-    let from = all.partition_point(|(of, ..)| *of < series);
-    for &(_, at_ms, part, exemplar) in all[from..].iter().take_while(|(of, ..)| *of == series) {
-        let is_same = |&(_, last): &(i64, &Exemplar)| last == exemplar;
-        if samples.iter().any(|sample| sample.part == part) && !into.last().is_some_and(is_same) {
-            into.push((at_ms, exemplar));
-        }
     }
 }
 
@@ -307,5 +283,15 @@ fn start_of(starts: &[Created], series: u32) -> i64 {
     match starts.binary_search_by_key(&series, |created| created.series) {
         Ok(found) => starts[found].at_ms,
         Err(_) => 0,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A float.
+    pub fn sample(value: f64, time_ms: i64, start_ms: i64) -> Sample<'static> {
+        Sample { time_ms, value: Value::Float(value), number: 0, start_ms, part: 0 }
     }
 }

@@ -10,6 +10,7 @@
 
 mod classify;
 mod encode;
+mod exemplars;
 mod histogram;
 mod merge;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod messages;
 mod metadata;
 mod refusal;
 mod rendered;
+mod sample;
 mod v1;
 mod v2;
 
@@ -34,6 +36,7 @@ use crate::net::credentials::Credentials;
 use crate::net::text::escaped;
 use crate::pipeline::{Answer, Attempt, Batch, Encoded, Failure, Fate, Judgement, Ordering, Output, Request, Verdict};
 use encode::{Cache, Encoder, mark};
+use exemplars::Sent;
 use metadata::Said;
 
 /// How long the first look at the receiver may take; sending begins after it.
@@ -59,6 +62,7 @@ pub struct State {
     /// The receiver does not take the message of remote write 2.0.
     is_v1_only: bool,
     said: Said,
+    exemplars: Sent,
 }
 
 impl RemoteWrite {
@@ -120,18 +124,16 @@ impl RemoteWrite {
             }
         }
     }
+}
 
-    /// Whether what the request says of families is settled: they are not said again in this round, taken or refused.
-    fn is_said(encoded: &Encoded, verdict: &Verdict) -> bool {
-        let has_metadata = encoded.items.iter().any(|item| item.mark == mark::METADATA);
-        has_metadata
-            && match verdict {
-                Verdict::All(fate) => *fate != Fate::Retry,
-                Verdict::Partly { .. } => true,
-                // There is nothing else in it that could be divided off.
-                Verdict::Spoilt(_) => encoded.items.len() == 1,
-                Verdict::Each(_) | Verdict::TooLarge | Verdict::Anew | Verdict::Accepted(_) => false,
-            }
+/// Whether a request is through, taken or refused: what it said beside samples is not said again.
+fn is_through(encoded: &Encoded, verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::All(fate) => *fate != Fate::Retry,
+        Verdict::Partly { .. } => true,
+        // There is nothing else in it that could be divided off.
+        Verdict::Spoilt(_) => encoded.items.len() == 1,
+        Verdict::Each(_) | Verdict::TooLarge | Verdict::Anew | Verdict::Accepted(_) => false,
     }
 }
 
@@ -176,7 +178,8 @@ impl Output for RemoteWrite {
     }
 
     fn settle(&self, state: &mut State, batch: &Batch, encoded: &Encoded, verdict: &Verdict) {
-        if *verdict == Verdict::Anew && !std::mem::replace(&mut state.is_v1_only, true) {
+        if *verdict == Verdict::Anew {
+            state.is_v1_only = true;
             if !self.is_fallback_told.swap(true, Relaxed) {
                 tracing::info!(
                     url = self.url,
@@ -184,10 +187,16 @@ impl Output for RemoteWrite {
                 );
             }
         }
-        if let Some(interval_ms) = self.encoder.metadata_interval_ms
-            && Self::is_said(encoded, verdict)
-        {
-            state.said.settled(&merge::groups(&batch.slices), interval_ms);
+        if !is_through(encoded, verdict) {
+            return;
+        }
+        let groups = merge::groups(&batch.slices);
+        if let Some(interval_ms) = self.encoder.metadata_interval_ms {
+            let has_metadata = encoded.items.iter().any(|item| item.mark == mark::METADATA);
+            state.said.settled(&groups, interval_ms, has_metadata);
+        }
+        if self.encoder.has_exemplars {
+            state.exemplars.settled(&groups);
         }
     }
 }

@@ -31,6 +31,24 @@ impl Pieces {
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         &self.text[start as usize..self.ends[at] as usize]
     }
+
+    /// Writes the pieces with these numbers. Those of consecutive numbers stand one behind the other, and a chunk gives the labels
+    /// that come together consecutive numbers: they are few copies.
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>, numbers: &[u32]) {
+        for run in numbers.chunk_by(|left, right| left.wrapping_add(1) == *right) {
+            let (first, last) = (run[0] as usize, run[run.len() - 1] as usize);
+            let start = if first == 0 { 0 } else { self.ends[first - 1] };
+            out.extend_from_slice(&self.text[start as usize..self.ends[last] as usize]);
+        }
+    }
+
+    /// How long the pieces with these numbers are.
+    #[inline]
+    fn len(&self, numbers: &[u32]) -> usize {
+        let start = |number: u32| if number == 0 { 0 } else { self.ends[number as usize - 1] };
+        numbers.iter().map(|&number| (self.ends[number as usize] - start(number)) as usize).sum()
+    }
 }
 
 /// The pieces of one chunk.
@@ -60,8 +78,7 @@ impl Rendered {
     /// How long all labels of a series are.
     #[inline]
     pub fn labels_len(&self, series: SeriesRef<'_>) -> usize {
-        let pairs: usize = series.pairs().iter().map(|&pair| self.pairs.get(pair).len()).sum();
-        self.names.get(series.metric_number()).len() + pairs
+        self.names.get(series.metric_number()).len() + self.pairs.len(series.pairs())
     }
 
     /// Writes all labels of a series, in the order of their names.
@@ -71,9 +88,9 @@ impl Rendered {
         let is_before = |pair: &&u32| self.before.get(**pair as usize) == Some(&true);
         // Labels are sorted: those before the name are the first.
         let split = if self.before.is_empty() { 0 } else { pairs.iter().take_while(is_before).count() };
-        pairs[..split].iter().for_each(|&pair| out.extend_from_slice(self.pairs.get(pair)));
+        self.pairs.write(out, &pairs[..split]);
         out.extend_from_slice(self.names.get(series.metric_number()));
-        pairs[split..].iter().for_each(|&pair| out.extend_from_slice(self.pairs.get(pair)));
+        self.pairs.write(out, &pairs[split..]);
     }
 }
 

@@ -1,11 +1,11 @@
 //! `prometheus.WriteRequest`, of remote write 1.0: prompb/remote.proto and prompb/types.proto of Prometheus.
 
-use prost::encoding::{encode_varint, encoded_len_varint};
+use prost::encoding::encode_varint;
 
-use super::histogram;
 use super::merge::Run;
 use super::rendered::{Pieces, Rendered, Shelf};
-use crate::model::{Chunk, Family, METRIC_NAME, MetricType, SeriesRef, Value};
+use super::sample::Fields;
+use crate::model::{Chunk, Family, METRIC_NAME, MetricType, SeriesRef};
 use crate::output::protobuf::{bytes, fixed64, listed_bytes, nested, varint};
 
 // The numbers of fields.
@@ -18,9 +18,6 @@ mod number {
     pub const HISTOGRAMS: u32 = 4;
     pub const NAME: u32 = 1;
     pub const VALUE: u32 = 2;
-    pub const SAMPLE_VALUE: u32 = 1;
-    pub const SAMPLE_TIME: u32 = 2;
-    pub const SAMPLE_START: u32 = 3;
     pub const EXEMPLAR_LABELS: u32 = 1;
     pub const EXEMPLAR_VALUE: u32 = 2;
     pub const EXEMPLAR_TIME: u32 = 3;
@@ -29,6 +26,9 @@ mod number {
     pub const METADATA_HELP: u32 = 4;
     pub const METADATA_UNIT: u32 = 5;
 }
+
+/// Where samples stand.
+const FIELDS: Fields = Fields { floats: number::SAMPLES, histograms: number::HISTOGRAMS, has_start: false };
 
 /// What the first byte of a field says: its number, and that bytes follow.
 pub(super) const fn bytes_key(number: u32) -> u8 {
@@ -79,13 +79,10 @@ impl Writer {
     pub fn series(&mut self, body: &mut Vec<u8>, plan: &Plan, run: &Run<'_, '_>) {
         self.tail.clear();
         let tail = &mut self.tail;
-        for sample in run.samples {
-            match sample.value {
-                Value::Float(value) => float(tail, number::SAMPLES, value, sample.time_ms, 0),
-                Value::Histogram(value) => {
-                    nested(tail, number::HISTOGRAMS, |out| histogram::write(out, value, sample.time_ms, 0));
-                }
-            }
+        // Floats go right into the body.
+        let floats_len = FIELDS.len(run.samples);
+        if floats_len.is_none() {
+            FIELDS.write(tail, run.samples);
         }
         for (time_ms, exemplar) in run.exemplars {
             nested(tail, number::EXEMPLARS, |out| {
@@ -97,24 +94,13 @@ impl Writer {
         // A plan has all chunks of the series that are written by it.
         let Some(rendered) = plan.0.of(run.series.chunk(), &mut self.at) else { return };
         body.push(bytes_key(number::TIMESERIES));
-        encode_varint((rendered.labels_len(run.series) + tail.len()) as u64, body);
+        encode_varint((rendered.labels_len(run.series) + floats_len.unwrap_or(0) + tail.len()) as u64, body);
         rendered.labels(body, run.series);
+        if floats_len.is_some() {
+            FIELDS.write(body, run.samples);
+        }
         body.extend_from_slice(tail);
     }
-}
-
-/// A `Sample`: `{double value = 1; int64 timestamp = 2; int64 start_timestamp = 3}`. The last is of remote write 2.0; 0 is none.
-#[inline]
-pub(super) fn float(out: &mut Vec<u8>, number: u32, value: f64, time_ms: i64, start_ms: i64) {
-    let (time_ms, start_ms) = (time_ms as u64, start_ms as u64);
-    let start_len = if start_ms == 0 { 0 } else { 1 + encoded_len_varint(start_ms) };
-    out.push(bytes_key(number));
-    // Below 128 always.
-    out.push((9 + 1 + encoded_len_varint(time_ms) + start_len) as u8);
-    fixed64(out, number::SAMPLE_VALUE, value.to_bits());
-    out.push((number::SAMPLE_TIME << 3) as u8);
-    encode_varint(time_ms, out);
-    varint(out, number::SAMPLE_START, start_ms);
 }
 
 /// Writes the metadata of a family.

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use prost::encoding::encode_varint;
+use prost::encoding::{encode_varint, encoded_len_varint};
 
-use super::histogram;
 use super::merge::{Group, Run, Used};
 use super::rendered::{Pieces, Rendered, Shelf};
-use super::v1::{bytes_key, float, type_number};
-use crate::model::{Chunk, Labels, METRIC_NAME, Value};
+use super::sample::Fields;
+use super::v1::{bytes_key, type_number};
+use crate::model::{Chunk, Labels, METRIC_NAME};
 use crate::output::protobuf::{fixed64, listed_bytes, nested, varint};
 
 // The numbers of fields.
@@ -35,6 +35,9 @@ mod number {
     pub const METADATA_HELP: u32 = 3;
     pub const METADATA_UNIT: u32 = 4;
 }
+
+/// Where samples stand.
+const FIELDS: Fields = Fields { floats: number::SAMPLES, histograms: number::HISTOGRAMS, has_start: true };
 
 /// Texts, each once, as they stand in a message.
 struct Symbols {
@@ -199,7 +202,6 @@ fn refer(out: &mut Vec<u8>, symbols: &mut Symbols, (name, value): (&str, &str)) 
 #[derive(Default)]
 pub(super) struct Writer {
     tail: Vec<u8>,
-    labels_len: Vec<u8>,
     /// Where the last chunk stands in the table.
     at: usize,
 }
@@ -209,13 +211,10 @@ impl Writer {
     pub fn series(&mut self, body: &mut Vec<u8>, table: &Table, run: &Run<'_, '_>) {
         self.tail.clear();
         let tail = &mut self.tail;
-        for sample in run.samples {
-            match sample.value {
-                Value::Float(value) => float(tail, number::SAMPLES, value, sample.time_ms, sample.start_ms),
-                Value::Histogram(value) => nested(tail, number::HISTOGRAMS, |out| {
-                    histogram::write(out, value, sample.time_ms, sample.start_ms);
-                }),
-            }
+        // Floats go right into the body.
+        let floats_len = FIELDS.len(run.samples);
+        if floats_len.is_none() {
+            FIELDS.write(tail, run.samples);
         }
         for (time_ms, exemplar) in run.exemplars {
             nested(tail, number::EXEMPLARS, |out| {
@@ -231,13 +230,18 @@ impl Writer {
         let Some(rendered) = table.shelf.of(run.series.chunk(), &mut self.at) else { return };
         let labels_len = rendered.labels_len(run.series);
         let metadata = rendered.families.get(run.series.family_number());
-        self.labels_len.clear();
-        encode_varint(labels_len as u64, &mut self.labels_len);
+        let samples_len = floats_len.unwrap_or(0) + tail.len();
         body.push(bytes_key(number::TIMESERIES));
-        encode_varint((1 + self.labels_len.len() + labels_len + tail.len() + metadata.len()) as u64, body);
+        encode_varint(
+            (1 + encoded_len_varint(labels_len as u64) + labels_len + samples_len + metadata.len()) as u64,
+            body,
+        );
         body.push(bytes_key(number::LABELS));
-        body.extend_from_slice(&self.labels_len);
+        encode_varint(labels_len as u64, body);
         rendered.labels(body, run.series);
+        if floats_len.is_some() {
+            FIELDS.write(body, run.samples);
+        }
         body.extend_from_slice(tail);
         body.extend_from_slice(metadata);
     }

@@ -14,7 +14,7 @@ use super::parcel::Parcel;
 use super::worker::{Lane, Work};
 use super::{
     Answer, Compression, Encoded, Failure, Fate, Judgement, Next, Output, Request, SenderOptions, SenderStatus, Shared,
-    Verdict,
+    Verdict, snappy,
 };
 use crate::model::wall_ms;
 use crate::pipeline::ledger::reason;
@@ -283,8 +283,7 @@ pub(super) fn compress(encoded: &Encoded) -> Request {
         }
         Compression::Snappy => {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-            // It fails for what is longer than 4 GiB alone, and a body has at most 1.
-            Bytes::from(snap::raw::Encoder::new().compress_vec(&encoded.body).unwrap_or_default())
+            Bytes::from(snappy::compress(&encoded.body))
         }
     };
     Request { path_and_query: encoded.path_and_query.clone(), headers, body }

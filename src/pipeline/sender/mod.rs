@@ -16,6 +16,7 @@ mod contract;
 mod endpoints;
 mod exchange;
 mod parcel;
+pub mod snappy;
 mod worker;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -332,11 +332,11 @@ fn bad_properties_fail_while_rendering_with_a_sentence() {
         ),
         (
             json!({"outputs": [{"name": "x", "kafka": {}}]}),
-            "property outputs: \"x\" has \"kafka\", which is no kind of output; write one of elasticsearch, splunk_hec, remote_write, loggregator, dogstatsd, expose, file",
+            "property outputs: \"x\" has \"kafka\", which is no kind of output; write one of elasticsearch, splunk_hec, remote_write, otlp, signalfx, loggregator, dogstatsd, expose, file",
         ),
         (
             json!({"outputs": [{"name": "x", "file": {}, "expose": {}}]}),
-            "property outputs: \"x\" has 2 kinds; write one of elasticsearch, splunk_hec, remote_write, loggregator, dogstatsd, expose, file",
+            "property outputs: \"x\" has 2 kinds; write one of elasticsearch, splunk_hec, remote_write, otlp, signalfx, loggregator, dogstatsd, expose, file",
         ),
         (
             json!({"outputs": [{"file": {}}]}),

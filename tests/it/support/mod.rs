@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod bulk_server;
 pub mod certificates;
+pub mod collector;
 pub mod delivery;
 pub mod dogstatsd;
 pub mod elasticsearch;
@@ -17,6 +18,8 @@ pub mod prometheus;
 pub mod protobuf;
 pub mod proxy;
 pub mod random;
+pub mod remote_write;
 pub mod samples;
 pub mod scraping;
+pub mod signalfx;
 pub mod world;

@@ -15,7 +15,7 @@ use super::fake_target::answer;
 
 /// What Nomad knows, and how it fails.
 #[derive(Default)]
-pub struct World {
+pub struct Known {
     /// The ACL token that is asked for.
     pub token: Option<String>,
     /// Registrations, as `/v1/service/NAME` answers them.
@@ -26,10 +26,10 @@ pub struct World {
     pub heads: Vec<String>,
 }
 
-/// An agent that ends with the value, and forgets nothing of its [`World`].
+/// An agent that ends with the value, and forgets nothing of its [`Known`].
 pub struct NomadServer {
     pub address: SocketAddr,
-    pub world: Arc<Mutex<World>>,
+    pub known: Arc<Mutex<Known>>,
     tls: Arc<ServerConfig>,
     task: JoinSet<()>,
 }
@@ -37,15 +37,15 @@ pub struct NomadServer {
 impl NomadServer {
     pub async fn start(tls: Arc<ServerConfig>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, world) = (listener.local_addr().unwrap(), Arc::<Mutex<World>>::default());
-        let mut server = Self { address, world, tls, task: JoinSet::new() };
+        let (address, known) = (listener.local_addr().unwrap(), Arc::<Mutex<Known>>::default());
+        let mut server = Self { address, known, tls, task: JoinSet::new() };
         server.serve(listener);
         server
     }
 
     /// Changes what it knows.
-    pub fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
-        change(&mut self.world.lock().unwrap())
+    pub fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        change(&mut self.known.lock().unwrap())
     }
 
     /// Ends, with all connections.
@@ -60,19 +60,19 @@ impl NomadServer {
     }
 
     fn serve(&mut self, listener: TcpListener) {
-        let (acceptor, world) = (TlsAcceptor::from(self.tls.clone()), self.world.clone());
+        let (acceptor, known) = (TlsAcceptor::from(self.tls.clone()), self.known.clone());
         self.task.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, world) = (acceptor.clone(), world.clone());
+                let (acceptor, known) = (acceptor.clone(), known.clone());
                 connections.spawn(async move {
                     let Ok(mut stream) = acceptor.accept(stream).await else { return };
                     let mut head = Vec::new();
                     while let Ok(byte) = stream.read_u8().await {
                         head.push(byte);
                         if head.ends_with(b"\r\n\r\n") {
-                            let said = reply(&world, String::from_utf8(std::mem::take(&mut head)).unwrap());
+                            let said = reply(&known, String::from_utf8(std::mem::take(&mut head)).unwrap());
                             if stream.write_all(&said).await.is_err() || stream.flush().await.is_err() {
                                 return;
                             }
@@ -93,23 +93,23 @@ pub fn registration(namespace: &str, service: &str, address: &str, port: u16, ta
     })
 }
 
-fn reply(world: &Mutex<World>, head: String) -> Vec<u8> {
-    let mut world = world.lock().unwrap();
+fn reply(known: &Mutex<Known>, head: String) -> Vec<u8> {
+    let mut known = known.lock().unwrap();
     let target = head.split(' ').nth(1).unwrap().to_owned();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let lower = head.to_ascii_lowercase();
     let header = |name: &str| lower.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
     let token = header("x-nomad-token: ").or(header("authorization: bearer "));
-    world.heads.push(head);
-    if let Some(fault) = world.faults.get(path) {
+    known.heads.push(head);
+    if let Some(fault) = known.faults.get(path) {
         return fault.clone();
     }
-    if world.token.is_some() && world.token != token {
+    if known.token.is_some() && known.token != token {
         return answer("403 Forbidden", "", b"Permission denied");
     }
     let namespace = query.split('&').find_map(|pair| pair.strip_prefix("namespace=")).unwrap_or("default");
     let namespace = namespace.replace("%2A", "*");
-    let seen = world.registered.iter().filter(|one| namespace == "*" || one["Namespace"] == namespace.as_str());
+    let seen = known.registered.iter().filter(|one| namespace == "*" || one["Namespace"] == namespace.as_str());
     let body = match path.strip_prefix("/v1/service/") {
         Some(name) => seen.filter(|one| one["ServiceName"] == name.replace("%2F", "/")).cloned().collect(),
         None => {

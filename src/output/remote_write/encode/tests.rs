@@ -330,12 +330,14 @@ fn metadata_is_said_once_a_round() {
     let first = batch(&[&one], AT_MS);
     assert_eq!(names(&state, &first), ["a", "b"]);
     assert_eq!(names(&state, &first), ["a", "b"], "what is not settled is not said");
-    state.said.settled(&groups(&first), INTERVAL_MS);
+    state.said.settled(&groups(&first), INTERVAL_MS, true);
     assert_eq!(names(&state, &first), [""; 0]);
 
     let second = batch(&[&other, &one, &other], AT_MS + 1000);
     assert_eq!(names(&state, &second), ["c"], "what another target has said is said");
-    state.said.settled(&groups(&second), INTERVAL_MS);
+    state.said.settled(&groups(&second), INTERVAL_MS, false);
+    assert_eq!(names(&state, &second), ["c"], "it was divided off");
+    state.said.settled(&groups(&second), INTERVAL_MS, true);
     let grown = one.extended(&[("d", &[])]);
     assert_eq!(names(&state, &batch(&[&grown], AT_MS + 2000)), ["d"], "a target with new series is looked at again");
     assert_eq!(names(&state, &batch(&[&one], AT_MS + 60_000 - 1)), [""; 0]);
@@ -373,4 +375,56 @@ fn metadata_has_type_help_and_unit() {
         unit: "seconds".to_owned(),
     });
     assert_eq!(read.metadata, expected, "nothing is said of a family that only has a name");
+}
+
+#[test]
+fn an_exemplar_is_sent_once_while_it_stays_the_same() {
+    let target = Target::new(7, &[("a", &[])]);
+    let encoder = encoder(WriteMessage::V1);
+    let mut state = State::default();
+    let mut sent = |at_ms, exemplars: Vec<Exemplar>| -> Vec<(String, i64)> {
+        let scrape = Scrape { exemplars: exemplars.into(), ..target.scrape(at_ms, &[(0, 1.0, None)]) };
+        let slices = whole([scrape]);
+        let encoded = encoder.encode(&state, &mut Cache::default(), &slices);
+        state.exemplars.settled(&groups(&slices));
+        let read = WriteRequest::decode(&*encoded.body).unwrap();
+        let found = read.timeseries[0].exemplars.iter().map(|one| (one.labels[0].value.clone(), one.timestamp));
+        found.collect()
+    };
+    let one = |trace: &str, at_ms| (trace.to_owned(), at_ms);
+    assert_eq!(sent(AT_MS, vec![exemplar(0, "x", None)]), [one("x", AT_MS)]);
+    assert_eq!(sent(AT_MS + 1, vec![exemplar(0, "x", None)]), []);
+    assert_eq!(sent(AT_MS + 2, vec![exemplar(0, "y", None)]), [one("y", AT_MS + 2)]);
+    // Those with times of their own: several of a native histogram, of which some are new.
+    let (early, late) = (exemplar(0, "e", Some(AT_MS + 3)), exemplar(0, "l", Some(AT_MS + 4)));
+    assert_eq!(sent(AT_MS + 5, vec![late.clone(), early.clone()]), [one("e", AT_MS + 3), one("l", AT_MS + 4)]);
+    assert_eq!(sent(AT_MS + 6, vec![late.clone(), early.clone()]), []);
+    let newer = exemplar(0, "l", Some(AT_MS + 6));
+    assert_eq!(sent(AT_MS + 7, vec![newer, late, early]), [one("l", AT_MS + 6)]);
+}
+
+#[test]
+fn a_lot_of_metadata_goes_with_several_requests() {
+    const FAMILIES: usize = 20;
+    let mut chunk = ChunkBuilder::default();
+    let help = "h".repeat(100 << 10);
+    for number in 0..FAMILIES {
+        let name = format!("f{number}");
+        let family = chunk.family(Family { name: &name, help: &help, ..Family::default() });
+        chunk.push(family, &name, std::iter::empty());
+    }
+    let target = Target::with_set(7, Arc::new(SeriesSet::new(vec![chunk.finish()])));
+    let encoder = Encoder { metadata_interval_ms: Some(60_000), ..encoder(WriteMessage::V1) };
+    let mut state = State::default();
+    let mut said = Vec::new();
+    for nth in 0..12 {
+        let slices = whole([target.scrape(AT_MS + nth, &[(0, 1.0, None)])]);
+        let encoded = encoder.encode(&state, &mut Cache::default(), &slices);
+        let read = WriteRequest::decode(&*encoded.body).unwrap();
+        assert!(read.metadata.len() <= 2, "{}", read.metadata.len());
+        state.said.settled(&groups(&slices), 60_000, !read.metadata.is_empty());
+        said.extend(read.metadata.into_iter().map(|metadata| metadata.metric_family_name));
+    }
+    let expected: Vec<String> = (0..FAMILIES).map(|number| format!("f{number}")).collect();
+    assert_eq!(said, expected);
 }

@@ -31,7 +31,7 @@ fn encoded(cache: &mut Cache, slices: &[Slice]) -> (Encoded, RequestV2) {
     let head = RequestV2::decode(&encoded.body[..encoded.head]).unwrap();
     assert_eq!((head.symbols, head.timeseries.len()), (read.symbols.clone(), 0), "the table stands first");
     for (at, series) in read.timeseries.iter().enumerate() {
-        assert_eq!(RequestV2::decode(encoded.item(at)).unwrap().timeseries, [series.clone()]);
+        assert_eq!(RequestV2::decode(encoded.item(at)).unwrap().timeseries, std::slice::from_ref(series));
         assert!(series.samples.is_empty() != series.histograms.is_empty(), "one kind a series: {series:?}");
         let names: Vec<_> = series.labels_refs.iter().step_by(2).map(|&name| &read.symbols[name as usize]).collect();
         assert!(names.is_sorted() && names.iter().all(|name| !name.is_empty()), "{names:?}");

@@ -131,3 +131,13 @@ fn plans_follow_their_targets() {
         assert_eq!(value(&numbers(metric(&sent[1..], "g"))[0]), 7.0);
     }
 }
+
+#[test]
+fn a_long_description_is_cut_and_many_scopes_share_it() {
+    let scoped: String = (0..500).map(|at| format!("g{{otel_scope_name=\"{at}\"}} 1\n")).collect();
+    let lines = format!("# TYPE g gauge\n# HELP g {}\n{scoped}", "é".repeat(300_000));
+    let (sent, encoded) = Lane::new(encoder()).send(&[Target::new().scrape(0, &lines)]);
+    assert_eq!(sent[0].scope_metrics.len(), 500);
+    assert!(metrics(&sent).iter().all(|metric| metric.description.len() == 4096));
+    assert!(encoded.body.len() < 500 * 4300);
+}
