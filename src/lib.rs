@@ -12,6 +12,7 @@ pub mod app;
 pub mod cli;
 pub mod cloud_foundry;
 pub mod config;
+pub mod convert;
 pub mod detect;
 pub mod discovery;
 pub mod exposition;

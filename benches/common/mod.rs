@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use promferry::config::checked::{
     Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle, SplunkHec as SplunkSettings,
-    Template,
+    TelegrafTags, Template,
 };
 use promferry::model::{ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, Scrape, SeriesSet};
 use promferry::net::credentials::Credentials;
@@ -41,6 +41,7 @@ pub fn elasticsearch(shape: DocumentShape) -> Elasticsearch {
         max_indexes: 100,
         action: BulkAction::Create,
         shape,
+        telegraf: TelegrafTags { measurement: "prometheus".to_owned(), host: true, url: true },
         has_ids: true,
         pipeline: None,
         routing: None,

@@ -4,6 +4,7 @@
 
 mod check;
 mod completions;
+mod convert;
 mod demo;
 mod parse;
 mod probe;
@@ -25,6 +26,8 @@ const WORKERS_MAX: usize = 64;
 const FAILED: u8 = 1;
 /// The command line or the configuration is wrong.
 const USAGE: u8 = 2;
+/// Something could not be carried over.
+const LOSSES: u8 = 3;
 
 /// Carries Prometheus metrics off TLS-secured endpoints.
 #[derive(Parser)]
@@ -50,6 +53,8 @@ enum Command {
     Probe(probe::Arguments),
     /// List the targets that the configuration finds now
     Targets(targets::Arguments),
+    /// Write the configuration that does what another program's does
+    Convert(convert::Arguments),
     /// Show the main job with nothing to set up
     Demo(demo::Arguments),
     /// Read an exposition on stdin, and say what is wrong with it
@@ -81,6 +86,7 @@ pub fn main(started: fn()) -> ExitCode {
         Command::Check(arguments) => check::main(arguments),
         Command::Probe(arguments) => probe::main(arguments),
         Command::Targets(arguments) => targets::main(arguments),
+        Command::Convert(arguments) => convert::main(arguments),
         Command::Demo(arguments) => demo::main(arguments),
         Command::Parse(arguments) => parse::main(arguments),
         Command::Completions(arguments) => completions::main(arguments),

@@ -530,6 +530,8 @@ pub struct Elasticsearch {
     pub action: BulkAction,
     /// What a document looks like.
     pub shape: DocumentShape,
+    /// What Telegraf's shapes add.
+    pub telegraf: TelegrafTags,
     /// Whether documents have ids of ours where the receiver gives none that a resend repeats.
     pub has_ids: bool,
     /// The ingest pipeline that documents go through.
@@ -585,6 +587,17 @@ pub enum DocumentShape {
     TelegrafV1,
     /// Metricbeat's Prometheus module: one document a label set, below `prometheus`.
     Metricbeat,
+}
+
+/// What the shapes `telegraf` and `telegraf_v1` add to what the target says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelegrafTags {
+    /// What all metrics of the shape `telegraf` are called.
+    pub measurement: String,
+    /// The tag `host`, the machine's name, where there is no label of that name.
+    pub host: bool,
+    /// The tag `url`, the target's, whatever a label says.
+    pub url: bool,
 }
 
 /// The output to Splunk's HTTP Event Collector.

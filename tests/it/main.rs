@@ -7,6 +7,8 @@ mod certs_example;
 mod cli;
 mod cloud_foundry_app;
 mod config;
+mod convert;
+mod convert_telegraf;
 mod detect;
 mod discovery;
 mod dogstatsd;

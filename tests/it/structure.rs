@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("detect", &["config", "model"]),
     ("relabel", &["model"]),
     ("exposition", &["model"]),
+    ("convert", &["config", "net"]),
     ("files", &[]),
     ("config", &["model", "relabel", "net", "files"]),
     ("target", &["model", "net", "config"]),

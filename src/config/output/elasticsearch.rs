@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::checked::{Auth, BulkAction, DocumentShape, Elasticsearch, HttpOutput, Lifecycle};
+use super::super::checked::{Auth, BulkAction, DocumentShape, Elasticsearch, HttpOutput, Lifecycle, TelegrafTags};
 use super::super::fields::Fields;
 use super::super::http::{auth, plain_headers, secret, token};
 use super::super::tls::client_tls;
@@ -17,6 +17,7 @@ pub(super) fn elasticsearch(fields: &Fields<'_>) -> Elasticsearch {
         ("metricbeat", DocumentShape::Metricbeat),
     ];
     let actions = [("create", BulkAction::Create), ("index", BulkAction::Index)];
+    let shape = fields.choice("shape", &shapes).unwrap_or(DocumentShape::TimeSeries);
     let elasticsearch = Elasticsearch {
         http: HttpOutput {
             urls: urls(fields),
@@ -29,7 +30,8 @@ pub(super) fn elasticsearch(fields: &Fields<'_>) -> Elasticsearch {
         index: fields.read_optional("index", index_name).unwrap_or_default(),
         max_indexes: fields.count("max_indexes"),
         action: fields.choice("action", &actions).unwrap_or(BulkAction::Create),
-        shape: fields.choice("shape", &shapes).unwrap_or(DocumentShape::TimeSeries),
+        shape,
+        telegraf: telegraf_tags(fields, shape),
         has_ids: fields.choice("ids", &[("auto", true), ("none", false)]).unwrap_or(true),
         pipeline: fields.read_optional("pipeline", not_empty),
         routing: fields.read_optional("routing", routing),
@@ -44,6 +46,21 @@ pub(super) fn elasticsearch(fields: &Fields<'_>) -> Elasticsearch {
         fields.note("lifecycle", "is a part of the index template, which manage_template: true would install");
     }
     elasticsearch
+}
+
+fn telegraf_tags(fields: &Fields<'_>, shape: DocumentShape) -> TelegrafTags {
+    let is_telegraf = matches!(shape, DocumentShape::Telegraf | DocumentShape::TelegrafV1);
+    for key in ["add_host", "add_url"].iter().filter(|key| fields.has(key) && !is_telegraf) {
+        fields.note(key, "of use only with the shapes telegraf and telegraf_v1; leave it out");
+    }
+    if fields.has("measurement") && shape != DocumentShape::Telegraf {
+        fields.note("measurement", "of use only with the shape telegraf; leave it out");
+    }
+    TelegrafTags {
+        measurement: fields.read_optional("measurement", not_empty).unwrap_or_default(),
+        host: fields.switch("add_host"),
+        url: fields.switch("add_url"),
+    }
 }
 
 /// What does not go together with the template of ours.

@@ -75,6 +75,20 @@ pub static ELASTICSEARCH: Section = Section {
         )
         .default("timeseries"),
         key(
+            "measurement",
+            Type::Text,
+            "With the shape `telegraf`: what all metrics are called, Telegraf's `name_override`.",
+        )
+        .default("prometheus"),
+        key(
+            "add_host",
+            Type::Switch,
+            "With Telegraf's shapes: a tag `host`, the machine's name, where there is no label of that name.",
+        )
+        .default("true"),
+        key("add_url", Type::Switch, "With Telegraf's shapes: a tag `url`, the target's, whatever a label says.")
+            .default("true"),
+        key(
             "ids",
             Type::Choice(&["auto", "none"]),
             "`auto`: with `create`, documents have ids that a resend repeats, except in time series data streams.",

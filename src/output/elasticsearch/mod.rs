@@ -57,7 +57,7 @@ impl Elasticsearch {
             credentials: receivers.credentials(),
             receivers,
             encoder: Encoder {
-                shape: Shape { document: settings.shape, host: machine_name() },
+                shape: Shape::new(settings.shape, &settings.telegraf, machine_name()),
                 index: IndexName::new(&settings.index),
                 indexes_max: settings.max_indexes,
                 action: settings.action,
@@ -131,7 +131,7 @@ mod tests {
 
     use super::receiver::Product;
     use super::*;
-    use crate::config::checked::{Auth, BulkAction, DocumentShape, HttpOutput, Lifecycle};
+    use crate::config::checked::{Auth, BulkAction, DocumentShape, HttpOutput, Lifecycle, TelegrafTags};
     use crate::net::tls::TlsSettings;
 
     /// What the configuration makes of an empty section.
@@ -149,6 +149,7 @@ mod tests {
             max_indexes: 100,
             action: BulkAction::Create,
             shape: DocumentShape::TimeSeries,
+            telegraf: TelegrafTags { measurement: "prometheus".to_owned(), host: true, url: true },
             has_ids: true,
             pipeline: None,
             routing: None,

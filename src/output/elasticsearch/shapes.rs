@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
-use crate::config::checked::DocumentShape;
+use crate::config::checked::{DocumentShape, TelegrafTags};
 use crate::exposition::write;
 use crate::model::{MetricType, Origin, SeriesRef};
+use crate::output::json::string;
 
 /// A shape, and what it needs besides the series.
 #[derive(Clone, Debug)]
@@ -16,6 +17,10 @@ pub struct Shape {
     pub document: DocumentShape,
     /// Telegraf's tag `host`: this machine's name. An empty one is left out.
     pub host: String,
+    /// Whether there is Telegraf's tag `url`.
+    pub has_url: bool,
+    /// What all metrics are called with `metric_version = 2`: a JSON string.
+    pub measurement: Vec<u8>,
 }
 
 /// Where a series' value goes.
@@ -31,6 +36,13 @@ pub(super) struct Place<'a> {
 pub(super) type Pairs<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
 impl Shape {
+    /// `machine` is this machine's name.
+    pub fn new(document: DocumentShape, tags: &TelegrafTags, machine: String) -> Self {
+        let mut measurement = Vec::new();
+        string(&mut measurement, &tags.measurement);
+        Self { document, host: if tags.host { machine } else { String::new() }, has_url: tags.url, measurement }
+    }
+
     /// Whether documents name the metrics of their label set by a hash, as a dimension of its own.
     pub(super) fn has_names_hash(&self) -> bool {
         self.document == DocumentShape::TimeSeries
@@ -62,12 +74,15 @@ impl Shape {
 
     /// `url` is the target's, whatever a label says; `host` is only added, as Telegraf does with global tags.
     fn add_tags<'a>(&'a self, origin: &'a Origin, labels: &mut Pairs<'a>) {
-        labels.retain(|(name, _)| *name != "url");
-        for (name, value) in [("host", &self.host), ("url", &origin.url)] {
+        if self.has_url {
+            labels.retain(|(name, _)| *name != "url");
+        }
+        let url = if self.has_url { origin.url.as_str() } else { "" };
+        for (name, value) in [("host", self.host.as_str()), ("url", url)] {
             if let Err(at) = labels.binary_search_by(|(held, _)| (*held).cmp(name))
                 && !value.is_empty()
             {
-                labels.insert(at, (name, Cow::Borrowed(value.as_str())));
+                labels.insert(at, (name, Cow::Borrowed(value)));
             }
         }
     }
@@ -91,12 +106,13 @@ impl Shape {
 
     /// Writes the text between the last label and the first field. `measurement` is a JSON string.
     pub(super) fn open_fields(&self, out: &mut Vec<u8>, measurement: &[u8]) {
+        let measurement = match self.document {
+            DocumentShape::Telegraf => &self.measurement,
+            _ => measurement,
+        };
         match self.document {
             DocumentShape::TimeSeries | DocumentShape::Metricbeat => out.extend_from_slice(b"},\"metrics\":{"),
-            DocumentShape::Telegraf => {
-                out.extend_from_slice(b"},\"measurement_name\":\"prometheus\",\"prometheus\":{");
-            }
-            DocumentShape::TelegrafV1 => {
+            DocumentShape::Telegraf | DocumentShape::TelegrafV1 => {
                 for text in [b"},\"measurement_name\":", measurement, b",", measurement, b":{"] {
                     out.extend_from_slice(text);
                 }

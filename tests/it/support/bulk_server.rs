@@ -184,7 +184,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     while let Some(request) = read_request(&mut stream).await {
         let act = {
             let mut store = store.lock().expect("no test panics while it holds this");
-            if !request.line.contains("_bulk?") {
+            if !request.line.contains("_bulk") {
                 let said = store.about.and_then(|about| about(&request));
                 Act::Answer(said.unwrap_or_else(|| about(&request)))
             } else {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use promferry::config::checked::{Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle};
+use promferry::config::checked::{
+    Auth, BulkAction, DocumentShape, Elasticsearch as Settings, HttpOutput, Lifecycle, TelegrafTags,
+};
 use promferry::model::{ChunkBuilder, Family, Labels, MetricType, Origin, PointsBuilder, Scrape, SeriesSet};
 use promferry::net::tls::TlsSettings;
 use promferry::net::{Scheme, Url};
@@ -36,6 +38,7 @@ pub fn elasticsearch(addresses: &[String], index: &str) -> Settings {
         max_indexes: 100,
         action: BulkAction::Create,
         shape: DocumentShape::TimeSeries,
+        telegraf: TelegrafTags { measurement: "prometheus".to_owned(), host: true, url: true },
         has_ids: true,
         pipeline: None,
         routing: None,

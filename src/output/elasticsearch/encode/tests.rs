@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::checked::DocumentShape;
+use crate::config::checked::{DocumentShape, TelegrafTags};
 use crate::model::{
     Chunk, ChunkBuilder, Family, Histogram, Labels, MetricType, Origin, PointsBuilder, STALE_NAN, Scrape, SeriesSet,
 };
@@ -59,9 +59,13 @@ fn whole(scrapes: &[Arc<Scrape>]) -> Batch {
     batch(scrapes.iter().cloned().map(Slice::whole).collect())
 }
 
+fn tags() -> TelegrafTags {
+    TelegrafTags { measurement: "prometheus".into(), host: true, url: true }
+}
+
 fn encoder(document: DocumentShape, index: &str) -> Encoder {
     Encoder {
-        shape: Shape { document, host: "vm-1".into() },
+        shape: Shape::new(document, &tags(), "vm-1".into()),
         index: IndexName::new(index),
         indexes_max: 100,
         action: BulkAction::Create,
@@ -162,6 +166,24 @@ fn histogram_and_summary() -> Arc<Scrape> {
         ("gc", s, "gc_count", &[]),
     ];
     of(rows, &[1.0, 2.0, 3.0, 1.5, 3.0, 0.5, 1.75, 9.0])
+}
+
+#[test]
+fn telegrafs_tags_and_measurement_can_be_others() {
+    let rows: &[Row<'_>] = &[("load", MetricType::Gauge, "load", &[("a", "1"), ("url", "mine")])];
+    let tags = TelegrafTags { measurement: "c\"f".into(), host: false, url: false };
+    let encoder = Encoder {
+        shape: Shape::new(DocumentShape::Telegraf, &tags, "vm-1".into()),
+        ..encoder(DocumentShape::Telegraf, "m")
+    };
+    let encoded = encoder.encode(Dialect::default(), &mut Cache::default(), &whole(&[of(rows, &[0.25])]));
+    let text = String::from_utf8(encoded.body.into()).unwrap();
+    assert_eq!(
+        text.lines().nth(1),
+        Some(
+            r#"{"@timestamp":"2027-01-02T03:04:05.006Z","tag":{"a":"1","url":"mine"},"measurement_name":"c\"f","c\"f":{"load":0.25}}"#
+        )
+    );
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! `promferry convert`: another program's configuration as one of ours, on stdout.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::{FAILED, LOSSES, USAGE};
+use crate::convert::{self, Conversion, FILE_BYTES_MAX, SourceFile};
+use crate::net::text::io_words;
+
+/// Files of a folder, at most.
+const FILES_MAX: usize = 1000;
+
+/// Folders in folders, at most.
+const DEPTH_MAX: usize = 32;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(clap::Subcommand)]
+enum Kind {
+    /// Telegraf's configuration: files, and folders such as telegraf.d, of which all *.conf files are read
+    ///
+    /// The configuration is written to stdout; what could not be carried over is a comment there, and a line on stderr. Exit code 3
+    /// says that there was such a thing.
+    Telegraf {
+        /// telegraf.conf, or a folder
+        #[arg(required = true, value_name = "FILE|DIR")]
+        paths: Vec<PathBuf>,
+    },
+}
+
+pub(super) fn main(arguments: Arguments) -> u8 {
+    let Kind::Telegraf { paths } = arguments.kind;
+    let files = match read_all(&paths) {
+        Ok(files) => files,
+        Err(message) => {
+            eprintln!("{message}");
+            return USAGE;
+        }
+    };
+    match convert::telegraf(&files) {
+        Ok(conversion) => tell(&conversion),
+        Err(problems) => {
+            eprintln!("{problems}");
+            USAGE
+        }
+    }
+}
+
+fn tell(conversion: &Conversion) -> u8 {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(conversion.yaml.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => {}
+        // Whoever reads our output has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error) => {
+            eprintln!("stdout: {}", io_words(&error));
+            return FAILED;
+        }
+    }
+    conversion.notes.iter().for_each(|note| eprintln!("{note}"));
+    match conversion.losses() {
+        0 => 0,
+        1 => {
+            eprintln!("1 thing was not carried over; it is a comment in the configuration");
+            LOSSES
+        }
+        losses => {
+            eprintln!("{losses} things were not carried over; they are comments in the configuration");
+            LOSSES
+        }
+    }
+}
+
+/// All files that are meant, those of a folder in the order of their names.
+fn read_all(paths: &[PathBuf]) -> Result<Vec<SourceFile>, String> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let mut found = Vec::new();
+            configurations(path, 0, &mut found)?;
+            if found.is_empty() {
+                return Err(format!("{}: there is no *.conf file in it", name(path)));
+            }
+            files.extend(found);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    if files.len() > FILES_MAX {
+        return Err(format!("{} files; at most {FILES_MAX} are converted at a time", files.len()));
+    }
+    files.iter().map(|path| read(path)).collect()
+}
+
+/// As Telegraf: `*.conf`, folders in folders too, but not those that begin with `..`, which Kubernetes makes.
+fn configurations(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), String> {
+    let fail = |error: io::Error| format!("{}: cannot be read: {}", name(folder), io_words(&error));
+    let mut entries = fs::read_dir(folder).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, file_name) = (entry.path(), entry.file_name());
+        let file_name = file_name.to_string_lossy();
+        let is_folder = entry.file_type().map_err(fail)?.is_dir();
+        if is_folder && !file_name.starts_with("..") && depth < DEPTH_MAX {
+            configurations(&path, depth + 1, found)?;
+        } else if !is_folder && file_name.len() > ".conf".len() && file_name.ends_with(".conf") {
+            found.push(path);
+        }
+        if found.len() > FILES_MAX {
+            return Err(format!("{}: more than {FILES_MAX} files; that many are converted at a time", name(folder)));
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<SourceFile, String> {
+    let mut text = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text));
+    match read {
+        Ok(_) => Ok(SourceFile { name: path.display().to_string(), text }),
+        Err(error) => Err(format!("{}: cannot be read: {}", name(path), io_words(&error))),
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.display().to_string().escape_debug().to_string()
+}
