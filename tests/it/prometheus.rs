@@ -1,4 +1,4 @@
-//! Remote write to a real Prometheus: PromQL gives exactly what was scraped, staleness included, and an outage leaves nothing out
+//! Remote write, and OTLP, to a real Prometheus: PromQL gives exactly what was scraped, staleness included, and an outage leaves nothing out
 //! of order and nothing twice.
 
 use std::collections::BTreeMap;
@@ -16,13 +16,28 @@ use crate::support::world::{Process, World, until, written};
 const V1: &str = "prometheus.WriteRequest";
 const V2: &str = "io.prometheus.write.v2.Request";
 
+/// How samples get there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By remote write with this message.
+    RemoteWrite(&'static str),
+    /// By OTLP over HTTP, whose receiver is a reader of OTLP that is not ours.
+    Otlp,
+}
+
 async fn exporter(world: &World, body: impl Fn(u64) -> String + Send + 'static) -> Exporter {
     Exporter::start(world.ca.server(&["127.0.0.1"]).server_config(Some(&world.ca)), body).await
 }
 
 /// Scrapes these targets five times a second, to a file and to Prometheus; `more` are lines of the latter's output.
-fn configure(world: &World, targets: &[String], prometheus: &Prometheus, message: &str, more: &str) {
+fn configure(world: &World, targets: &[String], prometheus: &Prometheus, way: Way, more: &str) {
     let url = prometheus.url();
+    let output = match way {
+        Way::RemoteWrite(message) => format!(
+            "remote_write: {{url: \"{url}\", protobuf_message: {message}, send_exemplars: true, send_native_histograms: true}}"
+        ),
+        Way::Otlp => format!("otlp: {{urls: [\"http://{}\"], path: /api/v1/otlp/v1/metrics}}", prometheus.address),
+    };
     world.configure(&format!(
         r#"
 global: {{scrape_interval: 200ms, external_labels: {{site: here}}, scrape_native_histograms: true}}
@@ -35,7 +50,7 @@ outputs:
   - name: lines
     file: {{path: samples.jsonl}}
   - name: prometheus
-    remote_write: {{url: "{url}", protobuf_message: {message}, send_exemplars: true, send_native_histograms: true}}
+    {output}
     batch: {{flush_interval: 300ms, flush_jitter: 0s}}
 {more}
 admin: {{listen: "127.0.0.1:0"}}
@@ -43,7 +58,7 @@ admin: {{listen: "127.0.0.1:0"}}
     ));
 }
 
-async fn everything_arrives(version: Version, message: &str) {
+async fn everything_arrives(version: Version, way: Way) {
     let world = World::new();
     let Some(prometheus) = Prometheus::start(world.folder(), version).await else { return };
     let steady = exporter(&world, main_job::body).await;
@@ -51,7 +66,7 @@ async fn everything_arrives(version: Version, message: &str) {
     let changing = exporter(&world, changing).await;
     let failing = exporter(&world, |nth| format!("fails {nth}\n")).await;
     let addresses = [&steady, &changing, &failing].map(|target| target.address.to_string());
-    configure(&world, &addresses, &prometheus, message, "");
+    configure(&world, &addresses, &prometheus, way, "");
     let process = world.run().await;
     let scraped = async |target: &Exporter, times: usize| {
         until("scrapes", async || (target.bodies().len() >= times).then_some(())).await;
@@ -62,7 +77,10 @@ async fn everything_arrives(version: Version, message: &str) {
     scraped(&changing, 8).await;
     let ended = process.terminate().await;
     let lines = written(&world.path("samples.jsonl"));
-    assert_same(&lines, &prometheus.samples().await);
+    let mut stored = prometheus.samples().await;
+    // By OTLP, what a resource says beside `job` and `instance` comes as this.
+    stored.retain(|(series, _), _| way != Way::Otlp || series.name != "target_info");
+    assert_same(&lines, &stored);
     let markers = ended.count("lines", "skipped");
     assert!(markers >= 2, "what vanished and what fails end with markers: {:?}", ended.log.of("drained"));
     assert_eq!(ended.count("prometheus", "delivered"), lines.len() as u64 + markers);
@@ -108,22 +126,27 @@ fn assert_quiet(prometheus: &Prometheus) {
 
 #[tokio::test]
 async fn prometheus_2_has_exactly_what_was_scraped() {
-    everything_arrives(Version::Two, V1).await;
+    everything_arrives(Version::Two, Way::RemoteWrite(V1)).await;
 }
 
 #[tokio::test]
 async fn prometheus_3_has_exactly_what_was_scraped() {
-    everything_arrives(Version::Three, V1).await;
+    everything_arrives(Version::Three, Way::RemoteWrite(V1)).await;
 }
 
 #[tokio::test]
 async fn prometheus_3_has_exactly_what_was_scraped_by_remote_write_2() {
-    everything_arrives(Version::Three, V2).await;
+    everything_arrives(Version::Three, Way::RemoteWrite(V2)).await;
 }
 
 #[tokio::test]
 async fn a_prometheus_that_knows_remote_write_1_alone_is_spoken_to_in_it() {
-    everything_arrives(Version::Two, V2).await;
+    everything_arrives(Version::Two, Way::RemoteWrite(V2)).await;
+}
+
+#[tokio::test]
+async fn prometheus_3_has_exactly_what_was_scraped_by_otlp() {
+    everything_arrives(Version::Three, Way::Otlp).await;
 }
 
 /// A native histogram, and a counter with an exemplar, which both count since a minute before.
@@ -149,7 +172,7 @@ fn native_body(since_ms: u64) -> Vec<u8> {
     [histogram.delimited(), counter.delimited()].concat()
 }
 
-async fn native_arrives(message: &str) {
+async fn native_arrives(message: &'static str) {
     let world = World::new();
     let Some(prometheus) = Prometheus::start(world.folder(), Version::Three).await else { return };
     let since_ms = now_ms() - 60_000;
@@ -157,7 +180,7 @@ async fn native_arrives(message: &str) {
     let step = Step::Answer(answer("200 OK", header, &native_body(since_ms as u64)));
     let tls = world.ca.server(&["127.0.0.1"]).server_config(Some(&world.ca));
     let target = FakeTarget::start_tls(tls, step).await;
-    configure(&world, &[target.address.to_string()], &prometheus, message, "");
+    configure(&world, &[target.address.to_string()], &prometheus, Way::RemoteWrite(message), "");
     let process = world.run().await;
     until("scrapes", async || (target.heads().len() >= 4).then_some(())).await;
     let ended = process.terminate().await;
@@ -223,7 +246,7 @@ async fn until_failing(process: &Process, scrapes: f64) {
     .await;
 }
 
-async fn an_outage_leaves_nothing_out_of_order_and_nothing_twice(version: Version, message: &str) {
+async fn an_outage_leaves_nothing_out_of_order_and_nothing_twice(version: Version, message: &'static str) {
     let world = World::new();
     let Some(mut prometheus) = Prometheus::start(world.folder(), version).await else { return };
     let mut targets = Vec::new();
@@ -231,7 +254,7 @@ async fn an_outage_leaves_nothing_out_of_order_and_nothing_twice(version: Versio
         targets.push(exporter(&world, |nth| format!("# TYPE scrape_number counter\nscrape_number {nth}\n")).await);
     }
     let addresses: Vec<_> = targets.iter().map(|target| target.address.to_string()).collect();
-    configure(&world, &addresses, &prometheus, message, "    queue: {disk: {path: queue}}");
+    configure(&world, &addresses, &prometheus, Way::RemoteWrite(message), "    queue: {disk: {path: queue}}");
     let process = world.run().await;
     until("it delivers", async || {
         let delivered = process.outputs().await["prometheus"]["ledger"]["delivered"].as_u64().unwrap_or_default();

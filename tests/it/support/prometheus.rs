@@ -1,4 +1,4 @@
-//! A real Prometheus on loopback that takes remote write: what it has is asked of it in PromQL.
+//! A real Prometheus on loopback that takes remote write, and 3.x OTLP: what it has is asked of it in PromQL.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -80,6 +80,7 @@ impl Prometheus {
                     "--enable-feature=exemplar-storage,native-histograms,created-timestamp-zero-ingestion"
                 }
             })
+            .args((self.version == Version::Three).then_some("--web.enable-otlp-receiver"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::options().append(true).create(true).open(path("log")).unwrap());
