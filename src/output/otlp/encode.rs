@@ -3,7 +3,8 @@
 //! In protobuf each of these is an item, as they stand in the body one behind the other; in JSON the body is one item. Samples of
 //! items, skipped and rejected ones add up to the batch's, always.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -11,7 +12,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 use super::fields::{self, resource_metrics, scope_metrics};
-use super::labels::{Attributes, LabelRules, Role, Rules, add_text, attribute};
+use super::labels::{AttributeValue, Attributes, LabelRules, Role, Rules, attribute, taken};
 use super::plan::{NONE, Part, Plan, Planning};
 use super::point::{Points, Scratch};
 use super::wire::{Json, Proto, Size, Wire};
@@ -176,11 +177,20 @@ impl Body<'_> {
 
     /// The attributes of a resource: those that are known of the target, and those of its `target_info`.
     fn resource(&self, plan: &Plan, resource: u32, scrape: &Scrape, infos: &[(u32, u32)]) -> Attributes {
-        let mut attributes = plan.resources[resource as usize].clone();
+        let known = &plan.resources[resource as usize];
+        let mut attributes = known.clone();
+        if infos.is_empty() {
+            return attributes;
+        }
+        // A target may have very many of them.
+        let mut held: HashSet<Cow<'_, str>, RandomState> = known.iter().map(|(name, _)| name.as_str().into()).collect();
         let is_attribute = |label: &(&str, &str)| self.encoder.labels.role(label.0) == Role::Attribute;
         for &(_, series) in infos {
             for (name, value) in scrape.series.get(series).labels().filter(is_attribute) {
-                add_text(&mut attributes, name, value);
+                let Some((name, value)) = taken(self.encoder.rules.as_deref(), name, value) else { continue };
+                if !value.is_empty() && held.insert(name.clone()) {
+                    attributes.push((name.into_owned(), AttributeValue::Text(value.into_owned())));
+                }
             }
         }
         attributes

@@ -72,6 +72,15 @@ pub(super) fn add_text(attributes: &mut Attributes, name: &str, value: &str) {
     }
 }
 
+/// Name and value of an attribute as a receiver with these rules takes them; `None` where it is left out.
+pub(super) fn taken<'a>(
+    rules: Option<&dyn Rules>,
+    name: &'a str,
+    value: &'a str,
+) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
+    rules.map_or(Some((name.into(), value.into())), |rules| rules.attribute(name, value))
+}
+
 impl LabelRules {
     /// What a label becomes.
     pub fn role(&self, name: &str) -> Role {
@@ -188,11 +197,7 @@ impl ChunkLabels {
         for number in 0..chunk.pairs() as u32 {
             let (name, value) = chunk.pair(number);
             let role = labels.role(name);
-            let taken = match rules {
-                Some(rules) => rules.attribute(name, value),
-                None => Some((Cow::Borrowed(name), Cow::Borrowed(value))),
-            };
-            if let Some((name, value)) = taken.filter(|_| labels.stays(role)) {
+            if let Some((name, value)) = taken(rules, name, value).filter(|_| labels.stays(role)) {
                 W::fragment(&mut made.text, |out| pair::<W>(out, &name, &value));
             }
             // A body that this goes into is far below 4 GiB.
