@@ -154,8 +154,10 @@ struct Body<'e> {
 impl Body<'_> {
     fn add<W: Wire>(&mut self, out: &mut Vec<u8>, slice: &Slice, plan: &Plan, sorted: &mut Sorted) {
         let scrape = &*slice.scrape;
-        sorted.sort(slice, plan, &mut self.losses, self.encoder.rules.as_deref());
         let infos = infos(scrape, plan);
+        let rules = self.encoder.rules.as_deref();
+        let most = if rules.is_some() { self.attributes_of_infos(scrape, &infos) } else { 0 };
+        sorted.sort(slice, plan, &mut self.losses, rules, most);
         let mut order = &plan.order[..];
         while let Some(&first) = order.first() {
             let resource = plan.metrics[plan.cells[first as usize].metric as usize].resource;
@@ -173,6 +175,14 @@ impl Body<'_> {
         }
         self.losses.skip(METADATA_ONLY, (sorted.beside.len() - sorted.beside_taken) as u64);
         self.start += scrape.samples() as u32;
+    }
+
+    /// How many attributes the `target_info` of one resource has, at most.
+    fn attributes_of_infos(&self, scrape: &Scrape, infos: &[(u32, u32)]) -> usize {
+        let is_attribute = |label: &(&str, &str)| self.encoder.labels.role(label.0) == Role::Attribute;
+        let attributes = |series| scrape.series.get(series).labels().filter(is_attribute).count();
+        let of_each = infos.chunk_by(|one, other| one.0 == other.0);
+        of_each.map(|of| of.iter().map(|&(_, series)| attributes(series)).sum()).max().unwrap_or(0)
     }
 
     /// The attributes of a resource: those that are known of the target, and those of its `target_info`.
@@ -362,7 +372,8 @@ pub(super) struct Sorted {
 }
 
 impl Sorted {
-    fn sort(&mut self, slice: &Slice, plan: &Plan, losses: &mut Losses, rules: Option<&dyn Rules>) {
+    /// `infos` is how many attributes the `target_info` of a resource has, at most.
+    fn sort(&mut self, slice: &Slice, plan: &Plan, losses: &mut Losses, rules: Option<&dyn Rules>, infos: usize) {
         let scrape = &*slice.scrape;
         self.cell_of.clear();
         self.cell_of.resize(scrape.points.len(), NONE);
@@ -388,6 +399,12 @@ impl Sorted {
                 }
                 _ => return self.place_beside(at, &point, scrape, plan, losses, rules),
             };
+            if let Some(rules) = rules.filter(|_| infos > 0) {
+                let series = scrape.series.get(point.series);
+                if let Some(reason) = rules.refuses(series, infos) {
+                    return losses.reject(reason, 1, || rules.explain(reason, series, infos));
+                }
+            }
             self.ends[cell as usize] += 1;
             self.cell_of[at as usize] = cell;
         };
@@ -422,7 +439,7 @@ impl Sorted {
             (Part::Refused(number), _) => {
                 let reason = plan.reason(number);
                 losses.reject(reason, 1, || match rules.filter(|_| reason != super::plan::BAD_SERIES) {
-                    Some(rules) => rules.explain(reason, scrape.series.get(point.series)),
+                    Some(rules) => rules.explain(reason, scrape.series.get(point.series), 0),
                     None => format!(
                         "{} is of a histogram or a summary, and is no part of one: it lacks a bound, or has none that is a \
                          number",

@@ -12,13 +12,13 @@ pub(super) const SCOPE_PREFIX: &str = "otel_scope_";
 
 /// Further rules of a receiver that has limits of its own.
 pub trait Rules: fmt::Debug + Send + Sync {
-    /// Whether a series may not be sent: the ledger's word for why.
-    fn refuses(&self, _series: SeriesRef<'_>) -> Option<&'static str> {
+    /// Whether a series may not be sent beside so many attributes of its target's `target_info`: the ledger's word for why.
+    fn refuses(&self, _series: SeriesRef<'_>, _infos: usize) -> Option<&'static str> {
         None
     }
 
     /// One sentence about a series that may not be sent.
-    fn explain(&self, reason: &'static str, series: SeriesRef<'_>) -> String;
+    fn explain(&self, reason: &'static str, series: SeriesRef<'_>, infos: usize) -> String;
 
     /// Name and value of an attribute as the receiver takes them; `None` where it is left out.
     fn attribute<'a>(&self, name: &'a str, value: &'a str) -> Option<(Cow<'a, str>, Cow<'a, str>)> {

@@ -95,11 +95,11 @@ fn labels_of_the_scope_are_the_scopes() {
 struct Strict;
 
 impl Rules for Strict {
-    fn refuses(&self, series: SeriesRef<'_>) -> Option<&'static str> {
+    fn refuses(&self, series: SeriesRef<'_>, _: usize) -> Option<&'static str> {
         (series.name() == "bad").then_some("bad_name")
     }
 
-    fn explain(&self, reason: &'static str, series: SeriesRef<'_>) -> String {
+    fn explain(&self, reason: &'static str, series: SeriesRef<'_>, _: usize) -> String {
         format!("{} is refused for {reason}", series.name())
     }
 
