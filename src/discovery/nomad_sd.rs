@@ -39,6 +39,9 @@ pub(super) const FIRST_WORD_MAX: Duration = ROUND_TIME_MAX.saturating_add(REQUES
 /// After this time no other request of a round is begun.
 const ROUND_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// By how much a service that failed comes later than in its turn, where there is not time for all.
+const FAILING_WAITS: Duration = Duration::from_secs(300);
+
 /// One request, from connecting to the last byte of its answer.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -92,7 +95,9 @@ type Known = BTreeMap<Service, Instances>;
 struct Instances {
     /// As they were when it could last be asked.
     groups: Vec<Group>,
-    /// Whether that was before the last round.
+    /// When it was asked last; `None` if it never was.
+    asked: Option<Instant>,
+    /// Whether that gave no answer.
     is_failing: bool,
 }
 
@@ -120,31 +125,35 @@ impl Asking {
     /// Brings `known` up to date as far as Nomad answers. Returns what is wrong.
     async fn look(&self, known: &mut Known) -> Option<String> {
         let begun = Instant::now();
-        let mut services: Vec<Service> = match self.services().await {
-            Ok(services) => services.into_iter().collect(),
+        let services = match self.services().await {
+            Ok(services) => services,
             Err(error) if known.values().all(|known| known.groups.is_empty()) => return Some(error),
             Err(error) => return Some(format!("{error}; what it said before stays")),
         };
         let mut before = std::mem::take(known);
-        // What failed comes last: it may fail by taking all the time that there is.
-        services.sort_by_key(|service| before.get(service).is_some_and(|known| known.is_failing));
         let (mut room, mut problems) = (Room::default(), Vec::new());
-        for service in services {
-            let asked = match begun.elapsed() < ROUND_TIME_MAX {
-                true => self.instances(&service).await,
-                false => Err(format!("was not asked for, because the services before it took {ROUND_TIME_MAX:?}")),
+        for service in in_order(services, &before) {
+            let mut now = before.remove(&service).unwrap_or_default();
+            let asked = if begun.elapsed() < ROUND_TIME_MAX {
+                now.asked = Some(Instant::now());
+                let asked = self.instances(&service).await;
+                now.is_failing = asked.is_err();
+                asked
+            } else {
+                Err(format!("was not asked for, because the services before it took {ROUND_TIME_MAX:?}"))
             };
-            let was = before.remove(&service).unwrap_or_default();
-            let is_failing = asked.is_err();
-            let groups = asked.unwrap_or_else(|error| {
-                let stays = if was.groups.is_empty() { "" } else { "; what was known of it stays" };
-                problems.push(format!("service {}: {error}{stays}", service.shown()));
-                was.groups
-            });
-            match room.take(&groups) {
-                Ok(()) => drop(known.insert(service, Instances { groups, is_failing })),
-                Err(error) => problems.push(format!("service {}: {error}", service.shown())),
+            match asked {
+                Ok(groups) => now.groups = groups,
+                Err(error) => {
+                    let stays = if now.groups.is_empty() { "" } else { "; what was known of it stays" };
+                    problems.push(format!("service {}: {error}{stays}", service.shown()));
+                }
             }
+            if let Err(error) = room.take(&now.groups) {
+                problems.push(format!("service {}: {error}", service.shown()));
+                now.groups = Vec::new();
+            }
+            known.insert(service, now);
         }
         summed_up(problems)
     }
@@ -207,6 +216,18 @@ impl Service {
     }
 }
 
+/// In which order services are asked, where there may not be time for all: first those that were not asked for longest, so that
+/// each has its turn. What failed comes later: it may fail by taking all the time that there is.
+fn in_order(services: BTreeSet<Service>, before: &Known) -> Vec<Service> {
+    let mut services: Vec<Service> = services.into_iter().collect();
+    services.sort_by_key(|service| {
+        let known = before.get(service)?;
+        let later = if known.is_failing { FAILING_WAITS } else { Duration::ZERO };
+        known.asked.map(|asked| asked + later)
+    });
+    services
+}
+
 /// Some of the problems of a round stand for all.
 fn summed_up(mut problems: Vec<String>) -> Option<String> {
     let others = problems.len().saturating_sub(NAMED_MAX);
@@ -267,11 +288,15 @@ fn read_services(answer: &Value) -> Result<BTreeSet<Service>, String> {
 
 /// `[{"Address": "…", "Port": 1, "Datacenter": "…", …}]`. As in Prometheus, what is not there is empty.
 fn read_instances(answer: &Value, tag_separator: &str) -> Result<Vec<Group>, String> {
-    let instances = array(answer, "the answer")?.iter().enumerate();
+    let instances = array(answer, "the answer")?;
+    // Before they are read: each takes far more memory than the few bytes that it may have in the answer.
+    if instances.len() > INSTANCES_MAX {
+        return Err(format!("it has {} instances, and at most {INSTANCES_MAX} are taken", instances.len()));
+    }
     let read = |(at, instance)| {
         read_instance(instance, tag_separator).map_err(|error| format!("instance {}: {error}", at + 1))
     };
-    instances.map(read).collect()
+    instances.iter().enumerate().map(read).collect()
 }
 
 fn read_instance(instance: &Value, tag_separator: &str) -> Result<Group, String> {
@@ -319,5 +344,40 @@ fn text<'v>(object: &'v Value, field: &str) -> Result<&'v str, String> {
     match entries.get(field) {
         None | Some(Value::Null) => Ok(""),
         Some(value) => value.as_str().ok_or_else(|| format!("{field}: expected a text, found {}", kind(value))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str) -> Service {
+        Service { namespace: "default".to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn each_service_has_its_turn_where_there_is_time_for_two_a_round() {
+        let names = ["a", "b", "c", "d", "e"];
+        let (mut known, mut asked) = (Known::new(), Vec::new());
+        let mut now = Instant::now();
+        for _ in 0..9 {
+            for service in in_order(names.map(service).into(), &known).into_iter().take(2) {
+                now += Duration::from_secs(30);
+                let is_failing = service.name == "a";
+                asked.push(service.name.clone());
+                known.insert(service, Instances { asked: Some(now), is_failing, ..Instances::default() });
+            }
+            for name in names {
+                known.entry(service(name)).or_default();
+            }
+        }
+        assert_eq!(asked.concat(), "abcdebcdebcdebacde", "what fails waits, and not for ever");
+    }
+
+    #[test]
+    fn an_answer_of_very_many_instances_is_not_read() {
+        let many = Value::Array(vec![Value::Object(serde_json::Map::new()); INSTANCES_MAX + 1]);
+        let told = "it has 100001 instances, and at most 100000 are taken";
+        assert_eq!(read_instances(&many, ",").err().as_deref(), Some(told));
     }
 }

@@ -224,6 +224,39 @@ async fn otlp_is_spoken_by_default_within_the_same_limits() {
     assert_eq!(histograms.collect::<Vec<_>>(), [1.0, 2.0]);
 }
 
+/// What a target says of itself is a dimension of all of its series.
+#[tokio::test]
+async fn what_has_too_many_dimensions_with_target_info_is_counted() {
+    let world = World::new().await;
+    let delivery = Delivery::start(world.output(""), options());
+    let names: Vec<String> = (0..31).map(|n| format!("l{n}")).collect();
+    let some = |n: usize| -> Vec<(&str, &str)> {
+        names[..n].iter().map(|name| (name.as_str(), "v")).chain([("job", "j"), ("instance", "i")]).collect()
+    };
+    let of_info: Vec<(String, &str)> = (0..11).map(|n| (format!("info{n}"), "v")).collect();
+    let of_info: Vec<(&str, &str)> = of_info.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let labels = [&of_info[..], &[("job", "j"), ("instance", "i")]].concat();
+    let mut bucket = some(20);
+    bucket.push(("le", "+Inf"));
+    let made = Made::new()
+        .with(MetricType::Info, "target", "target_info", &labels, 1.0)
+        .gauge("fits", &some(20), 1.0)
+        .with(MetricType::Histogram, "h", "h_bucket", &bucket, 1.0)
+        .with(MetricType::Histogram, "h", "h_count", &some(20), 1.0)
+        .gauge("many", &some(21), 1.0);
+    let origin = Arc::new(Origin { key: 1, labels: Labels::new(), url: "https://10.0.0.1:9100/metrics".to_owned() });
+    for mut scrape in [made.scrape(AT_MS), Made::new().gauge("fits", &some(31), 2.0).scrape(AT_MS + 1000)] {
+        Arc::get_mut(&mut scrape).unwrap().origin = origin.clone();
+        delivery.queue.push(&scrape);
+    }
+    let counts = delivery.finish().await;
+    assert_eq!(counts.settled.rejected, BTreeMap::from([("dimensions", 1)]));
+    assert_eq!((counts.settled.delivered, counts.settled.total()), (5, 6));
+    let ingest = world.server.ingest();
+    let most = ingest.taken.iter().map(|taken| taken.2.split(',').count()).max();
+    assert_eq!(most, Some(36));
+}
+
 #[tokio::test]
 async fn one_bad_datapoint_costs_itself_alone() {
     let world = World::new().await;

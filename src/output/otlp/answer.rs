@@ -93,7 +93,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Whether an answer is a page for people, and so not from a receiver.
-pub(super) fn is_page(headers: &HeaderMap) -> bool {
+pub(in crate::output) fn is_page(headers: &HeaderMap) -> bool {
     has_content_type(headers, "text/html")
 }
 

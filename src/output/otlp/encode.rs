@@ -3,7 +3,8 @@
 //! In protobuf each of these is an item, as they stand in the body one behind the other; in JSON the body is one item. Samples of
 //! items, skipped and rejected ones add up to the batch's, always.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -11,7 +12,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 use super::fields::{self, resource_metrics, scope_metrics};
-use super::labels::{Attributes, LabelRules, Role, Rules, add_text, attribute};
+use super::labels::{AttributeValue, Attributes, LabelRules, Role, Rules, attribute, taken};
 use super::plan::{NONE, Part, Plan, Planning};
 use super::point::{Points, Scratch};
 use super::wire::{Json, Proto, Size, Wire};
@@ -147,8 +148,10 @@ struct Body<'e> {
 impl Body<'_> {
     fn add<W: Wire>(&mut self, out: &mut Vec<u8>, slice: &Slice, plan: &Plan, sorted: &mut Sorted) {
         let scrape = &*slice.scrape;
-        sorted.sort(slice, plan, &mut self.losses, self.encoder.rules.as_deref());
         let infos = infos(scrape, plan);
+        let rules = self.encoder.rules.as_deref();
+        let most = if rules.is_some() { self.attributes_of_infos(scrape, &infos) } else { 0 };
+        sorted.sort(slice, plan, &mut self.losses, rules, most);
         let mut order = &plan.order[..];
         while let Some(&first) = order.first() {
             let resource = plan.metrics[plan.cells[first as usize].metric as usize].resource;
@@ -168,13 +171,30 @@ impl Body<'_> {
         self.start += scrape.samples() as u32;
     }
 
+    /// How many attributes the `target_info` of one resource has, at most.
+    fn attributes_of_infos(&self, scrape: &Scrape, infos: &[(u32, u32)]) -> usize {
+        let is_attribute = |label: &(&str, &str)| self.encoder.labels.role(label.0) == Role::Attribute;
+        let attributes = |series| scrape.series.get(series).labels().filter(is_attribute).count();
+        let of_each = infos.chunk_by(|one, other| one.0 == other.0);
+        of_each.map(|of| of.iter().map(|&(_, series)| attributes(series)).sum()).max().unwrap_or(0)
+    }
+
     /// The attributes of a resource: those that are known of the target, and those of its `target_info`.
     fn resource(&self, plan: &Plan, resource: u32, scrape: &Scrape, infos: &[(u32, u32)]) -> Attributes {
-        let mut attributes = plan.resources[resource as usize].clone();
+        let known = &plan.resources[resource as usize];
+        let mut attributes = known.clone();
+        if infos.is_empty() {
+            return attributes;
+        }
+        // A target may have very many of them.
+        let mut held: HashSet<Cow<'_, str>, RandomState> = known.iter().map(|(name, _)| name.as_str().into()).collect();
         let is_attribute = |label: &(&str, &str)| self.encoder.labels.role(label.0) == Role::Attribute;
         for &(_, series) in infos {
             for (name, value) in scrape.series.get(series).labels().filter(is_attribute) {
-                add_text(&mut attributes, name, value);
+                let Some((name, value)) = taken(self.encoder.rules.as_deref(), name, value) else { continue };
+                if !value.is_empty() && held.insert(name.clone()) {
+                    attributes.push((name.into_owned(), AttributeValue::Text(value.into_owned())));
+                }
             }
         }
         attributes
@@ -346,7 +366,8 @@ pub(super) struct Sorted {
 }
 
 impl Sorted {
-    fn sort(&mut self, slice: &Slice, plan: &Plan, losses: &mut Losses, rules: Option<&dyn Rules>) {
+    /// `infos` is how many attributes the `target_info` of a resource has, at most.
+    fn sort(&mut self, slice: &Slice, plan: &Plan, losses: &mut Losses, rules: Option<&dyn Rules>, infos: usize) {
         let scrape = &*slice.scrape;
         self.cell_of.clear();
         self.cell_of.resize(scrape.points.len(), NONE);
@@ -372,6 +393,12 @@ impl Sorted {
                 }
                 _ => return self.place_beside(at, &point, scrape, plan, losses, rules),
             };
+            if let Some(rules) = rules.filter(|_| infos > 0) {
+                let series = scrape.series.get(point.series);
+                if let Some(reason) = rules.refuses(series, infos) {
+                    return losses.reject(reason, 1, || rules.explain(reason, series, infos));
+                }
+            }
             self.ends[cell as usize] += 1;
             self.cell_of[at as usize] = cell;
         };
@@ -406,7 +433,7 @@ impl Sorted {
             (Part::Refused(number), _) => {
                 let reason = plan.reason(number);
                 losses.reject(reason, 1, || match rules.filter(|_| reason != super::plan::BAD_SERIES) {
-                    Some(rules) => rules.explain(reason, scrape.series.get(point.series)),
+                    Some(rules) => rules.explain(reason, scrape.series.get(point.series), 0),
                     None => format!(
                         "{} is of a histogram or a summary, and is no part of one: it lacks a bound, or has none that is a \
                          number",

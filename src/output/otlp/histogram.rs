@@ -209,12 +209,11 @@ impl Points<'_, '_> {
         (count, series): (f64, u32),
         at_ms: i64,
     ) -> Result<(i64, u64, Option<f64>), Flaw> {
-        let set = &self.scrape.series;
         let (mut is_reset, mut is_first, mut last_ms) = (false, false, at_ms);
         let mut rises = Vec::with_capacity(self.scratch.parts.len() + 1);
         for at in 0..=self.scratch.parts.len() {
             let (value, series) = self.scratch.parts.get(at).map_or((count, series), |part| (part.1, part.2));
-            let key = set.get(series).hash();
+            let key = self.key(series);
             let last = self.ahead.last_value(key);
             is_reset |= last.is_some_and(|last| value < last);
             match self.step(key, value, at_ms).rise {
@@ -225,7 +224,7 @@ impl Points<'_, '_> {
         }
         let sum = parts.sum.map(|(sum, series)| {
             // Of observations below zero it may fall, and that is no reset.
-            let key = set.get(series).hash();
+            let key = self.key(series);
             let last = self.ahead.last_value(key).filter(|_| !is_reset);
             self.step(key, sum, at_ms);
             sum - last.unwrap_or(0.0)

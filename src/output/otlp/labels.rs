@@ -12,13 +12,13 @@ pub(super) const SCOPE_PREFIX: &str = "otel_scope_";
 
 /// Further rules of a receiver that has limits of its own.
 pub trait Rules: fmt::Debug + Send + Sync {
-    /// Whether a series may not be sent: the ledger's word for why.
-    fn refuses(&self, _series: SeriesRef<'_>) -> Option<&'static str> {
+    /// Whether a series may not be sent beside so many attributes of its target's `target_info`: the ledger's word for why.
+    fn refuses(&self, _series: SeriesRef<'_>, _infos: usize) -> Option<&'static str> {
         None
     }
 
     /// One sentence about a series that may not be sent.
-    fn explain(&self, reason: &'static str, series: SeriesRef<'_>) -> String;
+    fn explain(&self, reason: &'static str, series: SeriesRef<'_>, infos: usize) -> String;
 
     /// Name and value of an attribute as the receiver takes them; `None` where it is left out.
     fn attribute<'a>(&self, name: &'a str, value: &'a str) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
@@ -70,6 +70,15 @@ pub(super) fn add_text(attributes: &mut Attributes, name: &str, value: &str) {
     if !value.is_empty() {
         add(attributes, name, AttributeValue::Text(value.to_owned()));
     }
+}
+
+/// Name and value of an attribute as a receiver with these rules takes them; `None` where it is left out.
+pub(super) fn taken<'a>(
+    rules: Option<&dyn Rules>,
+    name: &'a str,
+    value: &'a str,
+) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
+    rules.map_or(Some((name.into(), value.into())), |rules| rules.attribute(name, value))
 }
 
 impl LabelRules {
@@ -188,11 +197,7 @@ impl ChunkLabels {
         for number in 0..chunk.pairs() as u32 {
             let (name, value) = chunk.pair(number);
             let role = labels.role(name);
-            let taken = match rules {
-                Some(rules) => rules.attribute(name, value),
-                None => Some((Cow::Borrowed(name), Cow::Borrowed(value))),
-            };
-            if let Some((name, value)) = taken.filter(|_| labels.stays(role)) {
+            if let Some((name, value)) = taken(rules, name, value).filter(|_| labels.stays(role)) {
                 W::fragment(&mut made.text, |out| pair::<W>(out, &name, &value));
             }
             // A body that this goes into is far below 4 GiB.

@@ -40,6 +40,7 @@ use labels::LabelRules;
 use receiver::Way;
 use state::State;
 
+pub(super) use answer::is_page;
 pub(super) use labels::Rules;
 
 /// How long the first look at all receivers may take; sending begins after it.

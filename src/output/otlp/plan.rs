@@ -149,7 +149,7 @@ impl Planning<'_> {
     }
 
     fn slot<W: Wire>(&self, plan: &mut Plan, scrape: &Scrape, series: SeriesRef<'_>) -> Slot {
-        if let Some(reason) = self.rules.and_then(|rules| rules.refuses(series)) {
+        if let Some(reason) = self.rules.and_then(|rules| rules.refuses(series, 0)) {
             return plan.refused(reason);
         }
         let meaning = kind::meaning(series, self.labels.is_compatible);

@@ -6,7 +6,7 @@ use super::labels::pair;
 use super::plan::{Cell, Kind, Part, Plan};
 use super::wire::{Field, Size, Wire};
 use crate::model::{Scrape, Value, is_stale, part_label};
-use crate::output::cumulative::{Ahead, Step};
+use crate::output::cumulative::{Ahead, Step, key_in_target};
 use crate::pipeline::reason;
 
 /// Writes the data points of one scrape.
@@ -180,13 +180,18 @@ impl Points<'_, '_> {
             Temporality::Delta if value.is_nan() => Said::Nothing(reason::NAN),
             Temporality::Delta if value.is_infinite() => Said::Nothing(reason::INFINITE),
             Temporality::Delta => {
-                let key = self.scrape.series.get(series).hash();
+                let key = self.key(series);
                 match self.step(key, value, at_ms).rise {
                     Some((rise, last_ms)) => Said::Value(rise, last_ms),
                     None => Said::Nothing(reason::FIRST_DELTA),
                 }
             }
         }
+    }
+
+    /// What a series is remembered by.
+    pub fn key(&self, series: u32) -> u64 {
+        key_in_target(self.scrape, &self.scrape.series.get(series))
     }
 
     /// The next sample of a series.
@@ -211,7 +216,7 @@ impl Points<'_, '_> {
         if !self.encoder.observes_starts || value.is_nan() {
             return 0;
         }
-        let key = self.scrape.series.get(series).hash();
+        let key = self.key(series);
         self.step(key, value, at_ms).start_ms
     }
 

@@ -3,7 +3,7 @@
 use super::encode::Temporality;
 use super::plan::is_counted;
 use crate::model::Value;
-use crate::output::cumulative::Cumulative;
+use crate::output::cumulative::{Cumulative, key_in_target};
 use crate::pipeline::Batch;
 
 /// See the [module](self).
@@ -24,7 +24,7 @@ pub(super) fn settle(state: &mut Cumulative, temporality: Temporality, batch: &B
         if value.is_nan() || (is_delta && value.is_infinite()) {
             continue;
         }
-        let (key, at_ms) = (series.hash(), scrape.time_ms(&point));
+        let (key, at_ms) = (key_in_target(scrape, &series), scrape.time_ms(&point));
         // What is noted is settled before what was sent with it, and may be later.
         if !is_delta || state.ahead().last_ms(key).is_none_or(|last_ms| last_ms <= at_ms) {
             state.advance(key, value, at_ms);

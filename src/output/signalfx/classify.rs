@@ -2,6 +2,7 @@
 
 use crate::net::text::excerpt;
 use crate::output::http::next;
+use crate::output::otlp::is_page;
 use crate::pipeline::{Answer, Fate, Judgement, Next, Verdict};
 
 /// Rejected: the ingest cannot read it, or does not take it.
@@ -19,6 +20,10 @@ pub fn classify(answer: &Answer) -> Judgement {
         problem: Some((kind, format!("{does} ({})", words(answer)))),
     };
     match answer.status.as_u16() {
+        200..=299 if is_page(&answer.headers) => Judgement {
+            is_maybe_received: true,
+            ..retry("answer", "answers with a page, as no ingest does; see url, and proxies between")
+        },
         200..=299 => Judgement::delivered(),
         400 => Judgement {
             verdict: Verdict::Spoilt(INVALID),
@@ -56,13 +61,24 @@ fn words(answer: &Answer) -> String {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER};
+    use http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    };
     use std::time::Duration;
 
     fn of(status: u16, body: &'static str) -> Judgement {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("7"))]);
         let status = StatusCode::from_u16(status).unwrap();
         classify(&Answer { status, headers, body: Bytes::from_static(body.as_bytes()) })
+    }
+
+    #[test]
+    fn a_page_of_a_proxy_is_no_delivery() {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))]);
+        let judged = classify(&Answer { status: StatusCode::OK, headers, body: Bytes::from_static(b"<html>Log in") });
+        assert_eq!((judged.verdict, judged.is_maybe_received), (Verdict::All(Fate::Retry), true));
+        assert!(judged.problem.unwrap().1.ends_with("(200 OK: <html>Log in)"));
     }
 
     #[test]

@@ -61,7 +61,9 @@ pub fn refuses(series: &SeriesRef<'_>, own: usize) -> Option<&'static str> {
 pub fn explain(reason: &'static str, series: &SeriesRef<'_>, own: usize) -> String {
     let what = match reason {
         NAME => format!("its name has more than {NAME_CHARS_MAX} characters"),
-        DIMENSIONS => format!("it has {} labels, and {} are taken", series.labels().len(), DIMENSIONS_MAX - own),
+        DIMENSIONS => {
+            format!("it has {} labels, and {} are taken", series.labels().len(), DIMENSIONS_MAX.saturating_sub(own))
+        }
         DIMENSION_NAME => {
             format!(
                 "the name of a label has more than {DIMENSION_NAME_CHARS_MAX} characters, or comes to that of another"

@@ -23,7 +23,7 @@ use super::cumulative::Cumulative;
 use super::http::Receivers;
 use super::otlp::{Otlp, Rules};
 use crate::config::checked::{self, OtlpProtocol, OtlpTemporality, SignalfxProtocol};
-use crate::model::{SeriesRef, Value};
+use crate::model::{MetricType, SeriesRef, Value, part_label};
 use crate::net::credentials::Credentials;
 use crate::pipeline::{
     Answer, Attempt, Batch, Compression, Encoded, Failure, Fate, Judgement, Ordering, Output, Reasons, Request, Slice,
@@ -153,17 +153,26 @@ fn no_number(value: Value<'_>) -> Option<&'static str> {
     }
 }
 
+/// Dimensions that a series has beside its labels. Some labels are none: those that are the resource's already, and the bound of a
+/// bucket, so all parts of a histogram are refused, or none.
+fn dimensions_beside(series: SeriesRef<'_>, infos: usize) -> usize {
+    let kind = series.family().kind;
+    let part = part_label(kind).filter(|_| kind != MetricType::GaugeHistogram);
+    let no_dimensions = [Some("job"), Some("instance"), part].into_iter().flatten();
+    RESOURCE_DIMENSIONS + infos - no_dimensions.filter(|label| series.label(label).is_some()).count()
+}
+
 /// The ingest's limits, for OTLP.
 #[derive(Debug)]
 struct Limits;
 
 impl Rules for Limits {
-    fn refuses(&self, series: SeriesRef<'_>) -> Option<&'static str> {
-        limits::refuses(&series, RESOURCE_DIMENSIONS)
+    fn refuses(&self, series: SeriesRef<'_>, infos: usize) -> Option<&'static str> {
+        limits::refuses(&series, dimensions_beside(series, infos))
     }
 
-    fn explain(&self, reason: &'static str, series: SeriesRef<'_>) -> String {
-        limits::explain(reason, &series, RESOURCE_DIMENSIONS)
+    fn explain(&self, reason: &'static str, series: SeriesRef<'_>, infos: usize) -> String {
+        limits::explain(reason, &series, dimensions_beside(series, infos))
     }
 
     fn attribute<'a>(&self, name: &'a str, value: &'a str) -> Option<(Cow<'a, str>, Cow<'a, str>)> {

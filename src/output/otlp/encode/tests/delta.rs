@@ -85,3 +85,31 @@ fn a_bucket_that_is_new_makes_the_histogram_begin_anew() {
     let (sent, _) = lane.send(&[target.scrape(30, &lines(7, "h_bucket{le=\"2\"} 7\n"))]);
     assert_eq!((histogram(&sent, "h").count, &histogram(&sent, "h").bucket_counts[..]), (3, &[3, 0, 0][..]));
 }
+
+#[test]
+fn targets_whose_series_have_the_same_labels_are_kept_apart() {
+    let (mut one, mut other) = (Target::new(), Target::with_key(2));
+    let counter = |total: i64| format!("# TYPE c counter\nc_total {total}");
+    let mut lane = Lane::new(delta());
+    lane.send(&[one.scrape(0, &counter(100)), other.scrape(1, &counter(5))]);
+    let (sent, _) = lane.send(&[one.scrape(10, &counter(101)), other.scrape(11, &counter(7))]);
+    let rises: Vec<f64> = metrics(&sent).iter().map(|metric| value(&numbers(metric)[0])).collect();
+    assert_eq!(rises, [1.0, 2.0]);
+
+    let histogram =
+        |count: u64| format!("# TYPE h histogram\nh_bucket{{le=\"+Inf\"}} {count}\nh_count {count}\nh_sum {count}");
+    let mut lane = Lane::new(delta());
+    lane.send(&[one.scrape(20, &histogram(100)), other.scrape(21, &histogram(5))]);
+    let (sent, _) = lane.send(&[one.scrape(30, &histogram(101)), other.scrape(31, &histogram(7))]);
+    let counts = sent.iter().map(|of| self::histogram(std::slice::from_ref(of), "h").count).collect::<Vec<_>>();
+    assert_eq!(counts, [1, 2]);
+
+    let mut lane = Lane::new(encoder());
+    lane.send(&[one.scrape(40, &counter(100)), other.scrape(41, &counter(5))]);
+    let (sent, _) = lane.send(&[one.scrape(50, &counter(101)), other.scrape(51, &counter(7))]);
+    let starts = metrics(&sent)
+        .iter()
+        .map(|metric| seconds(numbers(metric)[0].start_time_unix_nano).unwrap())
+        .collect::<Vec<_>>();
+    assert_eq!(starts, [40.0, 41.0]);
+}

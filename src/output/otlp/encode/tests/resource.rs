@@ -95,11 +95,11 @@ fn labels_of_the_scope_are_the_scopes() {
 struct Strict;
 
 impl Rules for Strict {
-    fn refuses(&self, series: SeriesRef<'_>) -> Option<&'static str> {
+    fn refuses(&self, series: SeriesRef<'_>, _: usize) -> Option<&'static str> {
         (series.name() == "bad").then_some("bad_name")
     }
 
-    fn explain(&self, reason: &'static str, series: SeriesRef<'_>) -> String {
+    fn explain(&self, reason: &'static str, series: SeriesRef<'_>, _: usize) -> String {
         format!("{} is refused for {reason}", series.name())
     }
 
@@ -140,4 +140,23 @@ fn a_long_description_is_cut_and_many_scopes_share_it() {
     assert_eq!(sent[0].scope_metrics.len(), 500);
     assert!(metrics(&sent).iter().all(|metric| metric.description.len() == 4096));
     assert!(encoded.body.len() < 500 * 4300);
+}
+
+/// A target may say as much of itself as it likes: that costs no more than its length.
+#[test]
+fn many_attributes_of_a_target_are_each_told_once() {
+    let many: String = (0..40_000).map(|at| format!("target_info{{l{at}=\"v\",same=\"{at}\"}} 1\n")).collect();
+    let scrape = Target::new().scrape(0, &format!("# TYPE target info\n{many}# TYPE g gauge\ng 1"));
+    let encoded = encoder().encode(&Cumulative::default(), &mut Cache::default(), &[Slice::whole(scrape)]);
+    let request = ExportMetricsServiceRequest::decode(encoded.body).unwrap();
+    let told = attributes(&request.resource_metrics[0]);
+    assert_eq!((told.len(), &*told[5], &*told[6]), (5 + 1 + 40_000, "l0=v", "same=0"));
+}
+
+#[test]
+fn rules_of_a_receiver_hold_for_what_a_target_says_of_itself() {
+    let encoder = Encoder { rules: Some(Box::new(Strict)), ..encoder() };
+    let lines = "# TYPE target info\ntarget_info{a=\"b\",secret=\"s\"} 1\n# TYPE g gauge\ng 1";
+    let (sent, _) = Lane::new(encoder).send(&[Target::new().scrape(0, lines)]);
+    assert_eq!(attributes(&sent[0])[5..], ["my_a=b"]);
 }
