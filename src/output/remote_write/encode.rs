@@ -3,6 +3,8 @@
 //! What the receiver has no field for is left out and counted as skipped. Items' samples and skipped ones add up to the batch's,
 //! always.
 
+use std::fmt;
+
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -24,8 +26,11 @@ pub(super) mod mark {
     pub const METADATA: u32 = 2;
 }
 
+/// Room that is made for a body before it is written, at most. A few samples with long texts say nothing about the next batch.
+const EXPECTED_BYTES_MAX: usize = 8 << 20;
+
 /// How messages are written.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Encoder {
     /// The query of the URL may be a secret: it is a part of this.
     pub path_and_query: String,
@@ -33,6 +38,13 @@ pub(super) struct Encoder {
     pub has_exemplars: bool,
     pub has_histograms: bool,
     pub metadata_interval_ms: Option<u64>,
+}
+
+/// Without the query, which may be a secret.
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").field("message", &self.message).finish_non_exhaustive()
+    }
 }
 
 /// What is known of targets, and memory that is used again.
@@ -53,7 +65,8 @@ impl Encoder {
     /// Makes the request of a batch's slices.
     pub fn encode(&self, state: &State, cache: &mut Cache, slices: &[Slice]) -> Encoded {
         let samples: u64 = slices.iter().map(Slice::samples).sum();
-        let expected_bytes = samples as usize * (cache.bytes_a_sample + cache.bytes_a_sample / 16);
+        let expected_bytes =
+            (samples as usize).saturating_mul(cache.bytes_a_sample + cache.bytes_a_sample / 16).min(EXPECTED_BYTES_MAX);
         let groups = groups(slices);
         let message = self.message(state);
         let mut request = Written {
