@@ -13,6 +13,7 @@ use crate::model::{
     ChunkBuilder, Exemplar, Family, Histogram, HistogramSpan, Labels, MetricType, Origin, PointsBuilder, STALE_NAN,
     STALE_NAN_BITS, Scrape, SeriesSet,
 };
+use crate::net::{Scheme, Url};
 
 const AT_MS: i64 = 1_798_859_045_006;
 
@@ -450,4 +451,6 @@ fn a_small_batch_with_long_texts_makes_no_room_for_gigabytes() {
 fn a_query_is_not_in_what_is_printed_for_debugging() {
     let encoder = Encoder { path_and_query: "/write?key=hush".to_owned(), ..encoder(WriteMessage::V1) };
     assert!(!format!("{encoder:?}").contains("hush"));
+    let url = Url { scheme: Scheme::Https, host: "h".into(), port: 1, path_and_query: "/write?key=hush".into() };
+    assert_eq!(format!("{url:?}"), "https://h:1/write");
 }
