@@ -286,6 +286,30 @@ async fn a_request_that_is_too_large_is_divided() {
 }
 
 #[tokio::test]
+async fn metadata_that_is_divided_off_holds_no_sample_up() {
+    let tls = Tls::new();
+    let server = WriteServer::start_with(Some(tls.server()), |tsdb: &mut Tsdb, request: &Request| {
+        match (request.samples() > 0, request.metadata.is_empty()) {
+            (false, _) => Act::Answer(answer(503, "", "")),
+            (true, false) => Act::Answer(answer(413, "", "too large")),
+            (true, true) => Act::Answer(tsdb.take(request)),
+        }
+    })
+    .await;
+    let mut settings = tls.settings(&server, WriteMessage::V1);
+    settings.metadata_interval = Some(Duration::from_secs(60));
+    let target = Target::new(1, 16);
+    let output = start(&settings, 1);
+    let scrapes: Vec<_> = (0..2).map(|nth| target.scrape(AT_MS + 1000 * nth)).collect();
+    scrapes.iter().for_each(|scrape| output.queue.push(scrape));
+    let counts = output.finish().await;
+    let outcome = Outcome { server, scrapes, counts };
+    outcome.is_complete("metadata");
+    let alone = outcome.server.tsdb().requests.iter().filter(|request| request.samples() == 0).count();
+    assert!(alone <= 4, "{alone}");
+}
+
+#[tokio::test]
 async fn whatever_goes_wrong_each_sample_is_there_once_and_in_order() {
     for seed in 1..=8 {
         let message = VERSIONS[seed as usize % 2];

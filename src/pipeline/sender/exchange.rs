@@ -199,6 +199,9 @@ async fn settle<O: Output>(
                 Some(parcel) if next == Next::Now && settlement.total() > 0 => {
                     Left::of(vec![Work::Parcel(Box::new(parcel))], false)
                 }
+                // What has no samples, such as metadata that was divided off, is not worth holding a lane up: it is on no disk, and
+                // the output says it with another batch.
+                Some(parcel) if parcel.encoded.samples() == 0 => Left::default(),
                 Some(parcel) => {
                     let (parcel, is_stopped) = wait(shared, lane, parcel, url, kind, &message, next).await;
                     Left::of(vec![Work::Parcel(Box::new(parcel))], is_stopped)
