@@ -30,8 +30,9 @@ impl Scheme {
     }
 }
 
-/// Where a request goes. Holds no credentials: those are parsed off where a URL is read, and refused.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// Where a request goes. Holds no credentials: those are parsed off where a URL is read, and refused. A query may be a secret,
+/// and is not in what is printed for debugging.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Url {
     /// Plain or TLS.
     pub scheme: Scheme,
@@ -41,6 +42,13 @@ pub struct Url {
     pub port: u16,
     /// Path and query, starting with `/`.
     pub path_and_query: String,
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path_and_query.split('?').next().unwrap_or_default().to_owned();
+        fmt::Display::fmt(&Url { path_and_query: path, ..self.clone() }, f)
+    }
 }
 
 impl Url {

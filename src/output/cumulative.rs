@@ -14,7 +14,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::model::{Scrape, SeriesRef};
+use crate::model::{Scrape, SeriesRef, wall_ms};
 
 /// Series that are remembered in one lane, at most: 32 bytes each.
 pub(super) const SERIES_MAX: usize = 2_000_000;
@@ -56,7 +56,7 @@ pub(super) struct Step {
 pub(super) struct Cumulative {
     seen: HashTable<Seen>,
     hasher: RandomState,
-    /// The time of the newest sample.
+    /// The time of the newest sample that is not of the future.
     now_ms: i64,
     swept_ms: i64,
 }
@@ -71,11 +71,15 @@ impl Cumulative {
     pub fn advance(&mut self, key: u64, value: f64, at_ms: i64) {
         let seen = self.next(self.last(key), key, value, at_ms).0;
         self.put(seen);
-        self.now_ms = self.now_ms.max(at_ms);
+        // A target says of itself which time it is: one that is ahead must not age the others.
+        self.now_ms = self.now_ms.max(at_ms.min(wall_ms()));
         if self.now_ms.saturating_sub(self.swept_ms) >= SWEEP_EVERY_MS {
             self.swept_ms = self.now_ms;
             let oldest = self.now_ms.saturating_sub(FORGOTTEN_AFTER_MS);
-            self.seen.retain(|seen| seen.at_ms >= oldest);
+            // While there is room, those that say to be of the future stay: their clock is wrong, and they rise all the same.
+            let is_full = self.seen.len() >= SERIES_MAX;
+            let newest = if is_full { self.now_ms.saturating_add(FORGOTTEN_AFTER_MS) } else { i64::MAX };
+            self.seen.retain(|seen| (oldest..=newest).contains(&seen.at_ms));
         }
     }
 
@@ -183,5 +187,16 @@ mod tests {
         state.advance(2, 1.0, FORGOTTEN_AFTER_MS + SWEEP_EVERY_MS);
         assert_eq!(state.ahead().step(1, 2.0, 0).rise, None);
         assert_eq!(state.seen.len(), 1);
+    }
+
+    #[test]
+    fn a_series_with_times_of_the_future_makes_no_other_forgotten() {
+        let mut state = Cumulative::default();
+        let now_ms = wall_ms();
+        state.advance(1, 1.0, now_ms);
+        for year in 1..5 {
+            state.advance(2, 1.0, now_ms + year * 365 * 24 * FORGOTTEN_AFTER_MS);
+            assert_eq!(state.ahead().step(1, 2.0, now_ms + 1000).rise, Some((1.0, now_ms)), "{year}");
+        }
     }
 }

@@ -228,6 +228,18 @@ async fn a_sample_from_before_is_no_reset() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_put_back_far_silences_no_counter() {
+    let mut bench = Bench::new("");
+    let at = |second: i64, value| Made::new(1, START_MS + second * 1000).counter("c", &[], value).scrape();
+    // A day ahead, and then right again.
+    let (lines, left_out) = bench.lines(&[at(86_400, 100.0), at(86_410, 110.0), at(20, 120.0), at(30, 125.0)]);
+    assert_eq!(lines, ["c:10|c", "c:5|c"]);
+    assert_eq!(left_out, BTreeMap::from([("first_delta", 2)]));
+    let (lines, left_out) = bench.lines(&[at(40, 126.0)]);
+    assert_eq!((lines, left_out), (vec!["c:1|c".to_owned()], BTreeMap::new()));
+}
+
+#[tokio::test]
 async fn mappings_give_names_types_and_sums() {
     let keys = "namespace: app, mappings: [\
         {regex: up, replacement: agent.poll_failure, multiply: -1, add: 1},\

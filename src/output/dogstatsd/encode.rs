@@ -8,7 +8,7 @@ use super::sums::{Sum, Sums};
 use super::text;
 use crate::config::checked::{self, Stat};
 use crate::model::{Point, Scrape, SeriesRef, Value};
-use crate::output::cumulative::{Ahead, Cumulative, NOT_NEWER, key_in_target};
+use crate::output::cumulative::{Ahead, Cumulative, FORGOTTEN_AFTER_MS, NOT_NEWER, key_in_target};
 use crate::output::json::Plans;
 use crate::pipeline::{Encoded, Item, Reasons, Rejection, Slice, reason};
 
@@ -169,8 +169,14 @@ impl Lines<'_> {
         time_ms: i64,
     ) -> Result<Option<f64>, &'static str> {
         let key = key_in_target(scrape, series);
-        if self.ahead.last_ms(key).is_some_and(|last_ms| last_ms >= time_ms) {
-            return Err(NOT_NEWER);
+        match self.ahead.last_ms(key) {
+            // The clock was wrong then and is right now: the series begins anew, and is not silent until that time comes.
+            Some(last_ms) if last_ms.saturating_sub(time_ms) > FORGOTTEN_AFTER_MS => {
+                self.ahead.step(key, value, time_ms);
+                return Ok(None);
+            }
+            Some(last_ms) if last_ms >= time_ms => return Err(NOT_NEWER),
+            Some(_) | None => {}
         }
         Ok(self.ahead.step(key, value, time_ms).rise.map(|(rise, _)| rise))
     }

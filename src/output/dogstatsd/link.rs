@@ -213,7 +213,9 @@ impl Link {
             kind,
             message,
             is_maybe_received: refused && is_far,
-            is_of_before: refused && matches!(self.address, Address::Udp { .. }),
+            // Whatever it is, a host on the way may have said it of any datagram since the last pause: a firewall, that the
+            // host cannot be reached.
+            is_of_before: matches!(self.address, Address::Udp { .. }) && !is_too_large(error),
             is_too_large: is_too_large(error),
         }
     }
@@ -287,6 +289,20 @@ mod tests {
     fn packed(body: &str, bytes_max: usize) -> Vec<String> {
         let datagrams = Datagrams::new(body.as_bytes(), bytes_max);
         datagrams.map(|datagram| String::from_utf8(datagram.text.into_owned()).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_tells_late_is_of_datagrams_before() {
+        let peer: SocketAddr = "192.0.2.1:8125".parse().unwrap();
+        let mut link = Link::new(Address::Udp { host: peer.ip().to_string(), port: peer.port() });
+        let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+        link.open = Some(Open { socket: Socket::Udp(socket, peer), since: Instant::now() });
+        // A firewall that rejects, which a host on the way says in an ICMP message.
+        for code in [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::ECONNREFUSED, libc::ENOPROTOOPT] {
+            let trouble = link.trouble(&io::Error::from_raw_os_error(code));
+            assert!(trouble.is_of_before, "{trouble:?}");
+        }
+        assert!(!link.trouble(&io::Error::from_raw_os_error(libc::EMSGSIZE)).is_of_before);
     }
 
     #[test]

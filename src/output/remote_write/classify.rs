@@ -128,7 +128,10 @@ fn refused(message: WriteMessage, encoded: &Encoded, attempt: Attempt, answer: &
     };
     let is_old = matches!(refusal.cause, Cause::OutOfOrder | Cause::Duplicate);
     if attempt.is_maybe_resend && is_old {
-        return judge(Verdict::All(Fate::Duplicate(ASSUMED)));
+        let assumed = Fate::Duplicate(ASSUMED);
+        // Prometheus takes nothing of such a request: what was not stored before must not go with what it has.
+        let is_nothing_taken = message == WriteMessage::V1 && !refusal.rest_is_taken;
+        return judge(if is_nothing_taken { Verdict::Spoilt(assumed) } else { Verdict::All(assumed) });
     }
     match (message, Counts::written(&answer.headers)) {
         (WriteMessage::V2, Some(written)) => {
@@ -145,7 +148,7 @@ fn refused(message: WriteMessage, encoded: &Encoded, attempt: Attempt, answer: &
             let is_harmless = encoded.items.iter().all(|item| item.samples <= 1);
             match refusal.rest_is_taken && !is_harmless {
                 true => judge(Verdict::Partly { refused: refusal.samples.max(1) }),
-                false => judge(Verdict::Spoilt(refusal.cause.reason())),
+                false => judge(Verdict::Spoilt(Fate::Rejected(refusal.cause.reason()))),
             }
         }
     }

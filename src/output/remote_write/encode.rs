@@ -3,6 +3,8 @@
 //! What the receiver has no field for is left out and counted as skipped. Items' samples and skipped ones add up to the batch's,
 //! always.
 
+use std::fmt;
+
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -26,7 +28,7 @@ pub(super) mod mark {
 }
 
 /// How messages are written.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Encoder {
     /// The query of the URL may be a secret: it is a part of this.
     pub path_and_query: String,
@@ -34,6 +36,13 @@ pub(super) struct Encoder {
     pub has_exemplars: bool,
     pub has_histograms: bool,
     pub metadata_interval_ms: Option<u64>,
+}
+
+/// Without the query, which may be a secret.
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").field("message", &self.message).finish_non_exhaustive()
+    }
 }
 
 /// What is known of targets, and memory that is used again.

@@ -124,6 +124,14 @@ pub(super) struct Used {
     pub pairs: Vec<bool>,
 }
 
+impl Used {
+    /// Puts in what others use of the same chunk.
+    pub fn add(&mut self, other: &Used) {
+        self.names.iter_mut().zip(&other.names).for_each(|(all, other)| *all |= other);
+        self.pairs.iter_mut().zip(&other.pairs).for_each(|(all, other)| *all |= other);
+    }
+}
+
 impl<'s> Group<'s> {
     /// Whether all of each of its scrapes is meant.
     pub fn is_whole(&self) -> bool {

@@ -5,6 +5,7 @@
 //! that of the chunks in the batch: while these stay the same, so does the table, and what refers to it. Exemplars' labels, which
 //! are new each time, come behind.
 
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -118,12 +119,19 @@ impl Table {
 
     /// Of what these targets' samples use, and nothing else.
     pub(super) fn of_used(groups: &[Group<'_>]) -> Self {
-        let mut table = Self::default();
+        // Two sets of a target may share chunks: each is put in once, with what any of them uses.
+        let (mut chunks, mut known): (Vec<(&Arc<Chunk>, Used)>, _) = (Vec::new(), HashMap::new());
         for group in groups {
             for (chunk, used) in group.widest.series.chunks().iter().zip(group.used()) {
-                table.add(chunk, Some(&used));
+                let at = *known.entry(chunk.id()).or_insert(chunks.len());
+                match chunks.get_mut(at) {
+                    Some((_, all)) => all.add(&used),
+                    None => chunks.push((chunk, used)),
+                }
             }
         }
+        let mut table = Self::default();
+        chunks.iter().for_each(|(chunk, used)| table.add(chunk, Some(used)));
         table
     }
 

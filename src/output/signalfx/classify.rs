@@ -26,7 +26,7 @@ pub fn classify(answer: &Answer) -> Judgement {
         },
         200..=299 => Judgement::delivered(),
         400 => Judgement {
-            verdict: Verdict::Spoilt(INVALID),
+            verdict: Verdict::Spoilt(Fate::Rejected(INVALID)),
             next: Next::Now,
             ..retry(INVALID, "does not take the datapoints")
         },
@@ -93,7 +93,10 @@ mod tests {
         }
         let doubled = [500, 502, 503, 504, 429].map(|status| of(status, "").is_maybe_received);
         assert_eq!(doubled, [true, true, false, true, false]);
-        assert_eq!((of(400, "bad").verdict, of(413, "").verdict), (Verdict::Spoilt(INVALID), Verdict::TooLarge));
+        assert_eq!(
+            (of(400, "bad").verdict, of(413, "").verdict),
+            (Verdict::Spoilt(Fate::Rejected(INVALID)), Verdict::TooLarge)
+        );
         assert_eq!(
             of(429, "").problem.unwrap().1,
             "takes no more for now: a limit of the token or the organization (429 Too Many Requests)"

@@ -196,9 +196,9 @@ pub enum Verdict {
     },
     /// The request must be made smaller.
     TooLarge,
-    /// Nothing was taken, because of one or some of the items: the request is divided until they are found, and these are
-    /// rejected for this reason. Dividing has an end: what is left after many requests is rejected as a whole.
-    Spoilt(&'static str),
+    /// Nothing was taken, because of one or some of the items: the request is divided until they are found, and this becomes of
+    /// them: rejected or duplicate. Dividing has an end: after many requests it becomes of what is left as a whole.
+    Spoilt(Fate),
     /// Nothing was taken, and the state that [`Output::settle`] leaves knows how to say it otherwise: it is encoded again.
     Anew,
     /// Taken, and to be confirmed: until then the samples wait. See [`Output::confirm`].

@@ -24,6 +24,9 @@ use crate::telemetry::Edge;
 /// half is tried.
 const EXTRA_REQUESTS_MAX: u32 = 200;
 
+/// The same where what spoils it is most likely there already: mostly all of it is, and finding that out brings nothing.
+const EXTRA_REQUESTS_FOR_DUPLICATES_MAX: u32 = 40;
+
 /// What an attempt leaves to be done.
 #[derive(Default)]
 pub(super) struct Left {
@@ -157,20 +160,20 @@ async fn settle<O: Output>(
                     (parcel, is_stopped) = wait(shared, lane, parcel, url, kind, &message, next).await;
                 }
             }
-            let reason = match verdict {
+            let fate = match verdict {
                 Verdict::Anew => return Left::of(vec![Work::Batch(parcel.batch)], is_stopped),
-                Verdict::Spoilt(reason) if lane.extra_requests > EXTRA_REQUESTS_MAX => {
-                    reject(shared, lane, parcel, reason, &message);
+                Verdict::Spoilt(fate) if lane.extra_requests > extra_requests_max(fate) => {
+                    settle_all(shared, lane, parcel, fate, &message);
                     return Left::of(Vec::new(), is_stopped);
                 }
-                Verdict::Spoilt(reason) => reason,
-                _ => reason::TOO_LARGE,
+                Verdict::Spoilt(fate) => fate,
+                _ => Fate::Rejected(reason::TOO_LARGE),
             };
             let samples = parcel.encoded.samples();
-            match parcel.halve(reason) {
+            match parcel.halve(fate) {
                 Some(halves) => Left::of(halves.into(), is_stopped),
                 None => {
-                    shared.tell_rejected(reason, samples, &message);
+                    tell_if_rejected(shared, fate, samples, &message);
                     shared.health().settled();
                     Left::of(Vec::new(), is_stopped)
                 }
@@ -196,6 +199,9 @@ async fn settle<O: Output>(
                 Some(parcel) if next == Next::Now && settlement.total() > 0 => {
                     Left::of(vec![Work::Parcel(Box::new(parcel))], false)
                 }
+                // What has no samples, such as metadata that was divided off, is not worth holding a lane up: it is on no disk, and
+                // the output says it with another batch.
+                Some(parcel) if parcel.encoded.samples() == 0 => Left::default(),
                 Some(parcel) => {
                     let (parcel, is_stopped) = wait(shared, lane, parcel, url, kind, &message, next).await;
                     Left::of(vec![Work::Parcel(Box::new(parcel))], is_stopped)
@@ -205,11 +211,24 @@ async fn settle<O: Output>(
     }
 }
 
-/// Rejects all of a parcel: which of its items spoils it would take too many requests to find.
-fn reject<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, parcel: Parcel, reason: &'static str, message: &str) {
-    let verdict = Verdict::All(Fate::Rejected(reason));
+fn extra_requests_max(fate: Fate) -> u32 {
+    match fate {
+        Fate::Duplicate(_) => EXTRA_REQUESTS_FOR_DUPLICATES_MAX,
+        Fate::Delivered | Fate::Rejected(_) | Fate::Retry => EXTRA_REQUESTS_MAX,
+    }
+}
+
+fn tell_if_rejected<O: Output>(shared: &Shared<O>, fate: Fate, samples: u64, message: &str) {
+    if let Fate::Rejected(reason) = fate {
+        shared.tell_rejected(reason, samples, message);
+    }
+}
+
+/// Settles all of a parcel: which of its items spoils it would take too many requests to find.
+fn settle_all<O: Output>(shared: &Shared<O>, lane: &mut Lane<O>, parcel: Parcel, fate: Fate, message: &str) {
+    let verdict = Verdict::All(fate);
     shared.output.settle(&mut lane.state, &parcel.batch, &parcel.encoded, &verdict);
-    shared.tell_rejected(reason, parcel.encoded.samples(), message);
+    tell_if_rejected(shared, fate, parcel.encoded.samples(), message);
     let left = parcel.settle(&verdict);
     debug_assert!(left.is_none(), "a verdict for all of it settles all of it");
     shared.health().settled();

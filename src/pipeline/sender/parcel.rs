@@ -97,8 +97,8 @@ impl Parcel {
         Some(self)
     }
 
-    /// Two pieces of work of half the size; or none, when it cannot be made smaller and is rejected for `reason`.
-    pub(super) fn halve(mut self, reason: &'static str) -> Option<[Work; 2]> {
+    /// Two pieces of work of half the size; or none, when it cannot be made smaller and is settled by `fate`.
+    pub(super) fn halve(mut self, fate: Fate) -> Option<[Work; 2]> {
         self.wake();
         let Self { encoded, mut batch, .. } = self;
         let items = encoded.items.len();
@@ -119,8 +119,7 @@ impl Parcel {
         match batch.split() {
             Ok(halves) => Some(halves.map(Work::Batch)),
             Err(mut batch) => {
-                let rejected = Reasons::from([(reason, encoded.samples())]);
-                batch.settle(&Settlement { rejected, ..Settlement::default() });
+                batch.settle(&settlement(&encoded, &Verdict::All(fate)));
                 None
             }
         }
@@ -265,7 +264,7 @@ mod tests {
         parcel.wake();
         assert_eq!((parcel.encoded.body.as_ref(), parcel.encoded.item(1)), (&b"abbc"[..], &b"bb"[..]));
         parcel.rest();
-        let [Work::Parcel(left), Work::Parcel(right)] = parcel.halve(reason::TOO_LARGE).unwrap() else {
+        let [Work::Parcel(left), Work::Parcel(right)] = parcel.halve(Fate::Rejected(reason::TOO_LARGE)).unwrap() else {
             panic!("items are divided")
         };
         assert_eq!((left.encoded.body.as_ref(), right.encoded.body.as_ref()), (&b"a"[..], &b"bbc"[..]));
@@ -277,13 +276,13 @@ mod tests {
     fn a_request_too_large_is_halved_down_to_one_item_and_that_is_rejected() {
         let ledger = Ledger::new("test");
         let [Work::Parcel(left), Work::Parcel(right)] =
-            parcel(&ledger, &[("a", 1), ("b", 2), ("c", 4)], 8).halve(reason::TOO_LARGE).unwrap()
+            parcel(&ledger, &[("a", 1), ("b", 2), ("c", 4)], 8).halve(Fate::Rejected(reason::TOO_LARGE)).unwrap()
         else {
             panic!("items are divided, not encoded anew")
         };
         assert_eq!((left.encoded.body.as_ref(), right.encoded.body.as_ref()), (&b"a"[..], &b"bc"[..]));
         assert_eq!((names(&left.batch), names(&right.batch)), ("a".into(), "bcdefg".into()));
-        assert!(left.halve(reason::TOO_LARGE).is_none());
+        assert!(left.halve(Fate::Rejected(reason::TOO_LARGE)).is_none());
         assert!(right.settle(&Verdict::All(Fate::Delivered)).is_none());
         let counts = ledger.snapshot();
         assert_eq!((counts.settled.rejected[reason::TOO_LARGE], counts.settled.delivered), (1, 6));

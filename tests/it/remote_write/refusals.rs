@@ -8,16 +8,27 @@ use promferry::output::remote_write::RemoteWrite;
 use promferry::pipeline::Reasons;
 use tracing::Level;
 
-use super::{AT_MS, Outcome, Tls, VERSIONS, run, says, start, stored};
+use super::{AT_MS, Outcome, Tls, VERSIONS, run, says, start, stored, stores};
 use crate::support::bulk_server::{Act, answer};
 use crate::support::delivery::Target;
 use crate::support::logs::Logs;
-use crate::support::remote_write::{Labels, Request, Stored, Tsdb, V1Only, WriteServer};
+use crate::support::remote_write::{Labels, Request, Step, Stored, Tsdb, V1Only, WriteServer};
 
 /// A receiver that has newer samples of these series (by their place in the first scrape), and the outcome of sending to it.
 async fn with_newer(message: WriteMessage, series: usize, scrapes: i64, bad: &[usize]) -> Outcome {
+    with_newer_after(Vec::new(), message, series, scrapes, bad).await
+}
+
+/// The same, after what a script says.
+async fn with_newer_after(
+    script: Vec<Step>,
+    message: WriteMessage,
+    series: usize,
+    scrapes: i64,
+    bad: &[usize],
+) -> Outcome {
     let tls = Tls::new();
-    let server = WriteServer::start(Some(tls.server()), Vec::new()).await;
+    let server = WriteServer::start(Some(tls.server()), script).await;
     let target = Target::new(1, series);
     let scrapes: Vec<_> = (0..scrapes).map(|nth| target.scrape(AT_MS + 1000 * nth)).collect();
     let labels: Vec<Labels> = stored(&scrapes).into_keys().collect();
@@ -57,6 +68,33 @@ async fn one_bad_series_of_many_is_found_and_the_others_are_stored() {
             assert!(requests <= bad.len() * (1 + 2 * 9 + 4), "{requests} for {bad:?} in {scrapes}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_resend_of_what_was_not_stored_loses_no_more_than_the_bad_series() {
+    // A proxy that says 503, for a receiver that has never seen the request.
+    for scrapes in [1, 3] {
+        for bad in [&[0][..], &[511], &[17, 300]] {
+            let script = vec![says(503, "", "no upstream")];
+            let outcome = with_newer_after(script, WriteMessage::V1, 512, scrapes, bad).await;
+            is_all_but_the_bad(&outcome);
+            let refused = bad.len() as u64 * scrapes as u64;
+            let assumed = Reasons::from([("assumed", refused)]);
+            outcome.counts_are(outcome.counts.offered - refused, assumed, Reasons::new(), "bisected");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_resend_of_what_was_stored_takes_few_requests() {
+    let script = vec![stores(|| Act::Close(Vec::new()))];
+    let outcome = with_newer_after(script, WriteMessage::V1, 1024, 3, &[]).await;
+    outcome.is_complete("stored");
+    let settled = &outcome.counts.settled;
+    assert_eq!((&settled.rejected, outcome.counts.imbalance()), (&Reasons::new(), 0));
+    assert_eq!(settled.delivered + settled.duplicate["assumed"], 3072);
+    let requests = outcome.server.tsdb().requests.len();
+    assert!(requests < 64, "{requests}");
 }
 
 #[tokio::test]

@@ -121,15 +121,20 @@ fn words_of_receivers_say_why_samples_are_refused() {
     ];
     for (status, text, reason, rest_is_taken_but) in table {
         let answer = answer(status, &[], text);
-        assert_eq!(verdict(WriteMessage::V1, 1, FIRST, &answer), Verdict::Spoilt(reason), "{text}");
+        assert_eq!(verdict(WriteMessage::V1, 1, FIRST, &answer), Verdict::Spoilt(Fate::Rejected(reason)), "{text}");
         let of_several = match rest_is_taken_but {
-            None => Verdict::Spoilt(reason),
+            None => Verdict::Spoilt(Fate::Rejected(reason)),
             Some(refused) => Verdict::Partly { refused },
         };
         assert_eq!(verdict(WriteMessage::V1, 2, FIRST, &answer), of_several, "{text}");
         let is_assumed = reason == "out_of_order" || reason == "duplicate_timestamp";
         let resent = verdict(WriteMessage::V1, 2, RESEND, &answer);
-        assert_eq!(resent, if is_assumed { Verdict::All(Fate::Duplicate("assumed")) } else { of_several }, "{text}");
+        let expected = match (is_assumed, rest_is_taken_but) {
+            (true, None) => Verdict::Spoilt(Fate::Duplicate("assumed")),
+            (true, Some(_)) => Verdict::All(Fate::Duplicate("assumed")),
+            (false, _) => of_several,
+        };
+        assert_eq!(resent, expected, "{text}");
     }
 }
 

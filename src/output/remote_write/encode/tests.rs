@@ -13,6 +13,7 @@ use crate::model::{
     ChunkBuilder, Exemplar, Family, Histogram, HistogramSpan, Labels, MetricType, Origin, PointsBuilder, STALE_NAN,
     STALE_NAN_BITS, Scrape, SeriesSet,
 };
+use crate::net::{Scheme, Url};
 
 const AT_MS: i64 = 1_798_859_045_006;
 
@@ -427,4 +428,29 @@ fn a_lot_of_metadata_goes_with_several_requests() {
     }
     let expected: Vec<String> = (0..FAMILIES).map(|number| format!("f{number}")).collect();
     assert_eq!(said, expected);
+}
+
+#[test]
+fn a_small_batch_with_long_texts_makes_no_room_for_gigabytes() {
+    let help = "h".repeat(200 << 10);
+    let mut chunk = ChunkBuilder::default();
+    let family = chunk.family(Family { name: "a", help: &help, kind: MetricType::Gauge, unit: "" });
+    chunk.push(family, "a", std::iter::empty());
+    let long = Target::with_set(7, Arc::new(SeriesSet::new(vec![chunk.finish()])));
+    let short = Target::new(8, &[("b", &[])]);
+    let encoder = Encoder { metadata_interval_ms: Some(60_000), ..encoder(WriteMessage::V1) };
+    let mut cache = Cache::default();
+    encoder.encode(&State::default(), &mut cache, &whole([long.scrape(AT_MS, &[(0, 1.0, None)])]));
+    let values: Vec<_> = (0..4000).map(|at| (0, 1.0, Some(AT_MS + at))).collect();
+    let next = encoder.encode(&State::default(), &mut cache, &whole([short.scrape(AT_MS, &values)]));
+    let room = next.body.try_into_mut().unwrap().capacity();
+    assert!(room <= 32 << 20, "{room}");
+}
+
+#[test]
+fn a_query_is_not_in_what_is_printed_for_debugging() {
+    let encoder = Encoder { path_and_query: "/write?key=hush".to_owned(), ..encoder(WriteMessage::V1) };
+    assert!(!format!("{encoder:?}").contains("hush"));
+    let url = Url { scheme: Scheme::Https, host: "h".into(), port: 1, path_and_query: "/write?key=hush".into() };
+    assert_eq!(format!("{url:?}"), "https://h:1/write");
 }

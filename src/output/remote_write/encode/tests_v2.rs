@@ -190,3 +190,22 @@ fn a_lane_that_knows_better_speaks_1_0() {
     let encoded = encoder(WriteMessage::V2).encode(&state, &mut Cache::default(), &slices);
     assert_eq!((encoded.headers[VERSION].as_bytes(), encoded.head), (&b"0.1.0"[..], 0));
 }
+
+#[test]
+fn parts_of_two_sets_that_share_a_chunk_have_all_of_their_labels() {
+    // As where a table's last chunks were made one between two scrapes, and its first one stayed.
+    let target = Target::new(7, &[("a", &[("l", "1")]), ("b", &[("l", "2")])]);
+    let (before, after) = (target.extended(&[("c", &[("l", "3")])]), target.extended(&[("d", &[("l", "4")])]));
+    let part = |scrape: Scrape, positions| Slice::of(Arc::new(scrape), positions);
+    let slices = [
+        part(before.scrape(AT_MS, &[(0, 1.0, None), (2, 2.0, None)]), vec![0]),
+        part(after.scrape(AT_MS + 1, &[(0, 3.0, None), (1, 4.0, None), (2, 5.0, None)]), vec![0, 1]),
+    ];
+    let (_, read) = encoded(&mut Cache::default(), &slices);
+    let expected = [
+        series(&[("__name__", "a"), ("l", "1")], &[(AT_MS, 1.0)]),
+        series(&[("__name__", "a"), ("l", "1")], &[(AT_MS + 1, 3.0)]),
+        series(&[("__name__", "b"), ("l", "2")], &[(AT_MS + 1, 4.0)]),
+    ];
+    assert_eq!(all(&read), expected);
+}

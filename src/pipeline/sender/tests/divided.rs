@@ -53,7 +53,7 @@ impl Output for Picky {
         let is_new = encoded.body.starts_with(b"new");
         let verdict = match encoded.body.contains(&b'-') {
             _ if self.understands_nothing || (is_new && self.knows_old_words_only) => Verdict::Anew,
-            true => Verdict::Spoilt("bad"),
+            true => Verdict::Spoilt(Fate::Rejected("bad")),
             false => Verdict::Partly { refused: self.refuses },
         };
         Judgement { verdict, ..Judgement::delivered() }
