@@ -225,9 +225,11 @@ impl Points<'_, '_> {
         let sum = parts.sum.map(|(sum, series)| {
             // Of observations below zero it may fall, and that is no reset.
             let key = self.key(series);
-            let last = self.ahead.last_value(key).filter(|_| !is_reset);
+            let last = self.ahead.last_value(key).filter(|last| !last.is_nan());
             self.step(key, sum, at_ms);
-            sum - last.unwrap_or(0.0)
+            // One that was not there before is the whole sum, and not that of the time since.
+            is_first |= last.is_none() && !is_reset && !sum.is_nan();
+            sum - last.filter(|_| !is_reset).unwrap_or(0.0)
         });
         if is_first {
             return Err(Flaw::First);

@@ -113,3 +113,15 @@ fn targets_whose_series_have_the_same_labels_are_kept_apart() {
         .collect::<Vec<_>>();
     assert_eq!(starts, [40.0, 41.0]);
 }
+
+#[test]
+fn a_sum_that_is_new_is_not_taken_for_what_it_rose_by() {
+    let (mut target, mut lane) = (Target::new(), Lane::new(delta()));
+    let mut of = |at, count: u64, sum: &str| {
+        let lines = format!("# TYPE h histogram\nh_bucket{{le=\"+Inf\"}} {count}\nh_count {count}{sum}");
+        lane.send(&[target.scrape(at, &lines)])
+    };
+    of(0, 1, "");
+    assert_eq!(of(10, 2, "\nh_sum 100").1.skipped, Reasons::from([(reason::FIRST_DELTA, 3)]));
+    assert_eq!(histogram(&of(20, 3, "\nh_sum 103").0, "h").sum, Some(3.0));
+}
