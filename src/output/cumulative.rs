@@ -119,26 +119,28 @@ pub(super) struct Ahead<'c> {
 impl Ahead<'_> {
     /// When the series had its last sample.
     pub fn last_ms(&self, key: u64) -> Option<i64> {
-        self.own.last(key).or_else(|| self.settled.last(key)).map(|seen| seen.at_ms)
+        self.last(key).map(|seen| seen.at_ms)
     }
 
     /// What its last sample was.
     pub fn last_value(&self, key: u64) -> Option<f64> {
-        self.own.last(key).or_else(|| self.settled.last(key)).map(|seen| seen.value)
+        self.last(key).map(|seen| seen.value)
     }
 
     /// The last sample of a series in this request; its value is a number.
     pub fn last_step(&self, key: u64, value: f64, at_ms: i64) -> Step {
-        let last = self.own.last(key).or_else(|| self.settled.last(key));
-        self.own.next(last, key, value, at_ms).1
+        self.own.next(self.last(key), key, value, at_ms).1
     }
 
     /// The next sample of a series; its value is a number.
     pub fn step(&mut self, key: u64, value: f64, at_ms: i64) -> Step {
-        let last = self.own.last(key).or_else(|| self.settled.last(key));
-        let (seen, step) = self.own.next(last, key, value, at_ms);
+        let (seen, step) = self.own.next(self.last(key), key, value, at_ms);
         self.own.put(seen);
         step
+    }
+
+    fn last(&self, key: u64) -> Option<Seen> {
+        self.own.last(key).or_else(|| self.settled.last(key))
     }
 }
 

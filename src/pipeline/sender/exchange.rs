@@ -148,36 +148,7 @@ async fn settle<O: Output>(
     }
     match verdict {
         Verdict::TooLarge | Verdict::Spoilt(_) | Verdict::Anew => {
-            let mut parcel = parcel;
-            let mut is_stopped = false;
-            lane.extra_requests += u32::from(verdict != Verdict::TooLarge);
-            // A receiver that is never content with how it is said gets time, as one that cannot take it.
-            let is_lost = verdict == Verdict::Anew && lane.extra_requests > EXTRA_REQUESTS_MAX;
-            match if is_lost { Next::Backoff } else { next } {
-                Next::Now => shared.endpoints().succeeded(url),
-                // Too large for the receiver as busy as it is now: the halves are more requests, not fewer.
-                next @ (Next::After(_) | Next::Backoff) => {
-                    (parcel, is_stopped) = wait(shared, lane, parcel, url, kind, &message, next).await;
-                }
-            }
-            let fate = match verdict {
-                Verdict::Anew => return Left::of(vec![Work::Batch(parcel.batch)], is_stopped),
-                Verdict::Spoilt(fate) if lane.extra_requests > extra_requests_max(fate) => {
-                    settle_all(shared, lane, parcel, fate, &message);
-                    return Left::of(Vec::new(), is_stopped);
-                }
-                Verdict::Spoilt(fate) => fate,
-                _ => Fate::Rejected(reason::TOO_LARGE),
-            };
-            let samples = parcel.encoded.samples();
-            match parcel.halve(fate) {
-                Some(halves) => Left::of(halves.into(), is_stopped),
-                None => {
-                    tell_if_rejected(shared, fate, samples, &message);
-                    shared.health().settled();
-                    Left::of(Vec::new(), is_stopped)
-                }
-            }
+            put_otherwise(shared, lane, parcel, url, &verdict, next, (kind, &message)).await
         }
         Verdict::Accepted(receipt) => {
             shared.endpoints().succeeded(url);
@@ -207,6 +178,47 @@ async fn settle<O: Output>(
                     Left::of(vec![Work::Parcel(Box::new(parcel))], is_stopped)
                 }
             }
+        }
+    }
+}
+
+/// What is to be done about a request that the receiver wants smaller, without what spoils it, or in other words.
+async fn put_otherwise<O: Output>(
+    shared: &Shared<O>,
+    lane: &mut Lane<O>,
+    mut parcel: Parcel,
+    url: usize,
+    verdict: &Verdict,
+    next: Next,
+    (kind, message): (&'static str, &str),
+) -> Left {
+    let mut is_stopped = false;
+    lane.extra_requests += u32::from(*verdict != Verdict::TooLarge);
+    // A receiver that is never content with how it is said gets time, as one that cannot take it.
+    let is_lost = *verdict == Verdict::Anew && lane.extra_requests > EXTRA_REQUESTS_MAX;
+    match if is_lost { Next::Backoff } else { next } {
+        Next::Now => shared.endpoints().succeeded(url),
+        // Too large for the receiver as busy as it is now: the halves are more requests, not fewer.
+        next @ (Next::After(_) | Next::Backoff) => {
+            (parcel, is_stopped) = wait(shared, lane, parcel, url, kind, message, next).await;
+        }
+    }
+    let fate = match *verdict {
+        Verdict::Anew => return Left::of(vec![Work::Batch(parcel.batch)], is_stopped),
+        Verdict::Spoilt(fate) if lane.extra_requests > extra_requests_max(fate) => {
+            settle_all(shared, lane, parcel, fate, message);
+            return Left::of(Vec::new(), is_stopped);
+        }
+        Verdict::Spoilt(fate) => fate,
+        _ => Fate::Rejected(reason::TOO_LARGE),
+    };
+    let samples = parcel.encoded.samples();
+    match parcel.halve(fate) {
+        Some(halves) => Left::of(halves.into(), is_stopped),
+        None => {
+            tell_if_rejected(shared, fate, samples, message);
+            shared.health().settled();
+            Left::of(Vec::new(), is_stopped)
         }
     }
 }

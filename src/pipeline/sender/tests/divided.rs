@@ -107,8 +107,7 @@ async fn what_spoils_a_request_is_found_and_the_rest_arrives_in_order() {
 async fn looking_for_what_spoils_a_request_has_an_end() {
     let values: Vec<f64> = (1..=100).map(|n| f64::from(n) * if n < 100 { -1.0 } else { 1.0 }).collect();
     let (counts, seen) = send(Picky::default(), &values, 10).await;
-    let few = Counts { offered: 100, ..counts.clone() };
-    assert_eq!(few, counts);
+    assert_eq!(counts.offered, 100);
     assert_eq!(counts.settled.rejected["bad"] + counts.settled.delivered, 100);
     assert!(seen.len() <= EXTRA_REQUESTS_MAX_AND_LAST, "{}", seen.len());
 }
