@@ -25,6 +25,7 @@ use crate::cloud_foundry::metrics_agent::Agent;
 use crate::config::checked::{Config, OutputConfig, OutputKind};
 use crate::discovery::{Discovery, Network, Noticing, TargetSet};
 use crate::memory::{self, Budget};
+use crate::model::wall_ms;
 use crate::net::credentials::Credentials;
 use crate::net::host;
 use crate::net::server::Server;
@@ -70,6 +71,8 @@ pub struct App {
     /// The same outputs, by name: one of them may come back before it is gone.
     leaving: Vec<(String, Predecessor)>,
     is_ready: watch::Receiver<bool>,
+    /// Milliseconds since 1970.
+    started_ms: i64,
 }
 
 /// The running outputs, as pages and metrics see them too.
@@ -131,6 +134,7 @@ impl App {
 
         tokio::spawn(first_round(scrapes.clone(), ready));
         let mut app = Self {
+            started_ms: wall_ms(),
             is_ready,
             credentials,
             fanout,
@@ -200,6 +204,8 @@ impl App {
                 .admin
                 .as_ref()
                 .is_some_and(|admin| admin.stands_in_for_prom_scraper),
+            configuration: "".into(),
+            started_ms: self.started_ms,
         })
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::memory::Used;
@@ -16,6 +17,19 @@ use crate::pipeline::{Counts, QueueLimits, SenderStatus};
 pub trait Snapshots: Send + Sync + 'static {
     /// All targets now.
     fn targets(&self) -> Targets;
+
+    /// The last scrapes of the targets with these [`id`](TargetSnapshot::id)s, oldest first, in the order of `ids`; none for a target
+    /// that is gone. At most 60 each.
+    fn histories(&self, ids: &[u64]) -> Vec<Vec<ScrapeMark>>;
+
+    /// Files that announce targets, in the order in which they were found.
+    fn files(&self) -> Vec<FileSnapshot>;
+
+    /// The configuration in force as YAML, secrets left out.
+    fn configuration(&self) -> Arc<str>;
+
+    /// When the process started, milliseconds since 1970.
+    fn started_ms(&self) -> i64;
 
     /// All outputs now, in the order of the configuration.
     fn outputs(&self) -> Vec<OutputSnapshot>;
@@ -79,6 +93,8 @@ pub struct Targets {
 /// One target that is scraped.
 #[derive(Clone, Debug)]
 pub struct TargetSnapshot {
+    /// Tells it from all others, also after a restart: for links.
+    pub id: u64,
     /// The `job_name` of its scrape configuration (Prometheus' "scrape pool").
     pub job: String,
     /// Before relabelling.
@@ -91,6 +107,8 @@ pub struct TargetSnapshot {
     pub health: Health,
     /// Why the last scrape failed, as a sentence; empty where it did not.
     pub error: String,
+    /// What helps against that, as a sentence; `None` where the error says it, or nothing general helps.
+    pub advice: Option<&'static str>,
     /// When the last scrape began, milliseconds since 1970; `None` before the first.
     pub scraped_ms: Option<i64>,
     /// How long it took.
@@ -107,6 +125,40 @@ pub struct TargetSnapshot {
     pub failures: u64,
     /// Until when the certificate that it showed is valid, in seconds since 1970; `None` where TLS is not spoken.
     pub certificate_not_after: Option<i64>,
+}
+
+/// One scrape that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrapeMark {
+    /// How long it took, in milliseconds.
+    pub millis: u32,
+    /// Samples after relabelling; `None` where it failed.
+    pub samples: Option<u32>,
+}
+
+/// A file that announces targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSnapshot {
+    /// Its path.
+    pub path: PathBuf,
+    /// What it is good for.
+    pub state: FileState,
+}
+
+/// What a file that announces targets is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileState {
+    /// It announces so many targets.
+    Good(usize),
+    /// It announces nothing, which is no error: why.
+    Off(&'static str),
+    /// It cannot be used.
+    Broken {
+        /// `FILE:LINE:COLUMN: what is wrong`.
+        problem: String,
+        /// What that means now.
+        consequence: &'static str,
+    },
 }
 
 /// A certificate of ours.
@@ -203,6 +255,10 @@ pub struct OutputSnapshot {
     pub urls: Vec<String>,
     /// Its account of every sample.
     pub counts: Counts,
+    /// What became of samples lately, in steps of [`RECENT_STEP`], oldest first; the last one is not over. At most 60.
+    pub recent: Vec<RecentMark>,
+    /// How long its oldest sample has waited; `None` where none waits, or where that is not known.
+    pub waited: Option<Duration>,
     /// Its queue; `None` for an output that has none (`expose`).
     pub queue: Option<QueueSnapshot>,
     /// Its disk queue; `None` for an output without.
@@ -211,6 +267,18 @@ pub struct OutputSnapshot {
     pub status: SenderStatus,
     /// Counters of the aggregate endpoint; `None` for other outputs.
     pub served: Option<ServedSnapshot>,
+}
+
+/// How long one [`RecentMark`] is.
+pub const RECENT_STEP: Duration = Duration::from_secs(10);
+
+/// What became of an output's samples within [`RECENT_STEP`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecentMark {
+    /// The receiver took them, or had them.
+    pub delivered: u64,
+    /// Rejected or dropped.
+    pub lost: u64,
 }
 
 /// A queue and its limits.

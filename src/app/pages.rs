@@ -1,6 +1,6 @@
 //! What the admin port shows, gathered from the stages when somebody asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -8,11 +8,12 @@ use tokio::sync::watch;
 use super::Outputs;
 use super::announce::Announcing;
 use crate::admin::{
-    CertificateSnapshot, DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot,
-    Readiness, RegistrarSnapshot, ScrapeCounts, ServedSnapshot, Snapshots, TargetSnapshot, Targets,
+    CertificateSnapshot, DiscoveryProblem, DroppedTarget, FileSnapshot, FileState, Health, MemorySnapshot,
+    OutputSnapshot, QueueSnapshot, Readiness, RegistrarSnapshot, ScrapeCounts, ScrapeMark, ServedSnapshot, Snapshots,
+    TargetSnapshot, Targets,
 };
 use crate::config::checked::{OutputConfig, OutputKind};
-use crate::discovery::{FileStatus, TargetSet};
+use crate::discovery::{FileReport, FileStatus, TargetSet};
 use crate::memory::Budget;
 use crate::net::authority;
 use crate::net::credentials::{Credentials, OwnCertificate};
@@ -29,6 +30,8 @@ pub(super) struct Pages {
     pub(super) announcing: Arc<Announcing>,
     pub(super) is_ready: watch::Receiver<bool>,
     pub(super) stands_in_for_prom_scraper: bool,
+    pub(super) configuration: Arc<str>,
+    pub(super) started_ms: i64,
 }
 
 impl Snapshots for Pages {
@@ -61,6 +64,38 @@ impl Snapshots for Pages {
             dropped_counts,
             problems: files.chain(others).collect(),
         }
+    }
+
+    fn histories(&self, ids: &[u64]) -> Vec<Vec<ScrapeMark>> {
+        let mark = |mark: scrape::Mark| ScrapeMark { millis: mark.millis, samples: mark.samples };
+        let mut found: HashMap<u64, Vec<ScrapeMark>> = HashMap::new();
+        for watched in self.scrapes.all().iter().filter(|watched| ids.contains(&watched.target.origin.key)) {
+            found.insert(watched.target.origin.key, watched.history().into_iter().map(mark).collect());
+        }
+        ids.iter().map(|id| found.remove(id).unwrap_or_default()).collect()
+    }
+
+    fn files(&self) -> Vec<FileSnapshot> {
+        let set = self.targets.borrow().clone();
+        let file = |report: &FileReport| FileSnapshot {
+            path: report.path.clone(),
+            state: match &report.status {
+                FileStatus::Good { targets } => FileState::Good(*targets),
+                FileStatus::Off(why) => FileState::Off(why),
+                FileStatus::Broken { problem, consequence } => {
+                    FileState::Broken { problem: problem.clone(), consequence }
+                }
+            },
+        };
+        set.files.iter().map(file).collect()
+    }
+
+    fn configuration(&self) -> Arc<str> {
+        self.configuration.clone()
+    }
+
+    fn started_ms(&self) -> i64 {
+        self.started_ms
     }
 
     fn outputs(&self) -> Vec<OutputSnapshot> {
@@ -120,7 +155,9 @@ impl Snapshots for Pages {
 
 fn target(watched: &Watched) -> TargetSnapshot {
     let (target, status) = (&watched.target, watched.status());
+    let (error, advice) = status.fault.map(|fault| (fault.error, fault.advice)).unwrap_or_default();
     TargetSnapshot {
+        id: target.origin.key,
         job: target.config.job_name.clone(),
         discovered: target.discovered.clone(),
         labels: target.origin.labels.clone(),
@@ -130,7 +167,8 @@ fn target(watched: &Watched) -> TargetSnapshot {
             scrape::Health::Up => Health::Up,
             scrape::Health::Down => Health::Down,
         },
-        error: status.last_error.unwrap_or_default(),
+        error,
+        advice,
         scraped_ms: status.last_scrape_ms,
         duration: status.last_duration,
         samples: status.last.samples_post_relabelling,
@@ -170,6 +208,8 @@ fn output(config: &OutputConfig, state: State) -> OutputSnapshot {
         kind,
         urls,
         counts: state.counts,
+        recent: Vec::new(),
+        waited: None,
         queue: state.queued.map(|(samples, bytes, limits)| QueueSnapshot { samples, bytes, limits }),
         disk: state.disk,
         status: state.status,

@@ -1,6 +1,7 @@
 //! What scrapes, outputs and servers share of the network: addresses, TLS, credentials, connections, servers.
 
 pub mod accept;
+mod advice;
 pub mod authorization;
 pub mod body;
 pub mod bpm;

@@ -130,6 +130,27 @@ impl ScrapeError {
             Self::Stopped => "stopped",
         }
     }
+
+    /// What an operator does about it; `None` where the sentence says it already.
+    pub fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Net(error) => return error.advice(),
+            Self::Header { .. } | Self::Path(_) => {
+                "Correct it where the target is announced, or in its scrape configuration."
+            }
+            Self::Status { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. } => {
+                "Set basic_auth or authorization, or have the target admit us: it answers, and refuses us."
+            }
+            Self::Status { status: StatusCode::NOT_FOUND, .. } => {
+                "Set metrics_path: the target answers, and has nothing there."
+            }
+            Self::Status { .. } => "Look into the target's own log: it answers, and fails itself.",
+            Self::Html { .. } => "Correct the port or metrics_path: this is a page for people.",
+            Self::Foreign { .. } => "Set scrape_protocols to a text format.",
+            Self::Redirect { .. } => "Set the address or metrics_path to where it leads.",
+            Self::Stopped => return None,
+        })
+    }
 }
 
 fn quoted(body: &str) -> String {

@@ -119,8 +119,7 @@ impl Manager {
             match self.running.get_mut(&key) {
                 Some(running) if running.watched.target == *target => {}
                 Some(running) => {
-                    running.watched =
-                        Watched::new(target.clone(), running.watched.status(), self.scrapes.totals.clone());
+                    running.watched = running.watched.retarget(target.clone());
                     running.order.send_replace(Order::Scrape(running.watched.clone()));
                 }
                 None => {

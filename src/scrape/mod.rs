@@ -6,6 +6,7 @@
 mod accept;
 mod admit;
 pub mod client;
+mod history;
 mod manager;
 mod now;
 mod redirect;
@@ -13,8 +14,9 @@ mod run;
 mod schedule;
 mod status;
 
+pub use history::{HISTORY_MAX, Mark};
 pub use manager::{Admit, Emit, Manager, Scrapes};
 pub use now::{CONCURRENT_SCRAPES_MAX, ScrapeNow, Targets};
-pub use run::{Probe, probe};
+pub use run::{Fault, Probe, probe};
 pub use schedule::{Schedule, Tick};
 pub use status::{Health, Status, Totals, Watched};

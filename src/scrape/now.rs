@@ -170,7 +170,7 @@ impl Source {
 
     async fn scrape(&self, mut client: Client, at_ms: i64, slots: &Semaphore, admit: &Admit) -> (Scraped, Client) {
         let target = &self.watched.target;
-        let fault = |kind, error: String| Err(Fault { kind, error });
+        let fault = |kind, error: String| Err(Fault { kind, error, advice: None });
         if !admit() {
             return (fault("memory", "memory is short, and targets are not scraped until it is not".into()), client);
         }
@@ -187,7 +187,7 @@ impl Source {
     fn note(&self, at_ms: i64, duration: Duration, scraped: &Scraped) {
         let outcome = match scraped {
             Ok((_, counts)) => Ok(counts.clone()),
-            Err(fault) => Err((fault.error.clone(), Counts::default())),
+            Err(fault) => Err((fault.clone(), Counts::default())),
         };
         self.watched.note(at_ms, duration, outcome);
     }
@@ -200,7 +200,7 @@ impl Source {
                 kept.edges.succeeded(target, &counts);
                 Ok(scrape)
             }
-            Err(Fault { kind, error }) => {
+            Err(Fault { kind, error, .. }) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 kept.edges.failed(target, kind, &error);
                 Err(error.into())

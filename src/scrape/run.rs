@@ -28,15 +28,21 @@ pub(super) struct Scraper {
     edges: Edges,
 }
 
-/// Why a scrape failed: a short stable word, and one sentence.
-pub(super) struct Fault {
-    pub(super) kind: &'static str,
-    pub(super) error: String,
+/// Why a scrape failed: a short stable word, one sentence, and perhaps another one with what helps.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Fault {
+    /// Stable, for counting and for telling causes apart.
+    pub kind: &'static str,
+    /// What happened.
+    pub error: String,
+    /// What an operator does about it; `None` where `error` says it already.
+    pub advice: Option<&'static str>,
 }
 
 impl From<ScrapeError> for Fault {
     fn from(error: ScrapeError) -> Self {
-        Self { kind: error.kind(), error: error.to_string() }
+        Self { kind: error.kind(), advice: error.advice(), error: error.to_string() }
     }
 }
 
@@ -50,7 +56,17 @@ impl From<Refusal> for Fault {
             Refusal::NoEof => "body_cut_short",
             Refusal::Protobuf(_) => "protobuf",
         };
-        Self { kind, error: refusal.to_string() }
+        let advice = match refusal {
+            Refusal::SampleLimit { .. } => Some("Raise sample_limit, or drop series with metric_relabel_configs."),
+            Refusal::LineTooLong { .. } | Refusal::Growth { .. } => {
+                Some("Raise the limit that is named, or have the target expose less.")
+            }
+            Refusal::NoEof | Refusal::Protobuf(_) => {
+                Some("Have the target repaired, or set scrape_protocols to a text format.")
+            }
+            Refusal::Labels { .. } => None,
+        };
+        Self { kind, advice, error: refusal.to_string() }
     }
 }
 
@@ -87,7 +103,7 @@ impl Scraper {
                 let counts = self.table.counts();
                 self.table.fail();
                 self.edges.failed(&self.target, fault.kind, &fault.error);
-                self.watched.note(at_ms, duration, Err((fault.error, counts)));
+                self.watched.note(at_ms, duration, Err((fault, counts)));
                 (false, Counts::default())
             }
         };
@@ -181,7 +197,8 @@ async fn read(
         } else {
             ("bad_line", "a line cannot be read (on_bad_line: fail)")
         };
-        return Err(Fault { kind, error: format!("{what}; {first}") });
+        let advice = Some("Look at what is answered there: promferry probe shows it, and the lines that are wrong.");
+        return Err(Fault { kind, error: format!("{what}; {first}"), advice });
     }
     Ok((head, counts))
 }
@@ -204,13 +221,13 @@ pub struct Probe {
 /// Scrapes a target once, and hands nothing on.
 ///
 /// # Errors
-/// One sentence: what happened, and what would help.
-pub async fn probe(target: &Arc<Target>, credentials: &Credentials) -> Result<Probe, String> {
+/// What happened, and what would help.
+pub async fn probe(target: &Arc<Target>, credentials: &Credentials) -> Result<Probe, Fault> {
     let began = Instant::now();
     let (mut client, mut table) = (Client::new(target.clone(), credentials), table(target));
     table.begin(0);
     let read = read(target, &mut client, &mut table, began + target.timeout).await;
-    let (head, counts) = read.map_err(|fault| fault.error)?;
+    let (head, counts) = read?;
     let duration = began.elapsed();
     table.accept();
     let parsed = table.take();

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::history::{History, Mark};
+use super::run::Fault;
 use crate::exposition::Counts;
 use crate::target::Target;
 use crate::telemetry::Edge;
@@ -24,8 +26,8 @@ pub enum Health {
 pub struct Status {
     /// Whether the last scrape succeeded.
     pub health: Health,
-    /// Why it did not; one sentence.
-    pub last_error: Option<String>,
+    /// Why it did not.
+    pub fault: Option<Fault>,
     /// When the last scrape was planned, milliseconds since 1970.
     pub last_scrape_ms: Option<i64>,
     /// How long it took.
@@ -63,12 +65,24 @@ pub struct Watched {
     /// The target.
     pub target: Arc<Target>,
     status: Mutex<Status>,
+    history: Mutex<History>,
     totals: Arc<Mutex<Totals>>,
 }
 
 impl Watched {
     pub(super) fn new(target: Arc<Target>, status: Status, totals: Arc<Mutex<Totals>>) -> Arc<Self> {
-        Arc::new(Self { target, status: Mutex::new(status), totals })
+        Arc::new(Self { target, status: Mutex::new(status), history: Mutex::default(), totals })
+    }
+
+    /// The same target with another configuration: what is known of it goes on.
+    pub(super) fn retarget(&self, target: Arc<Target>) -> Arc<Self> {
+        let history = Mutex::new(self.history.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        Arc::new(Self { target, status: Mutex::new(self.status()), history, totals: self.totals.clone() })
+    }
+
+    /// Its last scrapes, oldest first; at most [`HISTORY_MAX`](super::HISTORY_MAX).
+    pub fn history(&self) -> Vec<Mark> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).all()
     }
 
     /// Its status now.
@@ -91,7 +105,7 @@ impl Watched {
     }
 
     /// Notes the end of a scrape.
-    pub(super) fn note(&self, at_ms: i64, duration: Duration, outcome: Result<Counts, (String, Counts)>) {
+    pub(super) fn note(&self, at_ms: i64, duration: Duration, outcome: Result<Counts, (Fault, Counts)>) {
         let mut status = self.lock();
         status.last_scrape_ms = Some(at_ms);
         status.last_duration = duration;
@@ -99,11 +113,11 @@ impl Watched {
         status.failures += u64::from(is_failure);
         let counts = match outcome {
             Ok(counts) => {
-                (status.health, status.last_error) = (Health::Up, None);
+                (status.health, status.fault) = (Health::Up, None);
                 counts
             }
-            Err((error, counts)) => {
-                (status.health, status.last_error) = (Health::Down, Some(error));
+            Err((fault, counts)) => {
+                (status.health, status.fault) = (Health::Down, Some(fault));
                 counts
             }
         };
@@ -114,6 +128,9 @@ impl Watched {
         totals.bad_lines += counts.bad_lines;
         totals.duplicates += counts.duplicates;
         totals.body_bytes += counts.body_bytes;
+        let millis = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+        let samples = (!is_failure).then(|| u32::try_from(counts.samples_post_relabelling).unwrap_or(u32::MAX));
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).add(Mark { millis, samples });
         status.last = counts;
     }
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use promferry::admin::{
-    CertificateSnapshot, DiscoveryProblem, DroppedTarget, Health, MemorySnapshot, OutputSnapshot, QueueSnapshot,
-    Readiness, RegistrarSnapshot, ScrapeCounts, ServedSnapshot, Server, Snapshots, TargetSnapshot, Targets,
+    CertificateSnapshot, DiscoveryProblem, DroppedTarget, FileSnapshot, FileState, Health, MemorySnapshot,
+    OutputSnapshot, QueueSnapshot, Readiness, RecentMark, RegistrarSnapshot, ScrapeCounts, ScrapeMark, ServedSnapshot,
+    Server, Snapshots, TargetSnapshot, Targets,
 };
 use promferry::config::checked;
 use promferry::memory::{Accounts, Used};
@@ -38,6 +39,8 @@ fn labels(pairs: &[(&str, &str)]) -> Labels<'static> {
 
 fn target(job: &str, health: Health, error: &str) -> TargetSnapshot {
     TargetSnapshot {
+        id: 7,
+        advice: (health == Health::Down).then_some("Start it."),
         job: job.to_owned(),
         discovered: labels(&[("__address__", "10.0.0.1:9090"), ("__scheme__", "https")]),
         labels: labels(&[("instance", "10.0.0.1:9090"), ("job", job)]),
@@ -58,6 +61,29 @@ fn target(job: &str, health: Health, error: &str) -> TargetSnapshot {
 impl Snapshots for Fixed {
     fn targets(&self) -> Targets {
         self.targets.lock().unwrap().clone()
+    }
+
+    fn histories(&self, ids: &[u64]) -> Vec<Vec<ScrapeMark>> {
+        ids.iter()
+            .map(|_| vec![ScrapeMark { millis: 3, samples: Some(9) }, ScrapeMark { millis: 1, samples: None }])
+            .collect()
+    }
+
+    fn files(&self) -> Vec<FileSnapshot> {
+        let broken = FileState::Broken { problem: HOSTILE.to_owned(), consequence: "what it last said stays" };
+        vec![
+            FileSnapshot { path: PathBuf::from("/jobs/a.yml"), state: FileState::Good(1) },
+            FileSnapshot { path: PathBuf::from(HOSTILE), state: broken },
+            FileSnapshot { path: PathBuf::from("/jobs/off.yml"), state: FileState::Off("it has no port") },
+        ]
+    }
+
+    fn configuration(&self) -> Arc<str> {
+        HOSTILE.into()
+    }
+
+    fn started_ms(&self) -> i64 {
+        1_700_000_000_000
     }
 
     fn certificates(&self) -> Vec<CertificateSnapshot> {
@@ -85,6 +111,8 @@ impl Snapshots for Fixed {
             overflow: Overflow::DropOldest,
         };
         let search = OutputSnapshot {
+            recent: vec![RecentMark { delivered: 30, lost: 2 }, RecentMark { delivered: 40, lost: 3 }],
+            waited: Some(Duration::from_secs(3)),
             name: HOSTILE.to_owned(),
             kind: "elasticsearch",
             urls: vec!["https://es:9200".to_owned()],
@@ -109,6 +137,8 @@ impl Snapshots for Fixed {
             served: None,
         };
         let expose = OutputSnapshot {
+            recent: vec![RecentMark { delivered: 30, lost: 2 }, RecentMark { delivered: 40, lost: 3 }],
+            waited: Some(Duration::from_secs(3)),
             name: "everything".to_owned(),
             kind: "expose",
             urls: vec!["http://127.0.0.1:9699/metrics".to_owned()],

@@ -30,7 +30,7 @@ fn negotiating(server: &FakeTarget, change: impl FnOnce(&mut Negotiation)) -> Ta
 
 /// One scrape of the target, or the sentence with which it fails.
 async fn probed(target: Target) -> Result<Probe, String> {
-    probe(&Arc::new(target), &Credentials::new(Duration::ZERO)).await
+    probe(&Arc::new(target), &Credentials::new(Duration::ZERO)).await.map_err(|fault| fault.error)
 }
 
 #[tokio::test]

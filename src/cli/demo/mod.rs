@@ -176,11 +176,11 @@ async fn watch(app: &App) {
     for watched in scrapes.all().iter() {
         let status = watched.status();
         let source = watched.target.origin.labels.get_or_empty("source_id");
-        match (status.health, status.last_error) {
+        match (status.health, status.fault) {
             (Health::Up, _) => println!("{source}: up, {} samples", status.last.samples_scraped),
-            (_, error) => {
+            (_, fault) => {
                 println!("{source}: down, which is on purpose here; promferry says why:");
-                println!("  {}", error.unwrap_or_default());
+                println!("  {}", fault.map(|fault| fault.error).unwrap_or_default());
             }
         }
     }

@@ -320,7 +320,7 @@ fn section(scrape: &str, more: &str) -> String {
 async fn with_outputs_targets_are_scraped_at_their_intervals_too() {
     let vm = Vm::new();
     let target = FakeTarget::start(Step::Answer(ok("a 1\n"))).await;
-    vm.world.deploy("job", "v1", &format!("{}scrape_interval: 50ms\n", at("job", target.address.port())));
+    vm.world.deploy("job", "v1", &format!("{}scrape_interval: 1s\n", at("job", target.address.port())));
     // What others announce is theirs to announce, or two of us would do it for each other for ever.
     let others = format!("[{{\"targets\": [\"{}\"], \"labels\": {{\"source_id\": \"other\"}}}}]", target.address);
     std::fs::write(vm.world.path("others.json"), others).unwrap();
