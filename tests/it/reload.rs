@@ -41,7 +41,7 @@ fn job(name: &str, target: &Exporter, rules: &str) -> String {
 fn configuration(jobs: &[String], outputs: &[&str]) -> String {
     let (jobs, outputs) = (jobs.concat(), outputs.concat());
     format!(
-        "global: {{scrape_interval: 400ms, shutdown_timeout: 1s}}\nscrape_configs:\n{jobs}outputs:\n{outputs}{ADMIN}"
+        "global: {{scrape_interval: 1s, shutdown_timeout: 1s}}\nscrape_configs:\n{jobs}outputs:\n{outputs}{ADMIN}"
     )
 }
 
@@ -175,7 +175,7 @@ async fn a_broken_configuration_changes_nothing_and_is_explained_once() {
     promferry.until_up(&[""]).await;
     let before = promferry.outputs().await["lines"]["ledger"]["offered"].as_u64();
 
-    world.configure(&good.replace("scrape_interval: 400ms", "scrape_interval: 400"));
+    world.configure(&good.replace("scrape_interval: 1s", "scrape_interval: 1"));
     promferry.signal("HUP");
     let refused = "the configuration cannot be used; the one in force stays";
     let line = until("it is refused", async || promferry.log.of(refused).pop()).await;
