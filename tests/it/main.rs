@@ -40,6 +40,7 @@ mod ordering;
 mod otlp;
 mod prometheus;
 mod protobuf;
+mod quick;
 mod receiver_faults;
 mod relabel;
 mod reload;
