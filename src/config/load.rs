@@ -11,6 +11,7 @@ use super::fields::{Fields, NamedFile, Reader};
 use super::problem::{Pos, Problem, Problems};
 use super::raw::ROOT;
 use super::scrape_files::{self, Part};
+use super::shown::Shown;
 use super::variables::Environment;
 use super::yaml::Node;
 use super::{metrics_agent, nats, output, scrape, yaml};
@@ -117,7 +118,9 @@ pub fn load_text(name: &str, text: &str) -> Result<Config, Problems> {
 fn read(main: Reader<'_>, tree: &Node, environment: Environment<'_>) -> Result<(Config, Vec<NamedFile>), Problems> {
     let fields = main.open(tree, &ROOT);
     let parts = scrape_files::read(&fields, environment);
-    let config = root(&fields, parts.iter().flat_map(Part::scrapes));
+    let mut config = root(&fields, parts.iter().flat_map(Part::scrapes));
+    let main_file = fields.file();
+    config.shown = Shown::of(std::iter::once((&*main_file, tree, &ROOT)).chain(parts.iter().filter_map(Part::typed)));
     let (mut files, mut problems) = (Vec::new(), Vec::new());
     for reader in std::iter::once(main).chain(parts.into_iter().map(|part| part.reader)) {
         match reader.finish(()) {
@@ -163,6 +166,7 @@ fn root<'a>(fields: &Fields<'a>, of_files: impl Iterator<Item = Fields<'a>>) -> 
         register: nats::register(fields, &outputs),
         targets_file: nats::targets_file(fields, &scrapes),
         admin: output::admin(fields),
+        shown: Shown::new(""),
     }
 }
 
