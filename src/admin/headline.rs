@@ -105,8 +105,9 @@ pub(super) fn headline(overview: &Overview) -> (Finding, Vec<Finding>) {
     outputs(overview, &mut findings);
     memory(overview, &mut findings);
     no_targets(overview, &mut findings);
-    own_certificates(overview, &mut findings);
+    own_certificates_unusable(overview, &mut findings);
     down(overview, &mut findings);
+    own_certificates_ending(overview, &mut findings);
     files(overview, &mut findings);
     target_certificates(overview, &mut findings);
     if overview.registrar.is_some_and(|registrar| !registrar.is_connected) {
@@ -255,30 +256,35 @@ fn no_targets(overview: &Overview, findings: &mut Vec<Finding>) {
     findings.push(finding(Severity::Critical, "#discovery", text));
 }
 
-fn own_certificates(overview: &Overview, findings: &mut Vec<Finding>) {
-    use Severity::{Critical, Warning};
-    let shown_to = |shown_as| if shown_as == "client" { "that targets and receivers see" } else { "of a listener" };
+/// Ours that cannot be used now: targets and receivers may refuse us because of it, so it stands before them.
+fn own_certificates_unusable(overview: &Overview, findings: &mut Vec<Finding>) {
     for one in &overview.certificates {
-        let problem = one.problem.as_deref();
-        let (severity, text) = match (one.not_after, problem) {
-            (None, problem) => {
-                let why = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
-                (Critical, format!("Our certificate {} {} cannot be used{why}", one.file, shown_to(one.shown_as)))
-            }
+        let (kind, file) = (one.shown_as, &one.file);
+        let text = match (one.not_after, &one.problem) {
+            (None, Some(problem)) => format!("Our {kind} certificate {file} cannot be used: {problem}"),
+            (None, None) => format!("Our {kind} certificate {file} is not loaded"),
             (Some(end), _) if days_left(end, overview.now_ms) < 0 => {
-                let ended = validity(end, overview.now_ms);
-                (Critical, format!("Our certificate {} {} {ended}", one.file, shown_to(one.shown_as)))
+                format!("Our {kind} certificate {file} {}", validity(end, overview.now_ms))
             }
-            (Some(_), Some(problem)) => {
-                (Warning, format!("The newest files of our certificate {} are not in use: {problem}", one.file))
-            }
-            (Some(end), None) if days_left(end, overview.now_ms) < DAYS_LEFT_MIN => {
-                let left = validity(end, overview.now_ms);
-                (Warning, format!("Our certificate {} {}: {left}", one.file, shown_to(one.shown_as)))
-            }
-            (Some(_), None) => continue,
+            (Some(_), _) => continue,
         };
-        findings.push(finding(severity, "#certificates", sentence(text)));
+        findings.push(finding(Severity::Critical, "#certificates", sentence(text)));
+    }
+}
+
+/// Ours that are in use and will not be for long.
+fn own_certificates_ending(overview: &Overview, findings: &mut Vec<Finding>) {
+    for one in &overview.certificates {
+        let Some(end) = one.not_after.filter(|end| days_left(*end, overview.now_ms) >= 0) else { continue };
+        let (kind, file) = (one.shown_as, &one.file);
+        let text = match &one.problem {
+            Some(problem) => format!("Our {kind} certificate {file} has newer files that are not used: {problem}"),
+            None if days_left(end, overview.now_ms) < DAYS_LEFT_MIN => {
+                format!("Our {kind} certificate {file}: {}", validity(end, overview.now_ms))
+            }
+            None => continue,
+        };
+        findings.push(finding(Severity::Warning, "#certificates", sentence(text)));
     }
 }
 
@@ -305,7 +311,7 @@ fn without_address(error: &str, address: &str) -> String {
 }
 
 /// `host:port` of a URL.
-fn authority(url: &str) -> &str {
+pub(super) fn authority(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }

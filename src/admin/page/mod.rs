@@ -192,17 +192,25 @@ fn tiles(out: &mut String, overview: &Overview) -> fmt::Result {
         let number = words::count(number as u64);
         writeln!(out, "<li><a href=\"{href}\"><b class=\"{class}\">{number}</b> {what}</a></li>")
     };
-    tile("./?health=down#targets", down, "down", "bad")?;
+    let of = |number, one, many| if number == 1 { one } else { many };
+    tile("./?health=down#targets", down, of(down, "target down", "targets down"), "bad")?;
     tile("./?health=up#targets", up, "up", "good")?;
     if unknown > 0 {
         tile("./?health=unknown#targets", unknown, "not scraped yet", "")?;
     }
-    tile("#outputs", overview.outputs.len() - failing, "outputs deliver", "good")?;
-    tile("#outputs", failing, "outputs fail", "bad")?;
-    tile("#discovery", good + off, "files read", "")?;
-    tile("#discovery", broken, "files broken", "bad")?;
     if dropped > 0 {
-        tile("#dropped", dropped, "targets dropped", "")?;
+        tile("#dropped", dropped, "dropped", "")?;
+    }
+    if failing > 0 {
+        tile("#outputs", failing, of(failing, "output fails", "outputs fail"), "bad")?;
+    }
+    let well = overview.outputs.len() - failing;
+    tile("#outputs", well, of(well, "output delivers", "outputs deliver"), "good")?;
+    if broken > 0 {
+        tile("#discovery", broken, of(broken, "file broken", "files broken"), "bad")?;
+    }
+    if good + off > 0 {
+        tile("#discovery", good + off, of(good + off, "file read", "files read"), "")?;
     }
     out.push_str("</ul>\n");
     Ok(())

@@ -1,6 +1,6 @@
 //! Small pictures of what happened lately, as SVG in the page.
 //!
-//! What failed is told by its shape too: a broken line of full height. Every picture has its words.
+//! What went well stands on the ground, what failed hangs from the top: colour is never alone. Every picture has its words.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -15,6 +15,9 @@ const STEP: usize = 2;
 /// Height of a picture, in units.
 const HEIGHT: u64 = 20;
 
+/// How far down what failed hangs.
+const HANGING: u64 = 9;
+
 /// The last scrapes: a line each, as high as it took long.
 pub(super) fn scrapes(out: &mut String, marks: &[ScrapeMark], class: &str) -> fmt::Result {
     let marks = last(marks);
@@ -24,7 +27,7 @@ pub(super) fn scrapes(out: &mut String, marks: &[ScrapeMark], class: &str) -> fm
         let x = place(marks.len(), at);
         match mark.samples {
             Some(_) => write!(good, "M{x} {HEIGHT}v-{}", height(u64::from(mark.millis), longest, HEIGHT - 3))?,
-            None => write!(bad, "M{x} {HEIGHT}V0")?,
+            None => write!(bad, "M{x} 0v{HANGING}")?,
         }
     }
     picture(out, class, &scrapes_in_words(marks), &good, &bad)
@@ -61,7 +64,7 @@ pub(super) fn deliveries(out: &mut String, marks: &[RecentMark]) -> fmt::Result 
             write!(good, "M{x} {HEIGHT}v-{}", height(mark.delivered, most, HEIGHT - 3))?;
         }
         if mark.lost > 0 {
-            write!(bad, "M{x} {HEIGHT}V0")?;
+            write!(bad, "M{x} 0v{HANGING}")?;
         }
     }
     let sum = |of: fn(&RecentMark) -> u64| count(marks.iter().map(of).fold(0, u64::saturating_add));
@@ -110,11 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn failed_scrapes_are_full_and_the_newest_is_at_the_right() {
+    fn failed_scrapes_hang_and_the_newest_is_at_the_right() {
         let mut out = String::new();
         scrapes(&mut out, &[mark(10, true), mark(5, true), mark(1, false)], "spark").unwrap();
         assert!(out.contains("class=\"good\" d=\"M115 20v-18M117 20v-9\""), "{out}");
-        assert!(out.contains("class=\"bad\" d=\"M119 20V0\""), "{out}");
+        assert!(out.contains("class=\"bad\" d=\"M119 0v9\""), "{out}");
         let words = "1 of the last 3 scrapes failed; those that went well took 5 ms to 10 ms";
         assert_eq!(out.matches(words).count(), 2, "{out}");
     }
@@ -128,7 +131,7 @@ mod tests {
         let mut out = String::new();
         deliveries(&mut out, &[RecentMark { delivered: u64::MAX, lost: 0 }, RecentMark { delivered: 0, lost: 3 }])
             .unwrap();
-        assert!(out.contains("M119 20V0"));
+        assert!(out.contains("M119 0v9"));
         let mut out = String::new();
         scrapes(&mut out, &[], "spark").unwrap();
         assert!(out.contains("no scrape yet"));

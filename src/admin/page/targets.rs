@@ -7,7 +7,7 @@ use super::query::{PER_PAGE, Sort, View};
 use super::sparkline;
 use super::words::{ago, count, counted, days_left, span, validity};
 use crate::admin::api::{day, time};
-use crate::admin::headline::{DAYS_LEFT_MIN, Overview};
+use crate::admin::headline::{DAYS_LEFT_MIN, Overview, authority};
 use crate::admin::snapshot::{Health, ScrapeMark, Snapshots, TargetSnapshot};
 
 /// Jobs to choose from; all others can be searched for.
@@ -214,7 +214,7 @@ fn row(out: &mut String, overview: &Overview, target: &TargetSnapshot, marks: &[
     write!(out, "<tr id=\"t-{id:016x}\"><td class=\"health\">{}</td>", badge(target.health))?;
     write!(out, "<td class=\"what\"><a href=\"targets/{id:016x}\">{}</a>", Html(&target.url))?;
     error(out, target)?;
-    write!(out, "<div class=\"labels\">{}</div>", Html(&target.labels))?;
+    labels(out, target)?;
     if let Some(file) = &target.file {
         write!(out, "<div class=\"labels\">announced by {}</div>", Html(file.display()))?;
     }
@@ -230,6 +230,25 @@ fn row(out: &mut String, overview: &Overview, target: &TargetSnapshot, marks: &[
     out.push_str("<td data-is=\"Certificate\">");
     certificate(out, target.certificate_not_after, now)?;
     out.push_str("</td></tr>\n");
+    Ok(())
+}
+
+/// Its labels; not those that say the job and the address once more.
+fn labels(out: &mut String, target: &TargetSnapshot) -> fmt::Result {
+    let is_said = |name: &str, value: &str| match name {
+        "job" => value == target.job,
+        "instance" => authority(&target.url) == value,
+        _ => false,
+    };
+    let mut shown = target.labels.iter().filter(|(name, value)| !is_said(name, value)).peekable();
+    if shown.peek().is_none() {
+        return Ok(());
+    }
+    out.push_str("<ul class=\"labels\" aria-label=\"Labels\">");
+    for (name, value) in shown {
+        write!(out, "<li>{}=&quot;{}&quot;</li>", Html(name), Html(value))?;
+    }
+    out.push_str("</ul>");
     Ok(())
 }
 
