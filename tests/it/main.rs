@@ -32,6 +32,7 @@ mod lost_log;
 mod main_job;
 mod memory;
 mod metrics_agent;
+mod monitoring;
 mod nats;
 mod negotiation;
 mod nomad;
