@@ -39,6 +39,7 @@ mod nomad;
 mod openmetrics;
 mod ordering;
 mod otlp;
+mod probe;
 mod prometheus;
 mod protobuf;
 mod receiver_faults;
