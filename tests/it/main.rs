@@ -11,6 +11,7 @@ mod convert;
 mod convert_telegraf;
 mod detect;
 mod discovery;
+mod docs;
 mod dogstatsd;
 mod elasticsearch;
 mod elasticsearch_faults;
