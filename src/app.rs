@@ -30,7 +30,7 @@ use crate::net::credentials::Credentials;
 use crate::net::host;
 use crate::net::server::Server;
 use crate::output::{Predecessor, Running, State};
-use crate::pipeline::{Counts, Fanout, Intake, Shedding};
+use crate::pipeline::{Counts, Fanout, Intake, Ledger, Shedding};
 use crate::scrape::{Admit, Emit, Manager, Scrapes, Targets};
 use announce::{Announcing, Own};
 use pages::Pages;
@@ -41,6 +41,9 @@ const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// At a reload, clients of a port that goes or changes have this long to read their answers.
 const PLACE_GRACE: Duration = Duration::from_secs(1);
+
+/// At the end, how often it is said what outputs still have to deliver.
+const TELL_DRAINING_EVERY: Duration = Duration::from_secs(2);
 
 /// The stages at work.
 pub struct App {
@@ -301,17 +304,18 @@ impl App {
             Ok(manager) => manager.shutdown().await,
             Err(error) => tracing::error!(%error, "the scrape manager ended by a bug of ours"),
         }
+        let mut waiting = Vec::new();
         for running in self.outputs.exchange(|_| false, Vec::new()) {
+            waiting.push((running.config.clone(), running.ledger.clone()));
             self.draining.spawn(running.shutdown(deadline));
         }
-        let mut accounts = Vec::new();
-        while let Some(ended) = self.draining.join_next().await {
-            accounts.extend(ended.map(|(output, counts)| Account { output, counts }));
-        }
+        let accounts = tokio::select! {
+            accounts = drained(&mut self.draining) => accounts,
+            never = tell_waiting(&waiting, deadline) => match never {},
+        };
         if let Some(agent) = agent {
             let _ = agent.await;
         }
-        accounts.sort_by(|a, b| a.output.name.cmp(&b.output.name));
         accounts
     }
 
@@ -395,6 +399,30 @@ fn has_place(output: &OutputConfig) -> bool {
         | OutputKind::Loggregator(_)
         | OutputKind::Dogstatsd(_)
         | OutputKind::Signalfx(_) => false,
+    }
+}
+
+/// The ledgers of outputs that drain, when all of them have; by name.
+async fn drained(draining: &mut JoinSet<(Arc<OutputConfig>, Counts)>) -> Vec<Account> {
+    let mut accounts = Vec::new();
+    while let Some(ended) = draining.join_next().await {
+        accounts.extend(ended.map(|(output, counts)| Account { output, counts }));
+    }
+    accounts.sort_by(|a, b| a.output.name.cmp(&b.output.name));
+    accounts
+}
+
+/// Says every few seconds what each output still has to deliver, and how long it may take.
+async fn tell_waiting(outputs: &[(Arc<OutputConfig>, Arc<Ledger>)], deadline: Instant) -> std::convert::Infallible {
+    loop {
+        tokio::time::sleep(TELL_DRAINING_EVERY).await;
+        for (output, ledger) in outputs {
+            let waiting = ledger.snapshot().waiting;
+            if waiting > 0 {
+                let seconds_left = deadline.saturating_duration_since(Instant::now()).as_secs();
+                tracing::info!(output = output.name, waiting, seconds_left, "still draining");
+            }
+        }
     }
 }
 

@@ -266,6 +266,11 @@ impl Snapshot {
             "Samples in the queue, on disk, or being sent.",
             self.outputs.iter().map(|o| ([("output", o.name.as_str())], o.counts.waiting)),
         )?;
+        writer.gauge(
+            "promferry_output_oldest_waiting_seconds",
+            "How long the oldest waiting sample has waited; 0 where none does.",
+            self.outputs.iter().map(|o| ([("output", o.name.as_str())], o.waited.unwrap_or_default().as_secs_f64())),
+        )?;
         writer.counter(
             "promferry_output_samples_maybe_doubled",
             "Of the samples delivered, those that a resend may have delivered twice.",

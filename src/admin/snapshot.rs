@@ -257,7 +257,8 @@ pub struct OutputSnapshot {
     pub counts: Counts,
     /// What became of samples lately, in steps of [`RECENT_STEP`], oldest first; the last one is not over. At most 60.
     pub recent: Vec<RecentMark>,
-    /// How long its oldest sample has waited; `None` where none waits, or where that is not known.
+    /// How long its oldest sample has waited, as [`Ledger::waited`](crate::pipeline::Ledger::waited) tells it; `None` where none
+    /// waits.
     pub waited: Option<Duration>,
     /// Its queue; `None` for an output that has none (`expose`).
     pub queue: Option<QueueSnapshot>,
@@ -270,7 +271,7 @@ pub struct OutputSnapshot {
 }
 
 /// How long one [`RecentMark`] is.
-pub const RECENT_STEP: Duration = Duration::from_secs(10);
+pub const RECENT_STEP: Duration = crate::pipeline::recent::STEP;
 
 /// What became of an output's samples within [`RECENT_STEP`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

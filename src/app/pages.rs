@@ -9,8 +9,8 @@ use super::Outputs;
 use super::announce::Announcing;
 use crate::admin::{
     CertificateSnapshot, DiscoveryProblem, DroppedTarget, FileSnapshot, FileState, Health, MemorySnapshot,
-    OutputSnapshot, QueueSnapshot, Readiness, RegistrarSnapshot, ScrapeCounts, ScrapeMark, ServedSnapshot, Snapshots,
-    TargetSnapshot, Targets,
+    OutputSnapshot, QueueSnapshot, Readiness, RecentMark, RegistrarSnapshot, ScrapeCounts, ScrapeMark, ServedSnapshot,
+    Snapshots, TargetSnapshot, Targets,
 };
 use crate::config::checked::{OutputConfig, OutputKind};
 use crate::discovery::{FileReport, FileStatus, TargetSet};
@@ -19,6 +19,7 @@ use crate::net::authority;
 use crate::net::credentials::{Credentials, OwnCertificate};
 use crate::output::State;
 use crate::output::expose::Served;
+use crate::pipeline::recent::Step;
 use crate::scrape::{self, Scrapes, Watched};
 
 pub(super) struct Pages {
@@ -208,8 +209,8 @@ fn output(config: &OutputConfig, state: State) -> OutputSnapshot {
         kind,
         urls,
         counts: state.counts,
-        recent: Vec::new(),
-        waited: None,
+        recent: state.recent.into_iter().map(|Step { delivered, lost }| RecentMark { delivered, lost }).collect(),
+        waited: state.waited,
         queue: state.queued.map(|(samples, bytes, limits)| QueueSnapshot { samples, bytes, limits }),
         disk: state.disk,
         status: state.status,

@@ -17,6 +17,7 @@ use crate::net::server::{Handler, Limits, Server};
 use expose::Expose;
 
 use crate::pipeline::disk::{Disk, DiskState};
+use crate::pipeline::recent::Step;
 use crate::pipeline::{
     self, AnyOutput, Counts, Intake, Ledger, Output, Overflow, Projection, Queue, QueueLimits, SenderOptions,
     SenderStatus, Take,
@@ -82,6 +83,10 @@ type OpenDisk = Arc<OnceLock<Arc<Disk>>>;
 pub struct State {
     /// What became of its samples.
     pub counts: Counts,
+    /// What became of them lately, oldest first.
+    pub recent: Vec<Step>,
+    /// How long the oldest that waits has waited; see [`Ledger::waited`].
+    pub waited: Option<Duration>,
     /// Where it listens, for one that does.
     pub listens_on: Option<SocketAddr>,
     /// Samples and bytes in its queue, and its limits; `None` for one without.
@@ -162,6 +167,8 @@ impl Running {
     pub fn state(&self) -> State {
         State {
             counts: self.ledger.snapshot(),
+            recent: self.ledger.recent(),
+            waited: self.ledger.waited(),
             listens_on: self.listens_on,
             queued: self.queue.as_ref().map(|queue| {
                 let (samples, bytes) = queue.size();

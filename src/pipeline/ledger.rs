@@ -9,7 +9,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::recent::{Recent, Step};
 use crate::telemetry::Recurrence;
 
 /// Samples by reason.
@@ -77,9 +81,22 @@ impl Settlement {
 
     /// How many samples it is about.
     pub fn total(&self) -> u64 {
-        let sum = |reasons: &Reasons| reasons.values().sum::<u64>();
-        self.delivered + sum(&self.duplicate) + sum(&self.rejected) + sum(&self.dropped) + sum(&self.skipped)
+        self.had() + self.lost() + sum(&self.skipped)
     }
+
+    /// How many the receiver has: delivered, and duplicates.
+    pub fn had(&self) -> u64 {
+        self.delivered + sum(&self.duplicate)
+    }
+
+    /// How many are lost: rejected and dropped.
+    pub fn lost(&self) -> u64 {
+        sum(&self.rejected) + sum(&self.dropped)
+    }
+}
+
+fn sum(reasons: &Reasons) -> u64 {
+    reasons.values().sum()
 }
 
 /// A snapshot of a ledger.
@@ -110,11 +127,53 @@ impl Counts {
 #[derive(Debug)]
 pub struct Ledger {
     output: String,
-    counts: Mutex<Counts>,
+    state: Mutex<State>,
     /// Loss for each reason is logged when it begins, and again when there was none for a while; so are native histograms that
     /// an output cannot express.
     losses: Mutex<BTreeMap<&'static str, Recurrence>>,
     is_ending: AtomicBool,
+}
+
+/// Since when samples count as waiting is told apart by this: it bounds how many different times are kept.
+const AGE_STEP: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+struct State {
+    counts: Counts,
+    recent: Recent,
+    /// How many wait since when, none of them zero: together `counts.waiting`.
+    ages: BTreeMap<Instant, u64>,
+    began: Instant,
+}
+
+impl State {
+    fn new() -> Self {
+        let began = Instant::now();
+        Self { counts: Counts::default(), recent: Recent::new(began), ages: BTreeMap::new(), began }
+    }
+
+    /// Adds samples that wait since then. Gives the time under which they are kept: not later, and less than an
+    /// [`AGE_STEP`] before it.
+    fn wait(&mut self, samples: u64, since: Instant) -> Instant {
+        let beyond = since.saturating_duration_since(self.began).as_nanos() % AGE_STEP.as_nanos();
+        let since = since - Duration::from_nanos(beyond as u64);
+        if samples > 0 {
+            self.counts.waiting += samples;
+            *self.ages.entry(since).or_default() += samples;
+        }
+        since
+    }
+
+    /// Takes out samples that wait since then.
+    fn end_wait(&mut self, samples: u64, since: Instant) {
+        self.counts.waiting -= samples;
+        if let Some(left) = self.ages.get_mut(&since) {
+            *left = left.saturating_sub(samples);
+            if *left == 0 {
+                self.ages.remove(&since);
+            }
+        }
+    }
 }
 
 impl Ledger {
@@ -122,7 +181,7 @@ impl Ledger {
     pub fn new(output: &str) -> Arc<Self> {
         Arc::new(Self {
             output: output.to_owned(),
-            counts: Mutex::default(),
+            state: Mutex::new(State::new()),
             losses: Mutex::default(),
             is_ending: AtomicBool::new(false),
         })
@@ -140,31 +199,48 @@ impl Ledger {
 
     /// Takes `samples` in; they wait until the token is settled.
     pub fn offer(self: &Arc<Self>, samples: u64) -> Waiting {
-        let mut counts = self.lock();
-        counts.offered += samples;
-        counts.waiting += samples;
-        Waiting { ledger: self.clone(), samples }
+        let mut state = self.lock();
+        state.counts.offered += samples;
+        let since = state.wait(samples, Instant::now());
+        Waiting { ledger: self.clone(), samples, since }
     }
 
-    /// Takes in `samples` that were found on disk; they wait until the token is settled.
-    pub fn restore(self: &Arc<Self>, samples: u64) -> Waiting {
-        let mut counts = self.lock();
-        counts.restored += samples;
-        counts.waiting += samples;
-        Waiting { ledger: self.clone(), samples }
+    /// Takes in `samples` that were found on disk and wait `since` then; they wait until the token is settled.
+    pub fn restore(self: &Arc<Self>, samples: u64, since: Instant) -> Waiting {
+        let mut state = self.lock();
+        state.counts.restored += samples;
+        let since = state.wait(samples, since);
+        Waiting { ledger: self.clone(), samples, since }
     }
 
     /// So many delivered samples may be stored twice.
     pub(super) fn maybe_doubled(&self, samples: u64) {
-        self.lock().maybe_doubled += samples;
+        self.lock().counts.maybe_doubled += samples;
     }
 
     /// All counts at one moment.
     pub fn snapshot(&self) -> Counts {
-        self.lock().clone()
+        self.lock().counts.clone()
     }
 
-    fn settle(&self, settlement: &Settlement) {
+    /// What became of samples lately, in steps of [`STEP`](super::recent::STEP), oldest first; the last one is not over. At most
+    /// [`STEPS_MAX`](super::recent::STEPS_MAX), fewer after the start.
+    pub fn recent(&self) -> Vec<Step> {
+        self.lock().recent.steps(Instant::now())
+    }
+
+    /// How long the sample has waited that has waited longest: in the queue, in a request that is under way, is to be sent
+    /// again, or is not confirmed, and on disk, where time before a restart counts too, by the wall clock. `None` where none waits.
+    ///
+    /// Samples that are sent together count as old as the oldest of them until the last of them is settled, and all as up to a
+    /// tenth of a second older than they are.
+    pub fn waited(&self) -> Option<Duration> {
+        let state = self.lock();
+        let (oldest, _) = state.ages.first_key_value()?;
+        Some(oldest.elapsed())
+    }
+
+    fn settle(&self, settlement: &Settlement, since: Instant) {
         for (reason, samples) in settlement.dropped.iter().filter(|(_, samples)| **samples > 0) {
             if self.is_new_loss(reason) {
                 tracing::error!(output = self.output, samples, reason, why = explain(reason), "samples dropped");
@@ -180,9 +256,11 @@ impl Ledger {
                 "native histograms are skipped: this output cannot express them"
             );
         }
-        let mut counts = self.lock();
-        counts.waiting -= settlement.total();
-        let settled = &mut counts.settled;
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.end_wait(settlement.total(), since);
+        state.recent.count(settlement, now);
+        let settled = &mut state.counts.settled;
         settled.delivered += settlement.delivered;
         for (into, from) in [
             (&mut settled.duplicate, &settlement.duplicate),
@@ -196,9 +274,9 @@ impl Ledger {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counts> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is made of additions that cannot panic half-way, so a poisoned lock holds sound counts.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -226,6 +304,8 @@ fn explain(reason: &str) -> &'static str {
 pub struct Waiting {
     ledger: Arc<Ledger>,
     samples: u64,
+    /// Since when the oldest of them waits.
+    since: Instant,
 }
 
 impl Waiting {
@@ -241,7 +321,7 @@ impl Waiting {
         debug_assert!(total <= self.samples, "settled {total} samples of {}", self.samples);
         if total <= self.samples {
             self.samples -= total;
-            self.ledger.settle(settlement);
+            self.ledger.settle(settlement, self.since);
         }
     }
 
@@ -260,13 +340,23 @@ impl Waiting {
     pub fn take(&mut self, samples: u64) -> Waiting {
         let samples = samples.min(self.samples);
         self.samples -= samples;
-        Waiting { ledger: self.ledger.clone(), samples }
+        Waiting { ledger: self.ledger.clone(), samples, since: self.since }
     }
 
     /// Joins another token of the same ledger to this one.
     pub fn join(&mut self, mut other: Waiting) {
         debug_assert!(Arc::ptr_eq(&self.ledger, &other.ledger), "tokens of two ledgers");
-        self.samples += std::mem::take(&mut other.samples);
+        let joined = std::mem::take(&mut other.samples);
+        let oldest = self.since.min(other.since);
+        if self.since != other.since {
+            let mut state = self.ledger.lock();
+            for (samples, since) in [(self.samples, self.since), (joined, other.since)] {
+                state.end_wait(samples, since);
+                state.wait(samples, oldest);
+            }
+        }
+        self.samples += joined;
+        self.since = oldest;
     }
 }
 
@@ -275,7 +365,7 @@ impl Drop for Waiting {
         if self.samples > 0 {
             let is_ending = self.ledger.is_ending.load(Ordering::Relaxed);
             let reason = if is_ending { reason::SHUTDOWN } else { reason::ABANDONED };
-            self.ledger.settle(&Settlement::dropped(reason, self.samples));
+            self.ledger.settle(&Settlement::dropped(reason, self.samples), self.since);
         }
     }
 }
@@ -297,5 +387,49 @@ mod tests {
         let counts = ledger.snapshot();
         assert_eq!(counts.settled.dropped, Reasons::from([(reason::TOO_OLD, 4), (reason::ABANDONED, 1)]));
         assert_eq!((counts.waiting, counts.imbalance()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_sample_that_waits_longest_tells_the_age() {
+        let ledger = Ledger::new("test");
+        assert_eq!(ledger.waited(), None);
+        let second = Duration::from_secs(1);
+        let mut first = ledger.offer(10);
+        drop(ledger.offer(0));
+        tokio::time::advance(second).await;
+        let later = ledger.offer(5);
+        tokio::time::advance(second).await;
+        assert_eq!(ledger.waited(), Some(2 * second));
+        // A part is as old as the whole.
+        let part = first.take(4);
+        first.drop_all(reason::QUEUE_FULL);
+        assert_eq!(ledger.waited(), Some(2 * second));
+        // Joined, all are as old as the oldest, whichever way round.
+        let mut both = later;
+        both.join(part);
+        both.settle(&Settlement::delivered(8));
+        assert_eq!((ledger.waited(), ledger.snapshot().waiting), (Some(2 * second), 1));
+        let newest = ledger.offer(1);
+        both.settle(&Settlement::delivered(1));
+        assert_eq!(ledger.waited(), Some(Duration::ZERO));
+        // What a run before wrote down is older than the ledger.
+        let restored = ledger.restore(3, Instant::now() - 60 * second);
+        assert_eq!(ledger.waited(), Some(60 * second));
+        restored.drop_all(reason::TOO_OLD);
+        newest.drop_all(reason::TOO_OLD);
+        assert_eq!((ledger.waited(), ledger.lock().ages.len()), (None, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_in_which_nothing_happened_is_a_zero() {
+        let ledger = Ledger::new("test");
+        ledger.offer(4).drop_all(reason::QUEUE_FULL);
+        let mut waiting = ledger.offer(3);
+        tokio::time::advance(Duration::from_secs(25)).await;
+        waiting.settle(&Settlement::delivered(3));
+        let lost = Step { delivered: 0, lost: 4 };
+        assert_eq!(ledger.recent(), [lost, Step::default(), Step { delivered: 3, lost: 0 }]);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(ledger.recent().len(), 4);
     }
 }

@@ -10,6 +10,7 @@ pub mod disk;
 mod fanout;
 mod ledger;
 mod queue;
+pub mod recent;
 mod sender;
 mod shedding;
 

@@ -62,7 +62,7 @@ const SHAPES: [Shape; 8] = [
     },
     Shape {
         name: "locket",
-        announcement: "port: PORT\nsource_id: locket\nscrape_interval: 500ms\n",
+        announcement: "port: PORT\nsource_id: locket\nscrape_interval: 1s\n",
         labels: &[("source_id", "locket")],
     },
     // In `metric_port.yml`.
@@ -92,7 +92,7 @@ fn configure(world: &World) {
     write(world.folder(), "newline.key", "\n");
     world.configure(
         r#"
-global: {scrape_interval: 500ms, external_labels: {deployment: cf}}
+global: {scrape_interval: 1s, external_labels: {deployment: cf}}
 scrape_configs:
   - job_name: platform
     scheme: https

@@ -21,7 +21,7 @@ async fn start(world: &World) -> (Vec<Exporter>, String, String) {
     let addresses: Vec<String> = machines.iter().map(|machine| machine.address.to_string()).collect();
     let config = json!({
         "global": {
-            "scrape_interval": "500ms",
+            "scrape_interval": "1s",
             "shard": {"index": "${CF_INSTANCE_INDEX:-0}", "count": "${INSTANCES}", "replicas": "${REPLICAS:-1}"},
         },
         "scrape_configs": [{

@@ -23,7 +23,7 @@ fn configuration(search: &BulkServer) -> String {
     format!(
         r#"
 global:
-  scrape_interval: 500ms
+  scrape_interval: 1s
   external_labels: {{deployment: cf}}
 scrape_configs:
   - job_name: platform

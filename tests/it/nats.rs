@@ -36,7 +36,7 @@ async fn announcer(world: &World, nats: &NatsServer) -> (Exporter, Process) {
     world.deploy("gorouter", "1", &format!("port: {}\n", exporter.port()));
     world.configure(&format!(
         r#"
-global: {{scrape_interval: 200ms, external_labels: {{source_id: agent, index: "007"}}}}
+global: {{scrape_interval: 1s, external_labels: {{source_id: agent, index: "007"}}}}
 scrape_configs:
   - job_name: platform
     scheme: https
@@ -65,7 +65,7 @@ async fn discoverer(world: &World, nats: &NatsServer) -> Process {
     std::fs::write(world.path("password"), format!("{PASSWORD}\n")).unwrap();
     world.configure(&format!(
         r#"
-global: {{scrape_interval: 200ms}}
+global: {{scrape_interval: 1s}}
 scrape_configs:
   - job_name: agents
     honor_labels: true
@@ -234,7 +234,7 @@ admin: {{listen: "127.0.0.1:0"}}
     let agent = world.run().await;
     world.configure(&format!(
         r#"
-global: {{scrape_interval: 200ms}}
+global: {{scrape_interval: 1s}}
 scrape_configs:
   - job_name: agents
     scheme: https

@@ -208,7 +208,7 @@ async fn a_name_that_legacy_validation_forbids_fails_the_scrape() {
 /// The executable, with one target and an aggregate endpoint and a file.
 async fn running(world: &World, server: &FakeTarget, keys: &str) -> Process {
     world.configure(&format!(
-        "global: {{scrape_interval: 100ms}}\n\
+        "global: {{scrape_interval: 1s}}\n\
          scrape_configs:\n- job_name: j\n  static_configs: [{{targets: [\"{}\"]}}]\n  {keys}\n\
          outputs:\n- {{name: everything, expose: {{listen: \"127.0.0.1:0\"}}}}\n\
          - {{name: lines, file: {{path: lines.txt, format: text}}}}\n\

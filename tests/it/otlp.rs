@@ -359,7 +359,7 @@ async fn through_the_executable_every_sample_arrives() {
     world.deploy("gorouter", "1", &format!("port: {}\n", exporter.port()));
     world.configure(&format!(
         r#"
-global: {{scrape_interval: 200ms}}
+global: {{scrape_interval: 1s}}
 scrape_configs:
   - job_name: platform
     scheme: https

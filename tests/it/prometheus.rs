@@ -40,7 +40,7 @@ fn configure(world: &World, targets: &[String], prometheus: &Prometheus, way: Wa
     };
     world.configure(&format!(
         r#"
-global: {{scrape_interval: 200ms, external_labels: {{site: here}}, scrape_native_histograms: true}}
+global: {{scrape_interval: 1s, external_labels: {{site: here}}, scrape_native_histograms: true}}
 scrape_configs:
   - job_name: platform
     scheme: https

@@ -40,9 +40,7 @@ fn job(name: &str, target: &Exporter, rules: &str) -> String {
 
 fn configuration(jobs: &[String], outputs: &[&str]) -> String {
     let (jobs, outputs) = (jobs.concat(), outputs.concat());
-    format!(
-        "global: {{scrape_interval: 400ms, shutdown_timeout: 1s}}\nscrape_configs:\n{jobs}outputs:\n{outputs}{ADMIN}"
-    )
+    format!("global: {{scrape_interval: 1s, shutdown_timeout: 1s}}\nscrape_configs:\n{jobs}outputs:\n{outputs}{ADMIN}")
 }
 
 async fn exporter(world: &World) -> Exporter {
@@ -150,7 +148,7 @@ async fn an_output_that_changes_in_an_outage_hands_its_disk_queue_over() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn draining_says_what_waits_and_a_second_signal_ends_it_at_once() {
     let world = World::new();
     let server = BulkServer::start((0..100).map(|_| step(|_, _| Act::Hang)).collect()).await;
     let target = exporter(&world).await;
@@ -159,7 +157,9 @@ async fn a_second_signal_ends_it_at_once() {
     let promferry = world.run().await;
     until_scraped(&target, 2).await;
     promferry.signal("TERM");
-    until("it drains", async || promferry.log.of("draining").pop()).await;
+    let line = until("it says what waits", async || promferry.log.of("still draining").pop()).await;
+    assert!(line["output"] == "stuck" && line["waiting"].as_u64() > Some(0), "{line}");
+    assert!(line["seconds_left"].as_u64() < Some(60), "{line}");
     let ended = promferry.terminate().await;
     assert!(ended.status.success() && ended.took < Duration::from_secs(1), "{:?}", ended.took);
     assert_eq!(ended.log.of("told twice to end: not draining").len(), 1);
@@ -175,7 +175,7 @@ async fn a_broken_configuration_changes_nothing_and_is_explained_once() {
     promferry.until_up(&[""]).await;
     let before = promferry.outputs().await["lines"]["ledger"]["offered"].as_u64();
 
-    world.configure(&good.replace("scrape_interval: 400ms", "scrape_interval: 400"));
+    world.configure(&good.replace("scrape_interval: 1s", "scrape_interval: 1"));
     promferry.signal("HUP");
     let refused = "the configuration cannot be used; the one in force stays";
     let line = until("it is refused", async || promferry.log.of(refused).pop()).await;

@@ -20,7 +20,7 @@ async fn start(world: &World) -> (Exporter, Process) {
     world.ca.server(&["promferry", "127.0.0.1"]).write_to(world.folder(), "serve");
     world.configure(
         r#"
-global: {scrape_interval: 400ms}
+global: {scrape_interval: 1s}
 scrape_configs:
   - job_name: platform
     scheme: https
@@ -225,7 +225,7 @@ async fn an_output_shows_a_new_pair_as_soon_as_it_is_there() {
     world.ca.client("writer").write_to(world.folder(), "write");
     world.configure(&format!(
         r#"
-scrape_configs: [{{job_name: nobody, static_configs: [{{targets: ["127.0.0.1:1"]}}], scrape_interval: 200ms}}]
+scrape_configs: [{{job_name: nobody, static_configs: [{{targets: ["127.0.0.1:1"]}}], scrape_interval: 1s}}]
 outputs:
   - name: search
     elasticsearch:

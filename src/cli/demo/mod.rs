@@ -1,7 +1,7 @@
 //! `promferry demo`: the main job with nothing to set up.
 //!
-//! Everything is real but the jobs: certificates, mutual TLS, files in a BOSH layout, the configuration, the pipeline. One job's
-//! certificate has expired on purpose. All of it is in one temporary folder, which is removed at the end.
+//! Everything is real but the jobs: certificates, mutual TLS, files in a BOSH layout, the configuration, the pipeline. On purpose
+//! one job's certificate has expired, and one job does not run. All of it is in one temporary folder, which is removed at the end.
 
 mod body;
 mod world;
@@ -21,7 +21,11 @@ use crate::net::credentials::Credentials;
 use crate::net::server::{self, Handler, Limits, Server};
 use crate::net::tls::ServerTls;
 use crate::scrape::Health;
-use world::{Certificates, Folder, JOBS, Job};
+use tokio::net::TcpSocket;
+use world::{Certificates, Folder, JOBS, Job, State};
+
+/// The ports that the documentation names, of the admin port and of the aggregate endpoint.
+const PORTS: [u16; 2] = [9698, 9699];
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -46,10 +50,11 @@ async fn demo(arguments: Arguments) -> Result<(), String> {
     let folder = Folder::create().map_err(|error| format!("cannot make a temporary folder: {error}"))?;
     let jobs = start_jobs(folder.path()).await?;
     let file = folder.path().join("promferry.yml");
-    std::fs::write(&file, configuration(folder.path())).map_err(|error| format!("{}: {error}", file.display()))?;
-    let config =
-        config::load(&Source::File(file.clone()), &source::environment).map_err(|problems| problems.to_string())?;
-    let app = App::start(config).await?;
+    let app = match start(folder.path(), &file, PORTS.map(free_port)).await {
+        Ok(app) => app,
+        // Somebody took a port since it was looked at: another demo that starts now.
+        Err(_) => start(folder.path(), &file, [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 2]).await?,
+    };
     introduce(&app, folder.path(), &file);
 
     let ended = async {
@@ -69,19 +74,34 @@ async fn demo(arguments: Arguments) -> Result<(), String> {
     println!("draining…");
     let accounts = app.shutdown().await;
     print_ledger(&accounts);
-    for job in jobs {
+    for job in jobs.servers {
         job.stop(Duration::from_secs(1)).await;
     }
     println!("{} is removed", folder.path().display());
     Ok(())
 }
 
+/// The jobs at work.
+struct Jobs {
+    servers: Vec<Server>,
+    /// Ports of jobs that do not run: nobody else gets them, and nobody answers there.
+    _stopped: Vec<TcpSocket>,
+}
+
 /// Starts the jobs and announces them.
-async fn start_jobs(folder: &Path) -> Result<Vec<Server>, String> {
+async fn start_jobs(folder: &Path) -> Result<Jobs, String> {
     let certificates = Certificates::create(folder).map_err(|error| format!("cannot make certificates: {error}"))?;
     let credentials = Credentials::new(Duration::from_secs(1));
-    let mut servers = Vec::new();
+    let (mut servers, mut stopped) = (Vec::new(), Vec::new());
     for (job, pair) in JOBS.iter().zip(&certificates.servers) {
+        let announce =
+            |port| world::announce(folder, job, port).map_err(|error| format!("cannot announce a job: {error}"));
+        if job.state == State::Stopped {
+            let (socket, port) = bound().map_err(|error| format!("cannot have a port: {error}"))?;
+            announce(port)?;
+            stopped.push(socket);
+            continue;
+        }
         let tls = ServerTls {
             cert_file: pair.cert.clone(),
             key_file: pair.key.clone(),
@@ -90,11 +110,18 @@ async fn start_jobs(folder: &Path) -> Result<Vec<Server>, String> {
         let listener = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
         let server = Server::start(listener, Some(credentials.listener(&tls)), Limits::default(), job_handler(job))
             .map_err(|error| format!("cannot start a job: {error}"))?;
-        let port = server.listens_on().port();
-        world::announce(folder, job, port).map_err(|error| format!("cannot announce a job: {error}"))?;
+        announce(server.listens_on().port())?;
         servers.push(server);
     }
-    Ok(servers)
+    Ok(Jobs { servers, _stopped: stopped })
+}
+
+/// A port on which nobody listens.
+fn bound() -> std::io::Result<(TcpSocket, u16)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let port = socket.local_addr()?.port();
+    Ok((socket, port))
 }
 
 fn job_handler(job: &'static Job) -> Handler {
@@ -111,9 +138,16 @@ fn job_handler(job: &'static Job) -> Handler {
     })
 }
 
-fn configuration(folder: &Path) -> String {
+/// Writes the configuration and starts it.
+async fn start(folder: &Path, file: &Path, ports: [SocketAddr; 2]) -> Result<App, String> {
+    std::fs::write(file, configuration(folder, ports)).map_err(|error| format!("{}: {error}", file.display()))?;
+    let source = Source::File(file.to_owned());
+    let config = config::load(&source, &source::environment).map_err(|problems| problems.to_string())?;
+    App::start(config).await
+}
+
+fn configuration(folder: &Path, [admin, aggregate]: [SocketAddr; 2]) -> String {
     let folder = folder.display();
-    let [admin, aggregate] = [9698, 9699].map(free_port);
     format!(
         "global: {{scrape_interval: 1s, external_labels: {{deployment: demo}}}}
 scrape_configs:
@@ -144,7 +178,7 @@ fn free_port(wanted: u16) -> SocketAddr {
 }
 
 fn introduce(app: &App, folder: &Path, file: &Path) {
-    println!("promferry demo: four jobs in {}, scraped over mutual TLS every second", folder.display());
+    println!("promferry demo: five jobs in {}, scraped over mutual TLS every second", folder.display());
     for (_, address) in app.exposed() {
         println!("\n  the aggregate endpoint   curl -s http://{address}/metrics");
     }

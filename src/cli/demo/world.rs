@@ -44,16 +44,26 @@ pub(super) struct Job {
     pub(super) name: &'static str,
     /// The name in its certificate; with underscores, as Cloud Foundry has them.
     pub(super) server_name: &'static str,
+    pub(super) state: State,
+}
+
+/// How a job is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Well,
     /// Its certificate expired yesterday.
-    pub(super) is_broken: bool,
+    Expired,
+    /// It is announced, and does not run.
+    Stopped,
 }
 
 /// The demo's jobs.
-pub(super) const JOBS: [Job; 4] = [
-    Job { name: "gorouter", server_name: "gorouter_metrics", is_broken: false },
-    Job { name: "rep", server_name: "rep_metrics", is_broken: false },
-    Job { name: "loggregator_agent", server_name: "loggregator_agent_metrics", is_broken: false },
-    Job { name: "uaa", server_name: "uaa_metrics", is_broken: true },
+pub(super) const JOBS: [Job; 5] = [
+    Job { name: "gorouter", server_name: "gorouter_metrics", state: State::Well },
+    Job { name: "rep", server_name: "rep_metrics", state: State::Well },
+    Job { name: "loggregator_agent", server_name: "loggregator_agent_metrics", state: State::Well },
+    Job { name: "uaa", server_name: "uaa_metrics", state: State::Expired },
+    Job { name: "credhub", server_name: "credhub_metrics", state: State::Stopped },
 ];
 
 /// Files of a certificate.
@@ -90,7 +100,7 @@ impl Certificates {
             server.subject_alt_names =
                 CertificateParams::new(vec![job.server_name.to_owned()]).map_err(io::Error::other)?.subject_alt_names;
             server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-            if job.is_broken {
+            if job.state == State::Expired {
                 server.not_before = (SystemTime::now() - 30 * DAY).into();
                 server.not_after = (SystemTime::now() - DAY).into();
             }

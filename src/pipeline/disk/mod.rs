@@ -178,15 +178,15 @@ impl Disk {
 
     /// Takes a batch that has a record out of memory; it may be taken again. Where the record holds more than the batch has
     /// left, what is left is written anew first.
-    pub fn put_back(&self, mut batch: Batch) -> Result<(), (Batch, DiskError)> {
+    pub fn put_back(&self, mut batch: Batch) -> Result<(), Box<(Batch, DiskError)>> {
         if batch.waiting.samples() == 0 {
             return Ok(());
         }
-        let Some(record) = batch.record.clone() else { return Err((batch, DiskError::NoRecord)) };
+        let Some(record) = batch.record.clone() else { return Err(Box::new((batch, DiskError::NoRecord))) };
         if !record.holds(&batch)
             && let Err(error) = self.inner.replace_record(record.lane(), &mut batch, true)
         {
-            return Err((batch, error));
+            return Err(Box::new((batch, error)));
         }
         drop(record);
         self.inner.put_back(batch);

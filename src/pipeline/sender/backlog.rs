@@ -219,15 +219,15 @@ impl Backlog {
     async fn write_out(&self, batch: Batch) -> Option<Batch> {
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
-            match self.write_part(part).await {
-                Ok(()) => {}
-                Err((part, DiskError::Full { .. })) => part.drop_all(reason::QUEUE_FULL),
-                Err((part, DiskError::TooLarge { .. })) => match part.split() {
+            let Err(left) = self.write_part(part).await else { continue };
+            match *left {
+                (part, DiskError::Full { .. }) => part.drop_all(reason::QUEUE_FULL),
+                (part, DiskError::TooLarge { .. }) => match part.split() {
                     Ok([first, second]) => parts.extend([second, first]),
                     // One label set alone.
                     Err(part) => part.drop_all(reason::DISK_FULL),
                 },
-                Err((part, _)) => {
+                (part, _) => {
                     parts.push(part);
                     break;
                 }
@@ -239,19 +239,19 @@ impl Backlog {
         })
     }
 
-    async fn write_part(&self, mut batch: Batch) -> Result<(), (Batch, DiskError)> {
-        let Some(disk) = self.disk.clone() else { return Err((batch, DiskError::NoRecord)) };
+    async fn write_part(&self, mut batch: Batch) -> Result<(), Box<(Batch, DiskError)>> {
+        let Some(disk) = self.disk.clone() else { return Err(Box::new((batch, DiskError::NoRecord))) };
         let lane = self.lane;
         let written = blocking(move || {
             if batch.record.is_none()
                 && let Err(error) = disk.write(lane, &mut batch)
             {
-                return Err((batch, error));
+                return Err(Box::new((batch, error)));
             }
             disk.put_back(batch)
         })
         .await;
-        self.note(written.as_ref().err().map(|(_, error)| error));
+        self.note(written.as_ref().err().map(|left| &left.1));
         self.bump();
         written
     }

@@ -17,6 +17,7 @@ mod contract;
 mod endpoints;
 mod exchange;
 mod parcel;
+mod replay;
 pub mod snappy;
 mod worker;
 
@@ -41,6 +42,7 @@ pub use contract::{
 };
 use endpoints::Endpoints;
 use exchange::Health;
+use replay::{News, Replay};
 
 /// A receiver that was not ready at the start is looked at again after so long, and each time after twice as long.
 const START_AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -112,6 +114,8 @@ pub async fn run<O: Output>(
         backlogs: Backlog::of(&queue, ordering, disk.as_ref()),
         unconfirmed: Unconfirmed::default(),
         is_over: watch::Sender::new(false),
+        replay: Mutex::default(),
+        disk: disk.clone(),
         ordering,
         output,
         options,
@@ -168,6 +172,8 @@ struct Shared<O: Output> {
     /// By lane of the queue.
     backlogs: Box<[Backlog]>,
     unconfirmed: Unconfirmed,
+    disk: Option<Arc<Disk>>,
+    replay: Mutex<Replay>,
     /// No worker is left.
     is_over: watch::Sender<bool>,
     options: SenderOptions,
@@ -190,6 +196,22 @@ impl<O: Output> Shared<O> {
     fn count_doubled(&self, batch: &Batch, delivered: u64) {
         if batch.attempt.is_maybe_resend && !self.output.is_idempotent() {
             self.queue.ledger().maybe_doubled(delivered);
+        }
+    }
+
+    /// A batch of so many samples from disk is done. Says in the log how what is left there comes along.
+    fn tell_replay(&self, samples: u64, has_failed: bool) {
+        let Some(disk) = &self.disk else { return };
+        let (output, left) = (&self.options.name, disk.state().samples);
+        let news = self.replay.lock().unwrap_or_else(PoisonError::into_inner).note(samples, left, has_failed);
+        match news {
+            Some(News::Going { rate, seconds_left }) => {
+                tracing::info!(output, left, rate, seconds_left, "sending what waits on disk");
+            }
+            Some(News::Over { sent, took }) => {
+                tracing::info!(output, sent, took_s = took.as_secs(), "all that waited on disk is sent");
+            }
+            None => {}
         }
     }
 

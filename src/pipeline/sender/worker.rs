@@ -109,16 +109,19 @@ pub(super) async fn work<O: Output>(shared: Arc<Shared<O>>, worker: usize, stop:
     };
     let backlog = &shared.backlogs[number];
     while let Some(batch) = backlog.next(shared.take(&lane), pick, &lane.stop).await {
-        let is_from_disk = batch.record.is_some();
+        let (is_from_disk, samples) = (batch.record.is_some(), batch.samples());
         let began = Instant::now();
         let has_record = is_from_disk || shared.output.confirming().is_some();
         let is_stopped = drain(&shared, &mut lane, batch).await;
-        let has_record = lane.failing.take().is_some() || has_record;
-        if has_record {
+        let has_failed = lane.failing.take().is_some();
+        if has_failed || has_record {
             backlog.maintain().await;
         }
         if is_stopped {
             return;
+        }
+        if is_from_disk {
+            shared.tell_replay(samples, has_failed);
         }
         if is_from_disk && pick == Pick::Oldest {
             let took = began.elapsed();

@@ -13,7 +13,7 @@ use crate::support::world::{World, command, outcome, until, written};
 fn yaml(server: &WriteServer, keys: &str, queue: &str) -> String {
     format!(
         r#"
-global: {{scrape_interval: 200ms}}
+global: {{scrape_interval: 1s}}
 scrape_configs:
   - job_name: platform
     scheme: https
@@ -158,8 +158,7 @@ async fn check_connect_looks_without_writing() {
     let server = WriteServer::start(Some(tls), Vec::new()).await;
     let _exporters = deployed(&world, 1).await;
     // A target may take its time here.
-    let config =
-        world.configure(&yaml(&server, "lanes: 1", "").replace("scrape_interval: 200ms", "scrape_interval: 10s"));
+    let config = world.configure(&yaml(&server, "lanes: 1", "").replace("scrape_interval: 1s", "scrape_interval: 10s"));
     let arguments = ["check", "--connect", "-c", config.to_str().unwrap()];
     let (code, out, err) = outcome(&mut command(&arguments)).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");

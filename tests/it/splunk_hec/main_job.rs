@@ -8,7 +8,7 @@ use crate::support::world::{World, command, outcome, until, written};
 fn yaml(server: &HecServer, keys: &str, queue: &str) -> String {
     format!(
         r#"
-global: {{scrape_interval: 200ms}}
+global: {{scrape_interval: 1s}}
 scrape_configs:
   - job_name: platform
     scheme: https

@@ -138,12 +138,9 @@ impl Inner {
         // The clock may have been ahead when it was written; that must not make it wait for ever.
         let frame = Frame { oldest_ms: frame.oldest_ms.min(wall_ms()), ..frame };
         let key = Key { sequence: frame.sequence, segment: number, offset: frame.offset };
-        let entry = Entry {
-            frame,
-            waiting: self.ledger.restore(u64::from(frame.samples)),
-            oldest: instant_of(frame.oldest_ms),
-            is_old,
-        };
+        let oldest = instant_of(frame.oldest_ms);
+        let waiting = self.ledger.restore(u64::from(frame.samples), oldest);
+        let entry = Entry { frame, waiting, oldest, is_old };
         if let Some(segment) = log.segments.get_mut(&number) {
             segment.live += 1;
         }
