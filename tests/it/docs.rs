@@ -16,6 +16,7 @@
 
 mod markdown;
 mod shell;
+mod troubleshooting;
 mod walk;
 mod yaml;
 
