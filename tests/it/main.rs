@@ -12,6 +12,7 @@ mod convert_prometheus;
 mod convert_telegraf;
 mod detect;
 mod discovery;
+mod docs;
 mod dogstatsd;
 mod elasticsearch;
 mod elasticsearch_faults;
