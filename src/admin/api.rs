@@ -1,9 +1,12 @@
-//! `/api/v1/targets`, as Prometheus 3 answers it, and `/api/v1/outputs`, which is ours.
+//! `/api/v1/targets`, as Prometheus 3 answers it with a little more, and `/api/v1/status` and `/api/v1/outputs`, which are ours.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::snapshot::{DroppedTarget, MemorySnapshot, OutputSnapshot, TargetSnapshot, Targets};
+use super::headline::{Overview, headline};
+use super::snapshot::{
+    DroppedTarget, Health, MemorySnapshot, OutputSnapshot, RECENT_STEP, Readiness, TargetSnapshot, Targets,
+};
 use crate::model::Labels;
 use crate::net::form_decoded;
 use crate::net::text::prometheus_duration as duration;
@@ -54,6 +57,39 @@ pub(super) fn bad_data(error: &str) -> String {
     json!({"status": "error", "errorType": "bad_data", "error": error}).to_string()
 }
 
+pub(super) fn status(overview: &Overview) -> String {
+    let (worst, _) = headline(overview);
+    let waiting_for = match &overview.readiness {
+        Readiness::Ready => None,
+        Readiness::Waiting(why) => Some(why),
+    };
+    let [good, off, broken] = overview.count_files();
+    let scrapes = &overview.scrapes;
+    success(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "startTime": time(overview.started_ms),
+        "ready": waiting_for.is_none(),
+        "waitingFor": waiting_for,
+        "headline": {"severity": worst.severity.as_str(), "text": worst.text, "href": worst.href},
+        "targets": {
+            "up": overview.count(Health::Up),
+            "down": overview.count(Health::Down),
+            "unknown": overview.count(Health::Unknown),
+            "dropped": overview.targets.dropped_counts.values().sum::<usize>(),
+        },
+        "files": {"good": good, "off": off, "broken": broken},
+        "scrapes": {
+            "scrapes": scrapes.scrapes,
+            "failures": scrapes.failures,
+            "samples": scrapes.samples,
+            "bodyBytes": scrapes.body_bytes,
+            "badLines": scrapes.bad_lines,
+            "duplicates": scrapes.duplicates,
+            "paused": scrapes.paused,
+        },
+    }))
+}
+
 pub(super) fn targets(targets: &Targets, query: &TargetQuery) -> String {
     let active = targets.active.iter().filter(|target| !query.is_active_left_out && query.is_of(&target.job));
     let dropped = targets.dropped.iter().filter(|target| !query.is_dropped_left_out && query.is_of(&target.job));
@@ -79,8 +115,13 @@ fn active_target(target: &TargetSnapshot) -> Value {
         "health": target.health.as_str(),
         "scrapeInterval": duration(target.interval),
         "scrapeTimeout": duration(target.timeout),
-        // Ours: Prometheus does not look.
+        // Ours: Prometheus has none of these.
         "certificateNotAfter": target.certificate_not_after.and_then(day),
+        "id": format!("{:016x}", target.id),
+        "advice": target.advice,
+        "failures": target.failures,
+        "samples": target.samples,
+        "file": target.file.as_ref().map(|file| file.display().to_string()),
     })
 }
 
@@ -140,6 +181,12 @@ fn output(output: &OutputSnapshot) -> Value {
         "requests": status.requests,
         "requestFailures": status.failures,
         "bytes": status.bytes,
+        "recent": {
+            "stepSeconds": RECENT_STEP.as_secs(),
+            "delivered": output.recent.iter().map(|mark| mark.delivered).collect::<Vec<_>>(),
+            "lost": output.recent.iter().map(|mark| mark.lost).collect::<Vec<_>>(),
+        },
+        "oldestWaitingSeconds": output.waited.map(|waited| waited.as_secs_f64()),
     });
     if let Some(queue) = &output.queue {
         shown["queue"] = json!({

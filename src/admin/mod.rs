@@ -6,6 +6,7 @@
 //! - A browser that was led here by a name it does not know (DNS rebinding) is refused by the `Host` that it sends.
 
 mod api;
+mod headline;
 mod metrics;
 mod page;
 mod process;
@@ -15,6 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
@@ -22,6 +24,7 @@ use crate::config::checked;
 use crate::net::credentials::Credentials;
 use crate::net::server::{self, Limits, Request, Response, full, text};
 
+use headline::Overview;
 pub use snapshot::{
     CertificateSnapshot, DiscoveryProblem, DroppedTarget, FileSnapshot, FileState, Health, MemorySnapshot,
     OutputSnapshot, QueueSnapshot, RECENT_STEP, Readiness, RecentMark, RegistrarSnapshot, ScrapeCounts, ScrapeMark,
@@ -34,9 +37,9 @@ const CONNECTIONS_MAX: usize = 32;
 /// Answers under way get this long when the port closes.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
-/// What a browser may do with the page: show it, with the style that is in it.
-const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// What a browser may do with the pages: show them with our own style, script and icons, ask this port again, send the search.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+     img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// The admin port at work.
 pub struct Server(server::Server);
@@ -101,10 +104,20 @@ pub fn answer(snapshots: &dyn Snapshots, request: &Request) -> Response {
     response
 }
 
+const HTML: &str = "text/html; charset=utf-8";
+
 fn route(snapshots: &dyn Snapshots, request: &Request) -> Response {
     const JSON: &str = "application/json";
+    let query = request.query.as_deref().unwrap_or_default();
+    if let Some(id) = request.path.strip_prefix("/targets/") {
+        return target(snapshots, id);
+    }
+    if let Some((content_type, content)) = request.path.strip_prefix("/assets/").and_then(page::asset) {
+        return typed(StatusCode::OK, content_type, content);
+    }
     match request.path.as_str() {
-        "/" => written(page::page(snapshots), "text/html; charset=utf-8"),
+        "/" => written(page::page(snapshots, query, now_ms()), HTML),
+        "/config" => written(page::configuration(snapshots, now_ms()), HTML),
         "/metrics" => written(metrics::exposition(snapshots), metrics::CONTENT_TYPE),
         "/-/healthy" => text(StatusCode::OK, "promferry is healthy\n"),
         "/-/ready" => match snapshots.readiness() {
@@ -113,8 +126,9 @@ fn route(snapshots: &dyn Snapshots, request: &Request) -> Response {
                 text(StatusCode::SERVICE_UNAVAILABLE, format!("promferry is not ready: {why}\n"))
             }
         },
+        "/api/v1/status" => typed(StatusCode::OK, JSON, api::status(&Overview::of(snapshots, now_ms()))),
         "/api/v1/outputs" => typed(StatusCode::OK, JSON, api::outputs(&snapshots.outputs(), &snapshots.memory())),
-        "/api/v1/targets" => match api::TargetQuery::parse(request.query.as_deref().unwrap_or_default()) {
+        "/api/v1/targets" => match api::TargetQuery::parse(query) {
             Ok(query) => typed(StatusCode::OK, JSON, api::targets(&snapshots.targets(), &query)),
             Err(error) => typed(StatusCode::BAD_REQUEST, JSON, api::bad_data(&error)),
         },
@@ -122,7 +136,21 @@ fn route(snapshots: &dyn Snapshots, request: &Request) -> Response {
     }
 }
 
-fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response {
+/// The page of one target; 404 with a page that says so where it is not there.
+fn target(snapshots: &dyn Snapshots, id: &str) -> Response {
+    match page::target(snapshots, id, now_ms()) {
+        Ok((true, page)) => typed(StatusCode::OK, HTML, page),
+        Ok((false, page)) => typed(StatusCode::NOT_FOUND, HTML, page),
+        Err(error) => written(Err(error), HTML),
+    }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(full(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -12,6 +12,7 @@ mod probe;
 mod quick;
 mod run;
 mod source;
+mod style;
 mod targets;
 
 use std::process::ExitCode;
