@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::admin;
 use crate::cloud_foundry::metrics_agent::Agent;
+use crate::config::Shown;
 use crate::config::checked::{Config, OutputConfig, OutputKind};
 use crate::discovery::{Discovery, Network, Noticing, TargetSet};
 use crate::memory::{self, Budget};
@@ -74,6 +75,8 @@ pub struct App {
     /// The same outputs, by name: one of them may come back before it is gone.
     leaving: Vec<(String, Predecessor)>,
     is_ready: watch::Receiver<bool>,
+    /// The configuration in force, for people.
+    shown: watch::Sender<Shown>,
     /// Milliseconds since 1970.
     started_ms: i64,
 }
@@ -138,6 +141,7 @@ impl App {
         tokio::spawn(first_round(scrapes.clone(), ready));
         let mut app = Self {
             started_ms: wall_ms(),
+            shown: watch::Sender::new(config.shown.clone()),
             is_ready,
             credentials,
             fanout,
@@ -207,7 +211,7 @@ impl App {
                 .admin
                 .as_ref()
                 .is_some_and(|admin| admin.stands_in_for_prom_scraper),
-            configuration: "".into(),
+            shown: self.shown.subscribe(),
             started_ms: self.started_ms,
         })
     }
@@ -252,6 +256,7 @@ impl App {
         let is_admin_same = self.config.admin == config.admin && self.admin.is_some() == config.admin.is_some();
         let is_agent_same =
             self.config.metrics_agent == config.metrics_agent && self.agent.is_some() == config.metrics_agent.is_some();
+        self.shown.send_replace(config.shown.clone());
         self.config = config;
         self.has_intervals.send_replace(has_use_of_intervals(&self.config));
         if is_agent_same {

@@ -124,7 +124,8 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-fn is_unprintable(c: char) -> bool {
+/// Whether a terminal would obey it, or a person not see it.
+pub(crate) fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

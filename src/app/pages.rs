@@ -12,6 +12,7 @@ use crate::admin::{
     OutputSnapshot, QueueSnapshot, Readiness, RecentMark, RegistrarSnapshot, ScrapeCounts, ScrapeMark, ServedSnapshot,
     Snapshots, TargetSnapshot, Targets,
 };
+use crate::config::Shown;
 use crate::config::checked::{OutputConfig, OutputKind};
 use crate::discovery::{FileReport, FileStatus, TargetSet};
 use crate::memory::Budget;
@@ -31,7 +32,7 @@ pub(super) struct Pages {
     pub(super) announcing: Arc<Announcing>,
     pub(super) is_ready: watch::Receiver<bool>,
     pub(super) stands_in_for_prom_scraper: bool,
-    pub(super) configuration: Arc<str>,
+    pub(super) shown: watch::Receiver<Shown>,
     pub(super) started_ms: i64,
 }
 
@@ -92,7 +93,7 @@ impl Snapshots for Pages {
     }
 
     fn configuration(&self) -> Arc<str> {
-        self.configuration.clone()
+        self.shown.borrow().text()
     }
 
     fn started_ms(&self) -> i64 {

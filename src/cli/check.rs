@@ -19,7 +19,7 @@ use crate::net::credentials::Credentials;
 use crate::net::text::io_words;
 use crate::net::vcap;
 use crate::output;
-use crate::scrape::{Probe, probe};
+use crate::scrape::{Found, probe};
 use crate::target::Target;
 
 #[derive(clap::Args)]
@@ -140,8 +140,8 @@ where
 
 async fn try_target(target: Arc<Target>, credentials: Arc<Credentials>) -> Tried {
     let url = &target.origin.url;
-    match probe(&target, &credentials).await {
-        Ok(Probe { counts, .. }) => {
+    match probe(&target, &credentials).await.outcome {
+        Ok(Found { counts, .. }) => {
             let bad = match counts.first_bad_lines.first() {
                 Some(first) => format!(", {} lines that cannot be read; {first}", counts.bad_lines),
                 None => String::new(),

@@ -10,6 +10,7 @@ mod parse;
 mod probe;
 mod run;
 mod source;
+mod style;
 mod targets;
 
 use std::process::ExitCode;

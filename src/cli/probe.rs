@@ -1,17 +1,26 @@
 //! `promferry probe`: one scrape, explained.
+//!
+//! The target is not trusted: what is kept of it is bounded by the limits of a scrape, and what is printed is cut and escaped.
 
+mod advice;
+mod json;
+mod page;
+mod survey;
+
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FAILED, USAGE, source};
+use jiff::Timestamp;
+
+use super::{FAILED, USAGE, source, style};
 use crate::config::{self, Source, YAML_VARIABLE};
 use crate::discovery::{discover_files, discover_once};
-use crate::net::connect::TlsInfo;
 use crate::net::credentials::Credentials;
-use crate::net::text;
 use crate::scrape::{Probe, probe};
 use crate::target::Target;
+use survey::Survey;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -41,6 +50,21 @@ pub(super) struct Arguments {
     /// Time for all of it
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
+    /// Print an object a target instead, for scripts; its keys are documented
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    style: style::Arguments,
+}
+
+/// All that is known of one probe.
+struct Report<'p> {
+    target: &'p Target,
+    probe: &'p Probe,
+    /// What the body is made of, where there is one.
+    survey: Option<Survey<'p>>,
+    advice: Vec<String>,
+    now: Timestamp,
 }
 
 pub(super) fn main(arguments: Arguments) -> u8 {
@@ -55,16 +79,34 @@ async fn probe_all(arguments: Arguments) -> u8 {
     };
     let mut code = 0;
     for target in targets {
-        println!("{}", target.origin.url);
-        match probe(&target, &credentials).await {
-            Ok(probe) => print(&probe),
+        let probe = probe(&target, &credentials).await;
+        if probe.outcome.is_err() {
+            code = FAILED;
+        }
+        match print(&target, &probe, &arguments) {
+            Ok(()) => {}
+            // Whoever reads our output has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return code,
             Err(error) => {
-                println!("  failed       {error}");
-                code = FAILED;
+                eprintln!("promferry: stdout: {error}");
+                return FAILED;
             }
         }
     }
     code
+}
+
+fn print(target: &Target, probe: &Probe, arguments: &Arguments) -> io::Result<()> {
+    let now = Timestamp::now();
+    let survey = probe.outcome.as_ref().ok().map(|found| Survey::of(&found.parsed));
+    let advice = advice::advice(target, probe, survey.as_ref(), now);
+    let report = Report { target, probe, survey, advice, now };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match arguments.json {
+        true => writeln!(out, "{}", style::json_line(&json::object(&report)))?,
+        false => page::print(&mut out, arguments.style.style(), &report)?,
+    }
+    out.flush()
 }
 
 async fn targets(arguments: &Arguments, credentials: &Arc<Credentials>) -> Result<Vec<Arc<Target>>, u8> {
@@ -149,48 +191,4 @@ fn by_url(url: &str, arguments: &Arguments) -> Result<Vec<Arc<Target>>, u8> {
         eprintln!("promferry: {}", dropped.reason);
     }
     if set.targets.is_empty() { Err(USAGE) } else { Ok(set.targets.clone()) }
-}
-
-fn print(probe: &Probe) {
-    let Probe { head, counts, native_histograms, exemplars, duration } = probe;
-    println!("  address      {}", head.peer.address);
-    if let Some(url) = &head.redirected_to {
-        println!("  redirected   to {url}");
-    }
-    match &head.peer.tls {
-        Some(tls) => print_tls(tls),
-        None => println!("  TLS          none"),
-    }
-    let format = head.content_type.as_deref().unwrap_or("no Content-Type");
-    let (bytes, time) = (text::bytes(counts.body_bytes), text::duration(*duration));
-    println!("  answer       {}, {format}, {bytes} in {time}", head.status);
-    let by = if head.is_fallback { "fallback_scrape_protocol" } else { "its Content-Type" };
-    println!("  format       {}, by {by}", head.format);
-    println!("  samples      {}, {} after relabelling", counts.samples_scraped, counts.samples_post_relabelling);
-    if *native_histograms > 0 {
-        println!("  histograms   {native_histograms} native ones among the samples");
-    }
-    if *exemplars > 0 {
-        println!("  exemplars    {exemplars}");
-    }
-    if counts.duplicates > 0 {
-        println!("  duplicates   {} samples of series that came before in the same body, left out", counts.duplicates);
-    }
-    if counts.bad_lines > 0 {
-        println!("  bad lines    {}, skipped; the first of them:", counts.bad_lines);
-        for line in &counts.first_bad_lines {
-            println!("    {line}");
-        }
-    }
-}
-
-fn print_tls(tls: &TlsInfo) {
-    println!("  TLS          {}, asked for \"{}\"", tls.version, tls.server_name);
-    let Some(certificate) = &tls.certificate else { return };
-    println!("  certificate  {}, signed by {}", certificate.subject, certificate.issuer);
-    let names = if certificate.names.is_empty() { "none".to_owned() } else { certificate.names.join(", ") };
-    println!("  names on it  {names}");
-    let days = certificate.days_left(jiff::Timestamp::now());
-    println!("  valid until  {}, {days} days from now", certificate.not_after);
-    println!("  pin_sha256   {}", certificate.pin);
 }

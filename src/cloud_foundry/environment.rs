@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::config::checked::Config;
-use crate::config::{Environment, Problems, load_text, quoted, values};
+use crate::config::{Environment, Problems, Shown, load_text, quoted, values};
 use crate::net::text::duration;
 use crate::net::tls::ServerTls;
 
@@ -62,7 +62,8 @@ impl<'e> Reader<'e> {
     /// What was made of the environment, with the configuration that says what it is silent about.
     pub fn finish(self, config: Config) -> Result<FromEnvironment, EnvironmentError> {
         if self.error.missing.is_empty() && self.error.wrong.is_empty() {
-            Ok(FromEnvironment { config, notes: self.notes })
+            let shown = format!("# All of it comes from the environment, as {}'s job sets it.\n", self.error.job);
+            Ok(FromEnvironment { config: Config { shown: Shown::new(shown), ..config }, notes: self.notes })
         } else {
             Err(self.error)
         }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Shown;
 pub use super::detect::Detect;
 pub use super::metrics_agent::{Ingress, MetricsAgent};
 pub use super::negotiation::{Escaping, NameValidation, Negotiation, ScrapeProtocol};
@@ -38,6 +39,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// The drop-in for metrics-agent, or `None` where it is off.
     pub metrics_agent: Option<MetricsAgent>,
+    /// How it was written, without secrets.
+    pub shown: Shown,
 }
 
 /// What concerns the whole process.

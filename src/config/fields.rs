@@ -47,6 +47,11 @@ impl<'a> Reader<'a> {
         Self { file, folder, environment, problems: RefCell::default(), files: RefCell::default() }
     }
 
+    /// The name of the file.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Opens `node` as a mapping with the keys of `section`; other keys are problems.
     pub fn open(&'a self, node: &'a Node, section: &'static Section) -> Fields<'a> {
         self.open_as(section.name, node, section)

@@ -9,8 +9,9 @@ use super::checked::{Config, OutputKind};
 use super::common::refuse_same;
 use super::fields::{Fields, NamedFile, Reader};
 use super::problem::{Pos, Problem, Problems};
-use super::raw::ROOT;
+use super::raw::{ROOT, SCRAPE_FILE};
 use super::scrape_files::{self, Part};
+use super::shown::Shown;
 use super::variables::Environment;
 use super::yaml::Node;
 use super::{metrics_agent, nats, output, scrape, yaml};
@@ -113,11 +114,27 @@ pub fn load_text(name: &str, text: &str) -> Result<Config, Problems> {
     read(Reader::new(file.clone(), PathBuf::new(), &|_| None), &tree, &|_| None).map(|(config, _)| config)
 }
 
+/// Whether trees can be read that came from elsewhere than a file of ours: a main file's, and those of files with more
+/// `scrape_configs`. Each comes with the name that messages call it. Every variable counts as set; no file is opened.
+pub fn check_trees(main: (&str, &Node), parts: &[(&str, &Node)]) -> Result<(), Problems> {
+    let stand_in = |name: &str| Some(if name.ends_with("URL") { "http://localhost" } else { "value" }.to_owned());
+    let reader = |file: &str| Reader::new(file.into(), PathBuf::new(), &stand_in);
+    let (main, tree) = (reader(main.0), main.1);
+    let parts: Vec<_> = parts.iter().map(|(file, tree)| (reader(file), *tree)).collect();
+    let more = parts.iter().flat_map(|(reader, tree)| reader.open(tree, &SCRAPE_FILE).sections("scrape_configs"));
+    root(&main.open(tree, &ROOT), more);
+    let readers = std::iter::once(main).chain(parts.into_iter().map(|(reader, _)| reader));
+    let problems: Vec<_> = readers.filter_map(|reader| reader.finish(()).err()).flat_map(|wrong| wrong.0).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+}
+
 /// Reads the main file, and those that it names as parts of it.
 fn read(main: Reader<'_>, tree: &Node, environment: Environment<'_>) -> Result<(Config, Vec<NamedFile>), Problems> {
     let fields = main.open(tree, &ROOT);
     let parts = scrape_files::read(&fields, environment);
-    let config = root(&fields, parts.iter().flat_map(Part::scrapes));
+    let mut config = root(&fields, parts.iter().flat_map(Part::scrapes));
+    let main_file = fields.file();
+    config.shown = Shown::of(std::iter::once((&*main_file, tree, &ROOT)).chain(parts.iter().filter_map(Part::typed)));
     let (mut files, mut problems) = (Vec::new(), Vec::new());
     for reader in std::iter::once(main).chain(parts.into_iter().map(|part| part.reader)) {
         match reader.finish(()) {
@@ -163,6 +180,7 @@ fn root<'a>(fields: &Fields<'a>, of_files: impl Iterator<Item = Fields<'a>>) -> 
         register: nats::register(fields, &outputs),
         targets_file: nats::targets_file(fields, &scrapes),
         admin: output::admin(fields),
+        shown: Shown::new(""),
     }
 }
 

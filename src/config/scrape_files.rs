@@ -12,6 +12,7 @@ use super::fields::{Fields, Reader};
 use super::load::read_file;
 use super::problem::{Pos, quoted};
 use super::raw::SCRAPE_FILE;
+use super::schema::Section;
 use super::variables::Environment;
 use super::yaml::{self, Node};
 use crate::files::{PathGlob, Scan};
@@ -29,6 +30,11 @@ impl Part<'_> {
     pub fn scrapes(&self) -> Vec<Fields<'_>> {
         let tree = self.tree.iter();
         tree.flat_map(|tree| self.reader.open(tree, &SCRAPE_FILE).sections("scrape_configs")).collect()
+    }
+
+    /// Its name, and what stands in it.
+    pub fn typed(&self) -> Option<(&str, &Node, &'static Section)> {
+        Some((self.reader.file(), self.tree.as_ref()?, &SCRAPE_FILE))
     }
 }
 

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use x509_cert::Certificate as Der;
-use x509_cert::der::Decode;
+use x509_cert::der::asn1::{ObjectIdentifier, UintRef};
+use x509_cert::der::{Decode, Reader as _, SliceReader};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
@@ -64,6 +65,74 @@ impl Certificate {
     }
 }
 
+/// Of a certificate's key and of the signature on it: `EC P-256`, `ECDSA with SHA-256`. What has no name here is its OID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Algorithms {
+    /// Of its key, with its size.
+    pub key: String,
+    /// Of the signature on it.
+    pub signature: String,
+}
+
+impl Algorithms {
+    /// Reads a DER certificate; `None` where it is none.
+    pub fn parse(der: &[u8]) -> Option<Self> {
+        let parsed = Der::from_der(der).ok()?;
+        let key = parsed.tbs_certificate().subject_public_key_info();
+        let oid = key.algorithm.oid.to_string();
+        let size = match oid.as_str() {
+            "1.2.840.113549.1.1.1" => {
+                key.subject_public_key.as_bytes().and_then(rsa_bits).map(|bits| format!("{bits} bits"))
+            }
+            "1.2.840.10045.2.1" => {
+                let curve = key.algorithm.parameters.as_ref();
+                let curve = curve.and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
+                curve.map(|curve| named(curve.to_string()))
+            }
+            _ => None,
+        };
+        let signature = named(parsed.signature_algorithm().oid.to_string());
+        let name = named(oid);
+        Some(Self { key: size.map(|size| format!("{name} {size}")).unwrap_or(name), signature })
+    }
+}
+
+/// Bits of the modulus of an RSA key (RFC 8017, A.1.1).
+fn rsa_bits(key: &[u8]) -> Option<usize> {
+    let mut reader = SliceReader::new(key).ok()?;
+    let bits = reader.sequence(|reader| {
+        let modulus = UintRef::decode(reader)?;
+        let _exponent = UintRef::decode(reader)?;
+        let unused = modulus.as_bytes().first().map_or(0, |first| first.leading_zeros() as usize);
+        Ok::<_, x509_cert::der::Error>(modulus.as_bytes().len() * 8 - unused)
+    });
+    bits.ok()
+}
+
+/// What people call the object of an OID (RFC 8017, 5480, 5758, 8410), or the OID.
+fn named(oid: String) -> String {
+    let name = match oid.as_str() {
+        "1.2.840.113549.1.1.1" => "RSA",
+        "1.2.840.113549.1.1.4" => "RSA with MD5",
+        "1.2.840.113549.1.1.5" => "RSA with SHA-1",
+        "1.2.840.113549.1.1.10" => "RSA-PSS",
+        "1.2.840.113549.1.1.11" => "RSA with SHA-256",
+        "1.2.840.113549.1.1.12" => "RSA with SHA-384",
+        "1.2.840.113549.1.1.13" => "RSA with SHA-512",
+        "1.2.840.10045.2.1" => "EC",
+        "1.2.840.10045.3.1.7" => "P-256",
+        "1.3.132.0.34" => "P-384",
+        "1.3.132.0.35" => "P-521",
+        "1.2.840.10045.4.1" => "ECDSA with SHA-1",
+        "1.2.840.10045.4.3.2" => "ECDSA with SHA-256",
+        "1.2.840.10045.4.3.3" => "ECDSA with SHA-384",
+        "1.2.840.10045.4.3.4" => "ECDSA with SHA-512",
+        "1.3.101.112" => "Ed25519",
+        _ => return oid,
+    };
+    name.to_owned()
+}
+
 /// Names the certificate for a sentence: its first name, or its common name, or its subject.
 impl fmt::Display for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,6 +181,23 @@ mod tests {
     fn sha256_is_sha256() {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Pin(sha256(b"abc")).to_string(), abc);
+    }
+
+    #[test]
+    fn keys_and_signatures_have_names() {
+        let of = |key: &rcgen::KeyPair| {
+            let made = rcgen::CertificateParams::new(vec!["a".into()]).unwrap().self_signed(key).unwrap();
+            let Algorithms { key, signature } = Algorithms::parse(made.der()).unwrap();
+            (key, signature)
+        };
+        let generated = |algorithm| of(&rcgen::KeyPair::generate_for(algorithm).unwrap());
+        let spelled = |(key, signature): (String, String)| format!("{key}, {signature}");
+        assert_eq!(spelled(generated(&rcgen::PKCS_ECDSA_P256_SHA256)), "EC P-256, ECDSA with SHA-256");
+        assert_eq!(spelled(generated(&rcgen::PKCS_ECDSA_P384_SHA384)), "EC P-384, ECDSA with SHA-384");
+        assert_eq!(spelled(generated(&rcgen::PKCS_ED25519)), "Ed25519, Ed25519");
+        assert_eq!(spelled(generated(&rcgen::PKCS_RSA_SHA256)), "RSA 2048 bits, RSA with SHA-256");
+        assert_eq!(Algorithms::parse(b"garbage"), None);
+        assert_eq!(rsa_bits(b"\x30\x03\x02\x01"), None);
     }
 
     #[test]

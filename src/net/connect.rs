@@ -20,6 +20,7 @@ use super::error::{Cause, Circumstances, NetError, Stage};
 use super::host::is_own_address;
 use super::text::{escaped, io_words};
 use super::tls::ClientTls;
+use super::trace::Trace;
 use super::url::authority;
 
 /// Addresses of a name that are tried, at most.
@@ -60,6 +61,8 @@ pub struct Endpoint {
     pub tls: Option<Arc<ClientTls>>,
     /// The name to send and to verify, where it is not `host`.
     pub server_name: Option<String>,
+    /// Notes what connecting goes through, where somebody wants to know.
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// Whom a connection is with.
@@ -105,7 +108,11 @@ pub(super) async fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<(
 pub(super) async fn connect_plain(endpoint: &Endpoint, deadline: Deadline) -> Result<(Stream, PeerInfo), NetError> {
     let addresses = deadline.run(endpoint.resolve()).await.and_then(|found| found);
     let addresses = addresses.map_err(|cause| endpoint.fail(Stage::Resolve, cause))?;
+    endpoint.enter(Stage::Connect);
     let (tcp, address) = dial(&addresses, deadline).await.map_err(|cause| endpoint.fail(Stage::Connect, cause))?;
+    if let Some(trace) = &endpoint.trace {
+        trace.connected(address);
+    }
     let wire = Wire { tcp, seen: Arc::default() };
     let seen = wire.seen.clone();
     let peer = PeerInfo { address, is_local: is_own_address(address.ip()), tls: None };
@@ -128,7 +135,12 @@ pub(super) async fn secure(
     let server_name = escaped(&name.to_str());
     let wire = Wire { tcp, seen: Arc::default() };
     let wire_seen = wire.seen.clone();
-    let handshake = TlsConnector::from(tls.config.clone()).connect(name, wire);
+    endpoint.enter(Stage::Handshake);
+    let config = match &endpoint.trace {
+        Some(trace) => trace.watch(tls, &server_name),
+        None => tls.config.clone(),
+    };
+    let handshake = TlsConnector::from(config).connect(name, wire);
     let stream = match deadline.run(handshake).await {
         Err(timeout) => return Err(endpoint.fail(Stage::Handshake, timeout)),
         Ok(Err(error)) => {
@@ -139,11 +151,15 @@ pub(super) async fn secure(
         Ok(Ok(stream)) => stream,
     };
     let session = stream.get_ref().1;
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS 1.3",
+    };
+    if let Some(trace) = &endpoint.trace {
+        trace.secured(version, session);
+    }
     let tls = TlsInfo {
-        version: match session.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
-            _ => "TLS 1.3",
-        },
+        version,
         is_resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         server_name,
         certificate: session.peer_certificates().and_then(|chain| Certificate::parse(chain.first()?)),
@@ -156,6 +172,12 @@ impl Endpoint {
     /// `host:port`, escaped for people.
     pub fn address(&self) -> String {
         escaped(&authority(&self.host, self.port))
+    }
+
+    fn enter(&self, stage: Stage) {
+        if let Some(trace) = &self.trace {
+            trace.enter(stage);
+        }
     }
 
     fn fail(&self, stage: Stage, cause: Cause) -> NetError {
@@ -171,6 +193,7 @@ impl Endpoint {
         if let Ok(ip) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, self.port)]);
         }
+        self.enter(Stage::Resolve);
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let found: Vec<_> = found.map_err(|error| Cause::NoAddress(io_words(&error)))?.take(ADDRESSES_MAX).collect();
         if found.is_empty() {

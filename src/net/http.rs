@@ -89,6 +89,7 @@ impl HttpClient {
             port: url.port,
             tls,
             server_name: self.tls.server_name().map(str::to_owned),
+            trace: None,
         };
         let (mut connection, is_reused) = match self.take_idle(&key, &endpoint).await {
             Some(connection) => (connection, true),

@@ -19,6 +19,7 @@ pub mod nats;
 pub mod server;
 pub mod text;
 pub mod tls;
+pub mod trace;
 mod url;
 pub mod vcap;
 pub mod verify;

@@ -66,6 +66,8 @@ pub struct ClientTls {
     pub config: Arc<ClientConfig>,
     /// The certificate that is shown to servers that ask for one, where there is one.
     pub certificate: Option<Certificate>,
+    /// What `config` judges servers with.
+    pub(super) verifier: Arc<ServerVerifier>,
 }
 
 impl ClientTls {
@@ -90,18 +92,19 @@ impl ClientTls {
             (Some(_), None) => return Err(CredentialError::HalfAPair { set: "cert_file", missing: "key_file" }),
             (None, Some(_)) => return Err(CredentialError::HalfAPair { set: "key_file", missing: "cert_file" }),
         };
+        let verifier = Arc::new(verifier);
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(settings.min_version.and_above())
             .map_err(CredentialError::unusable)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(verifier.clone());
         let certificate = pair.as_ref().and_then(|pair| Certificate::parse(pair.cert.first()?));
         let mut config = match pair {
             Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair))),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), certificate })
+        Ok(Self { config: Arc::new(config), certificate, verifier })
     }
 }
 

@@ -177,8 +177,30 @@ enum Trust {
 
 /// What is said of the authorities that are trusted.
 enum Known {
-    File { place: String, subjects: Vec<String>, pins: Vec<Pin> },
+    File { place: String, authorities: Vec<Authority>, pins: Vec<Pin> },
     System,
+}
+
+/// Whom a server's certificate must come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trusted {
+    /// One of these, which `ca_file` holds.
+    File(Vec<Authority>),
+    /// An authority of the system.
+    System,
+    /// Nobody: it must be the pinned one.
+    Pin,
+    /// Anybody: it is not looked at.
+    Anyone,
+}
+
+/// An authority that is trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// Its subject, as in RFC 4514, escaped.
+    pub subject: String,
+    /// It holds no longer than this.
+    pub not_after: Timestamp,
 }
 
 impl ServerVerifier {
@@ -200,7 +222,10 @@ impl ServerVerifier {
                 Known::File {
                     place: format!("ca_file {}", escaped(&path.display().to_string())),
                     pins: read.iter().map(|authority| authority.pin).collect(),
-                    subjects: read.into_iter().map(|authority| authority.subject).collect(),
+                    authorities: read
+                        .into_iter()
+                        .map(|read| Authority { subject: read.subject, not_after: read.not_after })
+                        .collect(),
                 }
             }
         };
@@ -213,6 +238,16 @@ impl ServerVerifier {
 
     pub(super) fn anything(provider: Arc<CryptoProvider>) -> Self {
         Self { trust: Trust::Anything, provider }
+    }
+
+    /// Whom a server's certificate must come from.
+    pub(super) fn trusted(&self) -> Trusted {
+        match &self.trust {
+            Trust::Authorities { known: Known::File { authorities, .. }, .. } => Trusted::File(authorities.clone()),
+            Trust::Authorities { known: Known::System, .. } => Trusted::System,
+            Trust::Pin(_) => Trusted::Pin,
+            Trust::Anything => Trusted::Anyone,
+        }
     }
 }
 
@@ -313,9 +348,14 @@ impl Known {
             Self::System => {
                 Reason::UnknownIssuer { trusted: "no authority of the system has signed it; set ca_file".into() }
             }
-            Self::File { place, subjects, .. } => match shown {
-                Some(shown) if subjects.contains(&shown.issuer) => Reason::SameNameOtherKey { place: place.clone() },
-                _ => Reason::UnknownIssuer { trusted: format!("{place} holds only {}", listed(subjects)) },
+            Self::File { place, authorities, .. } => match shown {
+                Some(shown) if authorities.iter().any(|authority| authority.subject == shown.issuer) => {
+                    Reason::SameNameOtherKey { place: place.clone() }
+                }
+                _ => {
+                    let subjects: Vec<_> = authorities.iter().map(|authority| authority.subject.clone()).collect();
+                    Reason::UnknownIssuer { trusted: format!("{place} holds only {}", listed(&subjects)) }
+                }
             },
         }
     }

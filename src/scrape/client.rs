@@ -30,6 +30,7 @@ use crate::net::error::{Cause, NetError, Stage};
 use crate::net::http::{CONNECTION_HEADERS, USER_AGENT_VALUE};
 use crate::net::text::{escaped, excerpt};
 use crate::net::tls::TlsSettings;
+use crate::net::trace::Trace;
 use crate::net::{Scheme, Url};
 use crate::target::Target;
 
@@ -168,6 +169,8 @@ pub struct Client {
     auth: Authorization,
     headers: Vec<(String, SecretHandle)>,
     connection: Option<IdleConnection>,
+    /// Notes what a scrape goes through, where somebody wants to know.
+    trace: Option<Arc<Trace>>,
 }
 
 impl Client {
@@ -187,7 +190,26 @@ impl Client {
             accept: accept(&target),
             auth: config.auth.handle(credentials),
             connection: None,
+            trace: None,
             target,
+        }
+    }
+
+    /// The same, and `trace` notes what its scrapes go through.
+    pub fn traced(target: Arc<Target>, credentials: &Credentials, trace: Arc<Trace>) -> Self {
+        Self { trace: Some(trace), ..Self::new(target, credentials) }
+    }
+
+    fn enter(&self, stage: Stage) {
+        if let Some(trace) = &self.trace {
+            trace.enter(stage);
+        }
+    }
+
+    /// The answer came whole, whatever it says.
+    fn is_over(&self) {
+        if let Some(trace) = &self.trace {
+            trace.end(true);
         }
     }
 
@@ -204,6 +226,7 @@ impl Client {
             let is_own = redirect::is_same_origin(&url, &own);
             let (mut connection, is_reused, answer) =
                 if is_own { self.ask_own(&url, deadline).await? } else { self.ask_foreign(&url, deadline).await? };
+            self.enter(Stage::Body);
             let (head, body) = answer.into_parts();
             if head.status.is_redirection()
                 && let Some(location) = head.headers.get(http::header::LOCATION)
@@ -279,9 +302,10 @@ impl Client {
             }
         }
         let server_name = self.target.tls.server_name.clone();
-        let endpoint = Endpoint { host: url.host.clone(), port: url.port, tls, server_name };
+        let endpoint = Endpoint { host: url.host.clone(), port: url.port, tls, server_name, trace: self.trace.clone() };
         let mut connection = HttpConnection::open(&endpoint, deadline).await?;
         let request = self.request(url, true, connection.peer())?;
+        self.enter(Stage::Header);
         let answer = connection.send(request, deadline).await?;
         Ok((connection, false, answer))
     }
@@ -296,9 +320,11 @@ impl Client {
             Scheme::Http => None,
             Scheme::Https => Some(self.foreign_tls.current().map_err(|error| unusable(url, error))?),
         };
-        let endpoint = Endpoint { host: url.host.clone(), port: url.port, tls, server_name: None };
+        let endpoint =
+            Endpoint { host: url.host.clone(), port: url.port, tls, server_name: None, trace: self.trace.clone() };
         let mut connection = HttpConnection::open(&endpoint, deadline).await?;
         let request = self.request(url, false, connection.peer())?;
+        self.enter(Stage::Header);
         let answer = connection.send(request, deadline).await?;
         Ok((connection, false, answer))
     }
@@ -385,6 +411,7 @@ impl Client {
         if read_body(&mut connection, headers, body, REFUSAL_BYTES_MAX, deadline, keep).await.is_ok() {
             self.keep(connection, is_own).await;
         }
+        self.is_over();
         excerpt(&begin, EXCERPT_CHARS_MAX)
     }
 
@@ -426,6 +453,7 @@ impl Answer<'_> {
         if !self.head.received.is_whole {
             return Err(ScrapeError::Stopped);
         }
+        self.client.is_over();
         self.client.keep(self.connection, self.is_own).await;
         Ok(self.head)
     }

@@ -13,8 +13,7 @@ use super::client::{Client, Head, ScrapeError};
 use super::status::{Edges, Watched};
 use crate::config::checked::OnBadLine;
 use crate::exposition::{AsIs, Counts, Parsed, Refusal, Settings, Table};
-use crate::model::{ChunkBuilder, Labels, Point, PointsBuilder, STALE_NAN, Scrape, SeriesSet, Value};
-use crate::net::credentials::Credentials;
+use crate::model::{ChunkBuilder, Labels, PointsBuilder, STALE_NAN, Scrape, SeriesSet};
 use crate::target::Target;
 
 /// What a target keeps from scrape to scrape.
@@ -175,7 +174,7 @@ impl Scraper {
 }
 
 /// Asks once and reads the body into a table whose scrape has begun.
-async fn read(
+pub(super) async fn read(
     target: &Target,
     client: &mut Client,
     table: &mut Table,
@@ -203,45 +202,8 @@ async fn read(
     Ok((head, counts))
 }
 
-/// One scrape, for a person to look at.
-#[derive(Debug)]
-pub struct Probe {
-    /// What the target answered.
-    pub head: Head,
-    /// What its body was made of.
-    pub counts: Counts,
-    /// Native histograms among its samples.
-    pub native_histograms: u64,
-    /// Exemplars beside them.
-    pub exemplars: u64,
-    /// How long it took.
-    pub duration: Duration,
-}
-
-/// Scrapes a target once, and hands nothing on.
-///
-/// # Errors
-/// What happened, and what would help.
-pub async fn probe(target: &Arc<Target>, credentials: &Credentials) -> Result<Probe, Fault> {
-    let began = Instant::now();
-    let (mut client, mut table) = (Client::new(target.clone(), credentials), table(target));
-    table.begin(0);
-    let read = read(target, &mut client, &mut table, began + target.timeout).await;
-    let (head, counts) = read?;
-    let duration = began.elapsed();
-    table.accept();
-    let parsed = table.take();
-    let is_native = |point: &Point<'_>| matches!(point.value, Value::Histogram(_));
-    Ok(Probe {
-        head,
-        counts,
-        native_histograms: parsed.points.iter().filter(is_native).count() as u64,
-        exemplars: parsed.exemplars.len() as u64,
-        duration,
-    })
-}
-
-fn table(target: &Arc<Target>) -> Table {
+/// A table for a target, which knows nothing yet.
+pub(super) fn table(target: &Arc<Target>) -> Table {
     Table::new(settings(target), Box::new(admit::Rules::new(target.clone())), admit::own_labels(target))
 }
 

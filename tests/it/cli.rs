@@ -4,13 +4,11 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use rcgen::date_time_ymd;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::expose::client::ask;
 use crate::support::exporter::Exporter;
-use crate::support::fake_target::{FakeTarget, Step, ok};
 use crate::support::world::{Process, World, command, outcome, until, written};
 
 /// Runs a command in the world's folder; exit code, stdout and stderr, with `FOLDER` for the folder.
@@ -145,63 +143,6 @@ async fn targets_lists_what_is_found_and_what_is_not_used() {
     assert_eq!(code, 1, "a file that cannot be used is a fault");
     let broken = "FOLDER/jobs/rep/config/prom_scraper_config.yml:2:18: scrape_interval: \"15x\" is not a duration; ";
     assert!(out.contains(broken), "{out}");
-}
-
-#[tokio::test]
-async fn probe_explains_a_scrape() {
-    let world = World::new();
-    let exporter = exporter(&world, "gorouter_metrics").await;
-    let url = format!("https://{}/metrics", exporter.address);
-    let tls = ["--ca", "ca.crt", "--cert", "scrape.crt", "--key", "scrape.key", "--server-name", "gorouter_metrics"];
-    let (code, out, err) = run(&world, &[&["probe", &url][..], &tls].concat()).await;
-    assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    for line in [
-        format!("  address      {}\n", exporter.address),
-        "  TLS          TLS 1.3, asked for \"gorouter_metrics\"\n".to_owned(),
-        "  certificate  CN=gorouter_metrics, signed by CN=metric_scraper_ca\n".to_owned(),
-        "  names on it  gorouter_metrics\n".to_owned(),
-        "  format       text, by its Content-Type\n".to_owned(),
-        "  samples      2, 2 after relabelling\n".to_owned(),
-    ] {
-        assert!(out.contains(&line), "{line}{out}");
-    }
-    // The same by what announces it.
-    world.configure(GOOD);
-    world.deploy("gorouter", "1", &format!("port: {}\nserver_name: gorouter_metrics\n", exporter.port()));
-    let (code, by_source, _) = run(&world, &["probe", "--source", "gorouter", "-c", "promferry.yml"]).await;
-    assert_eq!(code, 0);
-    assert!(by_source.contains("  samples      2, 2 after relabelling\n"), "{by_source}");
-    let (code, _, err) = run(&world, &["probe", "--source", "uaa", "-c", "promferry.yml"]).await;
-    assert_eq!(code, 1);
-    assert_eq!(err, "promferry: none of the 1 targets has the source_id \"uaa\"; see promferry targets\n");
-}
-
-#[tokio::test]
-async fn probe_says_what_to_change_when_it_fails() {
-    let world = World::new();
-    let expired = world.ca.server_with(&["127.0.0.1"], |params| params.not_after = date_time_ymd(2025, 3, 4));
-    let target = FakeTarget::start_tls(expired.server_config(None), Step::Answer(ok("a 1\n"))).await;
-    let url = format!("https://{}/metrics", target.address);
-    let (code, out, err) = run(&world, &["probe", &url, "--ca", "ca.crt"]).await;
-    assert_eq!((code, err.as_str()), (1, ""));
-    let sentence = format!(
-        "  failed       TLS with {}: the server's certificate \"127.0.0.1\" expired at 2025-03-04T00:00:00Z\n",
-        target.address
-    );
-    assert!(out.ends_with(&sentence), "{out}");
-
-    let exporter = exporter(&world, "gorouter_metrics").await;
-    let url = format!("https://{}/metrics", exporter.address);
-    let (code, out, _) = run(&world, &["probe", &url, "--ca", "ca.crt"]).await;
-    assert_eq!(code, 1);
-    assert!(out.contains("is for \"gorouter_metrics\", not for \"127.0.0.1\"; set server_name"), "{out}");
-    let with_name = ["probe", &url, "--ca", "ca.crt", "--server-name", "gorouter_metrics"];
-    let (code, out, _) = run(&world, &with_name).await;
-    assert_eq!(code, 1);
-    assert!(out.contains("the server wants a client certificate, and none is configured"), "{out}");
-    let (code, _, err) = run(&world, &["probe", "https://user:secret@127.0.0.1/metrics"]).await;
-    assert_eq!(code, 2);
-    assert!(!err.contains("secret"), "{err}");
 }
 
 /// `promferry parse` of this.

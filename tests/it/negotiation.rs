@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use promferry::config::checked::{Escaping, NameValidation, Negotiation, ScrapeProtocol};
 use promferry::exposition::Format;
+use promferry::model::Value;
 use promferry::net::credentials::Credentials;
-use promferry::scrape::{Probe, probe};
+use promferry::scrape::{Found, probe};
 use promferry::target::Target;
 
 use crate::expose::client::ask;
@@ -29,8 +30,12 @@ fn negotiating(server: &FakeTarget, change: impl FnOnce(&mut Negotiation)) -> Ta
 }
 
 /// One scrape of the target, or the sentence with which it fails.
-async fn probed(target: Target) -> Result<Probe, String> {
-    probe(&Arc::new(target), &Credentials::new(Duration::ZERO)).await.map_err(|fault| fault.error)
+async fn probed(target: Target) -> Result<Found, String> {
+    probe(&Arc::new(target), &Credentials::new(Duration::ZERO)).await.outcome.map_err(|fault| fault.error)
+}
+
+fn native_histograms(found: &Found) -> usize {
+    found.parsed.points.iter().filter(|point| matches!(point.value, Value::Histogram(_))).count()
 }
 
 #[tokio::test]
@@ -121,7 +126,7 @@ async fn text_is_read_as_text_though_openmetrics_was_asked_for() {
         });
         let probe = probed(target).await.unwrap();
         assert_eq!(
-            (probe.counts.samples_scraped, probe.counts.bad_lines, probe.exemplars),
+            (probe.counts.samples_scraped, probe.counts.bad_lines, probe.parsed.exemplars.len()),
             (1, 0, 0),
             "{header_lines}"
         );
@@ -136,7 +141,7 @@ async fn openmetrics_is_read_as_openmetrics_though_text_was_asked_for() {
     let header_lines = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
     let server = answering(header_lines, OPENMETRICS.as_bytes()).await;
     let probe = probed(asked(&server)).await.unwrap();
-    assert_eq!((probe.counts.samples_scraped, probe.counts.bad_lines, probe.exemplars), (1, 0, 1));
+    assert_eq!((probe.counts.samples_scraped, probe.counts.bad_lines, probe.parsed.exemplars.len()), (1, 0, 1));
     let cut = OPENMETRICS.strip_suffix("# EOF\n").unwrap();
     let server = answering(header_lines, cut.as_bytes()).await;
     let sentence = probed(asked(&server)).await.unwrap_err();
@@ -149,7 +154,7 @@ async fn a_fallback_of_openmetrics_is_read_as_such() {
         negotiating(server, |negotiation| negotiation.fallback = ScrapeProtocol::OpenMetricsText1_0_0)
     };
     let server = answering("", OPENMETRICS.as_bytes()).await;
-    assert_eq!(probed(open(&server)).await.unwrap().exemplars, 1);
+    assert_eq!(probed(open(&server)).await.unwrap().parsed.exemplars.len(), 1);
     let server = answering("content-type: application/json\r\n", b"a 1\n").await;
     let sentence = probed(open(&server)).await.unwrap_err();
     assert!(sentence.contains("# EOF"), "{sentence}");
@@ -314,14 +319,14 @@ async fn a_native_histogram_is_a_classic_one_where_native_ones_are_not_wanted() 
     let server = answering(&format!("content-type: {PROTOBUF}\r\n"), &histogram_family()).await;
     let probe = probed(target(server.address)).await.unwrap();
     // Two buckets, sum and count.
-    assert_eq!((probe.head.format, probe.native_histograms, probe.counts.samples_scraped), (Format::Protobuf, 0, 4));
+    assert_eq!((probe.head.format, native_histograms(&probe), probe.counts.samples_scraped), (Format::Protobuf, 0, 4));
     let native = |also_classic: bool| {
         negotiating(&server, |negotiation| {
             (negotiation.native_histograms, negotiation.always_classic_histograms) = (true, also_classic);
         })
     };
     let probe = probed(native(false)).await.unwrap();
-    assert_eq!((probe.native_histograms, probe.counts.samples_scraped), (1, 1));
+    assert_eq!((native_histograms(&probe), probe.counts.samples_scraped), (1, 1));
     let probe = probed(native(true)).await.unwrap();
-    assert_eq!((probe.native_histograms, probe.counts.samples_scraped), (1, 5));
+    assert_eq!((native_histograms(&probe), probe.counts.samples_scraped), (1, 5));
 }

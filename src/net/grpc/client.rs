@@ -217,6 +217,7 @@ impl Client {
             port: settings.port,
             tls: tls.as_deref().map(speaking_h2),
             server_name: settings.tls.as_ref().and_then(|tls| tls.server_name().map(str::to_owned)),
+            trace: None,
         };
         let (stream, _) = connect(&endpoint, deadline).await?;
         let trouble = Trouble::default();
@@ -336,7 +337,8 @@ impl Client {
 fn speaking_h2(tls: &ClientTls) -> Arc<ClientTls> {
     let mut config = rustls::ClientConfig::clone(&tls.config);
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Arc::new(ClientTls { config: Arc::new(config), certificate: tls.certificate.clone() })
+    let verifier = tls.verifier.clone();
+    Arc::new(ClientTls { config: Arc::new(config), certificate: tls.certificate.clone(), verifier })
 }
 
 fn cause_of(error: &hyper::Error, trouble: &Trouble) -> Cause {

@@ -43,7 +43,8 @@ impl Session {
     pub(super) async fn open(server: &Candidate, subject: Option<&str>) -> Result<Self, NatsError> {
         let deadline = Deadline::after(CONNECT_TIME_MAX);
         let name = server.tls.server_name().map(str::to_owned);
-        let endpoint = Endpoint { host: server.host.clone(), port: server.port, tls: None, server_name: name };
+        let endpoint =
+            Endpoint { host: server.host.clone(), port: server.port, tls: None, server_name: name, trace: None };
         let (stream, peer) = connect_plain(&endpoint, deadline).await?;
         let mut session = Session::new(stream, endpoint.address());
         let info = deadline.run(session.greeting()).await;

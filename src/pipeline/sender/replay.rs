@@ -20,6 +20,8 @@ pub(super) struct Replay(Option<Going>);
 #[derive(Debug)]
 struct Going {
     began: Instant,
+    /// What was left then.
+    left: u64,
     sent: u64,
     next_line: Instant,
     is_told: bool,
@@ -32,8 +34,8 @@ pub(super) enum News {
     Going {
         /// Samples a second, since it began.
         rate: u64,
-        /// At that rate.
-        seconds_left: u64,
+        /// As what is left became less so far; `None` while it does not, because more comes than is sent.
+        seconds_left: Option<u64>,
     },
     /// Nothing is left on disk.
     Over {
@@ -52,7 +54,7 @@ impl Replay {
         if has_failed {
             self.0 = None;
         }
-        let fresh = Going { began: now, sent: 0, next_line: now + FIRST_AFTER, is_told };
+        let fresh = Going { began: now, left, sent: 0, next_line: now + FIRST_AFTER, is_told };
         let going = self.0.get_or_insert(fresh);
         going.sent += samples;
         let (took, sent) = (now - going.began, going.sent);
@@ -65,8 +67,9 @@ impl Replay {
             return None;
         }
         (going.is_told, going.next_line) = (true, now + EVERY);
-        let rate = (sent as f64 / took.as_secs_f64()).max(1.0);
-        Some(News::Going { rate: rate as u64, seconds_left: (left as f64 / rate) as u64 })
+        let became_less = going.left.saturating_sub(left) as f64 / took.as_secs_f64();
+        let seconds_left = (became_less > 0.0).then(|| (left as f64 / became_less) as u64);
+        Some(News::Going { rate: (sent as f64 / took.as_secs_f64()) as u64, seconds_left })
     }
 }
 
@@ -85,13 +88,13 @@ mod tests {
             told.extend(replay.note(1000, left, false).map(|news| (left, news)));
         }
         // The first batch is done at second 0.
-        let going = |left, rate, seconds_left| (left, News::Going { rate, seconds_left });
+        let going = |left, rate, seconds_left| (left, News::Going { rate, seconds_left: Some(seconds_left) });
         assert_eq!(
             told,
             [
-                going(89_000, 1100, 80),
-                going(59_000, 1025, 57),
-                going(29_000, 1014, 28),
+                going(89_000, 1100, 89),
+                going(59_000, 1025, 59),
+                going(29_000, 1014, 29),
                 (0, News::Over { sent: 100_000, took: Duration::from_secs(99) })
             ]
         );
@@ -105,7 +108,10 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(replay.note(10, 980, true), None, "an hour without it");
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(replay.note(10, 970, false), Some(News::Going { rate: 2, seconds_left: 485 }));
+        assert_eq!(replay.note(10, 970, false), Some(News::Going { rate: 2, seconds_left: Some(970) }));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        let more = Some(News::Going { rate: 0, seconds_left: None });
+        assert_eq!(replay.note(10, 2000, false), more, "more comes than is sent");
         assert_eq!(replay.note(970, 0, true), Some(News::Over { sent: 970, took: Duration::ZERO }));
     }
 }

@@ -23,7 +23,7 @@ pub enum Version {
 
 impl Version {
     /// The program; `None`, after a word about it, where the tests run without it. A panic where it is required.
-    fn program(self) -> Option<PathBuf> {
+    pub fn program(self) -> Option<PathBuf> {
         let (variable, engine) = match self {
             Self::Two => ("PROMFERRY_TEST_PROMETHEUS2", "prometheus2"),
             Self::Three => ("PROMFERRY_TEST_PROMETHEUS3", "prometheus3"),
