@@ -302,9 +302,7 @@ impl Snapshot {
         let failing = all().map(|(labels, status)| (labels, u64::from(status.failing.is_some())));
         writer.gauge("promferry_output_failing", "1 while delivery fails.", failing)?;
         let delivered = all().filter_map(|(labels, status)| Some((labels, status.delivered_ms? as f64 / 1000.0)));
-        writer.gauge("promferry_output_last_delivery_seconds", "Last delivery, in seconds since 1970.", delivered)?;
-        let waited = self.outputs.iter().filter_map(|o| Some(([("output", o.name())], o.waited?.as_secs_f64())));
-        writer.gauge("promferry_output_oldest_waiting_seconds", "How long the oldest sample has waited.", waited)
+        writer.gauge("promferry_output_last_delivery_seconds", "Last delivery, in seconds since 1970.", delivered)
     }
 
     fn disks(&self, writer: &mut Writer<'_>) -> fmt::Result {

@@ -1,11 +1,14 @@
 //! `promferry convert`: another program's configuration as one of ours, on stdout.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{FAILED, LOSSES, USAGE};
+use crate::config::quoted;
 use crate::convert::{self, Conversion, FILE_BYTES_MAX, SourceFile};
+use crate::files::{PathGlob, Scan};
 use crate::net::text::io_words;
 
 /// Files of a folder, at most.
@@ -31,23 +34,60 @@ enum Kind {
         #[arg(required = true, value_name = "FILE|DIR")]
         paths: Vec<PathBuf>,
     },
+    /// Prometheus' configuration: prometheus.yml, with the files that its scrape_config_files finds
+    ///
+    /// What promferry does not do, such as rules and alerts, is named and left to Prometheus. Exit code 3 says that samples would be
+    /// missing, or that a credential has to be put into a variable first.
+    Prometheus {
+        /// prometheus.yml
+        #[arg(value_name = "FILE")]
+        path: PathBuf,
+    },
 }
 
 pub(super) fn main(arguments: Arguments) -> u8 {
-    let Kind::Telegraf { paths } = arguments.kind;
-    let files = match read_all(&paths) {
-        Ok(files) => files,
+    let converted = match &arguments.kind {
+        Kind::Telegraf { paths } => {
+            read_all(paths).and_then(|files| convert::telegraf(&files).map_err(|problems| problems.to_string()))
+        }
+        Kind::Prometheus { path } => prometheus(path),
+    };
+    match converted {
+        Ok(conversion) => tell(&conversion),
         Err(message) => {
             eprintln!("{message}");
-            return USAGE;
-        }
-    };
-    match convert::telegraf(&files) {
-        Ok(conversion) => tell(&conversion),
-        Err(problems) => {
-            eprintln!("{problems}");
             USAGE
         }
+    }
+}
+
+fn prometheus(path: &Path) -> Result<Conversion, String> {
+    let main = read(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let (mut parts, mut seen) = (Vec::new(), BTreeSet::new());
+    for pattern in convert::prometheus_parts(&main).map_err(|problems| problems.to_string())? {
+        for path in matching(folder, &pattern)? {
+            if seen.insert(path.clone()) {
+                parts.push(read(&path)?);
+            }
+        }
+        if parts.len() > FILES_MAX {
+            return Err(format!("{}: scrape_config_files finds more than {FILES_MAX} files", name(path)));
+        }
+    }
+    convert::prometheus(&main, &parts).map_err(|problems| problems.to_string())
+}
+
+/// The files that a pattern of `scrape_config_files` finds. None is no error, as in Prometheus.
+fn matching(folder: &Path, pattern: &str) -> Result<BTreeSet<PathBuf>, String> {
+    let wrong = |why: &str| format!("scrape_config_files: {}: {why}", quoted(pattern));
+    let joined = folder.join(pattern);
+    let glob = PathGlob::new(&joined.to_string_lossy()).map_err(|_| wrong("is not a pattern"))?;
+    let mut scan = Scan::default();
+    glob.find(&mut scan);
+    match scan.unreadable.first_key_value() {
+        Some((folder, reason)) => Err(wrong(&format!("cannot be looked for: {}: {reason}", name(folder)))),
+        None => Ok(scan.files),
     }
 }
 

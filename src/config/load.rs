@@ -9,7 +9,7 @@ use super::checked::{Config, OutputKind};
 use super::common::refuse_same;
 use super::fields::{Fields, NamedFile, Reader};
 use super::problem::{Pos, Problem, Problems};
-use super::raw::ROOT;
+use super::raw::{ROOT, SCRAPE_FILE};
 use super::scrape_files::{self, Part};
 use super::shown::Shown;
 use super::variables::Environment;
@@ -112,6 +112,20 @@ pub fn load_text(name: &str, text: &str) -> Result<Config, Problems> {
     let empty = || Problem { file: file.clone(), at: Pos::default(), message: "it is empty".to_owned() };
     let tree = tree.ok_or_else(empty)?;
     read(Reader::new(file.clone(), PathBuf::new(), &|_| None), &tree, &|_| None).map(|(config, _)| config)
+}
+
+/// Whether trees can be read that came from elsewhere than a file of ours: a main file's, and those of files with more
+/// `scrape_configs`. Each comes with the name that messages call it. Every variable counts as set; no file is opened.
+pub fn check_trees(main: (&str, &Node), parts: &[(&str, &Node)]) -> Result<(), Problems> {
+    let stand_in = |name: &str| Some(if name.ends_with("URL") { "http://localhost" } else { "value" }.to_owned());
+    let reader = |file: &str| Reader::new(file.into(), PathBuf::new(), &stand_in);
+    let (main, tree) = (reader(main.0), main.1);
+    let parts: Vec<_> = parts.iter().map(|(file, tree)| (reader(file), *tree)).collect();
+    let more = parts.iter().flat_map(|(reader, tree)| reader.open(tree, &SCRAPE_FILE).sections("scrape_configs"));
+    root(&main.open(tree, &ROOT), more);
+    let readers = std::iter::once(main).chain(parts.into_iter().map(|(reader, _)| reader));
+    let problems: Vec<_> = readers.filter_map(|reader| reader.finish(()).err()).flat_map(|wrong| wrong.0).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }
 
 /// Reads the main file, and those that it names as parts of it.

@@ -35,7 +35,7 @@ pub mod writer;
 pub mod yaml;
 
 pub use fields::NamedFile;
-pub use load::{FILE_VARIABLE, Source, SourceError, YAML_VARIABLE, load, load_text, load_with_files};
+pub use load::{FILE_VARIABLE, Source, SourceError, YAML_VARIABLE, check_trees, load, load_text, load_with_files};
 pub use metrics_agent::check_tag;
 pub use output::agent_address;
 pub use problem::{Pos, Problem, Problems, quoted};

@@ -192,8 +192,9 @@ fn params(fields: &Fields<'_>) -> BTreeMap<String, Vec<String>> {
 }
 
 fn discovery(fields: &Fields<'_>) -> Discovery {
+    let has_rules = fields.has("relabel_configs");
     Discovery {
-        static_groups: fields.sections("static_configs").iter().map(static_group).collect(),
+        static_groups: fields.sections("static_configs").iter().map(|group| static_group(group, has_rules)).collect(),
         files: fields.sections("file_sd_configs").iter().map(file_sd).collect(),
         prom_scraper: fields.sections("prom_scraper_sd_configs").iter().map(prom_scraper_sd).collect(),
         http: fields.sections("http_sd_configs").iter().map(http_sd).collect(),
@@ -203,10 +204,12 @@ fn discovery(fields: &Fields<'_>) -> Discovery {
     }
 }
 
-fn static_group(fields: &Fields<'_>) -> StaticGroup {
+/// What rules may still make an address of is taken as it is, as in Prometheus: targets of the blackbox exporter are URLs.
+fn static_group(fields: &Fields<'_>, has_rules: bool) -> StaticGroup {
     let targets = fields.texts("targets").into_iter().filter_map(|target| {
         let complaint = match target.text.as_str() {
             "" => "is empty; write host:port",
+            _ if has_rules => return Some(target.text),
             text if text.contains("://") => {
                 // A URL may hold credentials: it is not repeated.
                 let message =

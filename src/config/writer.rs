@@ -99,6 +99,20 @@ impl<N> Map<N> {
         self.0.extend(notes.into_iter().map(Line::Note));
     }
 
+    /// Adds all of another one; lists of mappings that both have under one key become one.
+    pub fn join(&mut self, other: Self) {
+        for line in other.0 {
+            let held = self.0.iter_mut().find_map(|held| match (held, &line) {
+                (Line::Pair(key, Node::List(list)), Line::Pair(other, Node::List(_))) if key == other => Some(list),
+                _ => None,
+            });
+            match (held, line) {
+                (Some(held), Line::Pair(_, Node::List(more))) => held.extend(more),
+                (_, line) => self.0.push(line),
+            }
+        }
+    }
+
     /// Whether a key is in it.
     pub fn has_keys(&self) -> bool {
         self.0.iter().any(|line| matches!(line, Line::Pair(..)))

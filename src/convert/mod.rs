@@ -8,12 +8,15 @@
 
 mod glob;
 mod note;
+mod prometheus;
+mod secret;
 mod telegraf;
 mod text;
 mod toml;
 mod yaml;
 
 pub use note::{Note, Place, Weight};
+pub use prometheus::{convert as prometheus, parts as prometheus_parts};
 pub use telegraf::convert as telegraf;
 pub use toml::FILE_BYTES_MAX;
 

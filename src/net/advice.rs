@@ -3,6 +3,7 @@
 //! An error says what happened; some say in the same breath which setting is wrong, and are not repeated here. Nothing comes from
 //! outside: each advice is a constant.
 
+use super::credentials::CredentialError;
 use super::error::{Cause, NetError, Stage};
 use super::verify::Reason;
 
@@ -23,6 +24,10 @@ impl NetError {
                 }
                 Stage::Body => "The target or the network is too slow for a body of this size: raise scrape_timeout.",
             },
+            // These name a setting, and no file that could be repaired.
+            Cause::Credentials(
+                CredentialError::HalfAPair { .. } | CredentialError::NoSystemAuthorities | CredentialError::Unusable(_),
+            ) => return None,
             Cause::Credentials(_) => "Repair the file that is named; it is read again by itself, no restart is needed.",
             Cause::NoAddress(_) => "Correct the name, or the machine's resolver (/etc/resolv.conf).",
             Cause::BadUrl(_) => "Correct the address or the path where the target is announced.",

@@ -68,12 +68,12 @@ async fn every_result_passes_the_check() {
 }
 
 /// Variables without a default.
-fn variables(yaml: &str) -> BTreeSet<String> {
+pub fn variables(yaml: &str) -> BTreeSet<String> {
     let names = yaml.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name.to_owned());
     names.filter(|name| !name.contains(":-") && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')).collect()
 }
 
-fn value_of(name: &str) -> &'static str {
+pub fn value_of(name: &str) -> &'static str {
     match name {
         _ if name.ends_with("INTERVAL") => "5s",
         _ if name.ends_with("SIZE") => "100",

@@ -1,15 +1,18 @@
 //! A real Telegraf and promferry with the converted configuration, on the same targets: the same documents, field for field.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
+use elasticsearch::http::Method;
 use serde_json::{Value as Json, json};
 use tokio::process::{Child, Command};
 
 use crate::support::bulk_server::{Act, BulkServer, Request, Store, answer};
+use crate::support::elasticsearch::{Node, now_ms};
 use crate::support::exporter::Exporter;
-use crate::support::world::{World, command, outcome, until};
+use crate::support::world::{World, command, outcome, until, until_within};
 
 /// Labels that only an exporter has, all types, what JSON cannot say, a time of its own.
 const BODY: &str = r#"# TYPE go_goroutines gauge
@@ -182,4 +185,132 @@ async fn the_same_documents_arrive_as_from_telegraf() {
         let added: Vec<_> = ours.difference(&theirs).collect();
         assert!(missing.is_empty() && added.is_empty(), "{name}: missing {missing:#?}\nadded {added:#?}\n{yaml}");
     }
+}
+
+/// Pivotal's documented example with the addresses, paths and index of a test.
+fn pivotal(world: &World, targets: [&Exporter; 2], node: &Node, index: &str) -> String {
+    let example = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/convert/pivotal.conf"));
+    let urls = targets.map(|target| format!("\"https://{}/metrics\"", target.address)).join(", ");
+    let names = [
+        ("scrape_ca.crt", "ca.crt"),
+        ("/var/vcap/certs", &world.folder().display().to_string()),
+        ("\"https://172.28.106.203:14726/metrics\"", &urls),
+        ("172.18.80.226:9200", &node.address),
+        ("my-computer-metric", index),
+    ];
+    names.iter().fold(example.unwrap(), |text, (theirs, ours)| {
+        assert!(text.contains(theirs), "{theirs} is no longer in the example");
+        text.replace(theirs, ours)
+    })
+}
+
+/// What a test's indices hold: documents without their times, each as often as it is there; fields and their types; the times of
+/// the samples that bring one along, in milliseconds.
+#[derive(Debug, Default, PartialEq)]
+struct Stored {
+    documents: BTreeMap<String, usize>,
+    fields: BTreeSet<(String, String)>,
+    own_times_ms: BTreeSet<i64>,
+}
+
+/// All of the indices, which are removed. Each document must be in the index of its day.
+async fn take(node: &Node, index: &str) -> Stored {
+    let mut stored = Stored::default();
+    let mappings = node.ask(Method::Get, &format!("/{index}-*/_mapping"), None).await;
+    for (name, mapping) in mappings.as_object().unwrap() {
+        fields(&mapping["mappings"], "", &mut stored.fields);
+        for mut document in node.documents(name).await {
+            let time = document.as_object_mut().unwrap().remove("@timestamp").unwrap();
+            let time: jiff::Timestamp = time.as_str().unwrap().parse().unwrap();
+            assert_eq!(*name, format!("{index}-{}", time.strftime("%Y.%m.%d")), "{document}");
+            if document["tag"]["x"] == "y" {
+                stored.own_times_ms.insert(time.as_millisecond());
+            }
+            floats(&mut document);
+            *stored.documents.entry(document.to_string()).or_default() += 1;
+        }
+        node.remove(&format!("/{name}")).await;
+    }
+    stored
+}
+
+/// Makes every number a float: Telegraf writes 3 where promferry writes 3.0.
+fn floats(value: &mut Json) {
+    match value {
+        Json::Number(number) => *value = json!(number.as_f64().unwrap()),
+        Json::Object(fields) => fields.values_mut().for_each(floats),
+        _ => {}
+    }
+}
+
+/// Names and types of the fields that a mapping has. Of a number that looked whole in the first document it says `long`.
+fn fields(mapping: &Json, name: &str, found: &mut BTreeSet<(String, String)>) {
+    if let Some(kind) = mapping["type"].as_str() {
+        found.insert((name.to_owned(), kind.replace("long", "float")));
+    }
+    for below in ["properties", "fields"] {
+        for (key, mapping) in mapping[below].as_object().into_iter().flatten() {
+            fields(mapping, &format!("{name}/{key}"), found);
+        }
+    }
+}
+
+/// Pivotal's documented example, as it stands, run by Telegraf and, converted, by promferry, into a real Elasticsearch. Compared are
+/// all fields of all documents, how often each is there, its index, and what Elasticsearch made of the fields. `@timestamp` is not compared where
+/// a scrape gives it: the two scrape at different moments. Where a sample has a time of its own, Telegraf rounds that to whole seconds, as
+/// its interval of 30 s makes it.
+#[tokio::test]
+async fn pivotals_example_gives_elasticsearch_the_same_documents() {
+    let (Some(program), Some(node)) = (telegraf(), Node::from_env()) else { return };
+    let world = World::new();
+    let tls = world.ca.server(&["127.0.0.1"]).server_config(Some(&world.ca));
+    // One sample is of yesterday, which is another index.
+    let yesterday_s = now_ms() / 1000 - 86_400;
+    let body = BODY.replace("1790000000123", &format!("{yesterday_s}123"));
+    let other = body.replace("1027", "4711");
+    let samples = 2 * body.lines().filter(|line| !line.starts_with('#')).count();
+    let first = Exporter::start(tls.clone(), move |_| body.clone()).await;
+    let second = Exporter::start(tls, move |_| other.clone()).await;
+    let index = Node::unused_name("my-computer-metric");
+    let file = world.path("telegraf.conf");
+    std::fs::write(&file, pivotal(&world, [&first, &second], &node, &index)).unwrap();
+    let file = file.to_str().unwrap();
+
+    let mut once = Command::new(&program);
+    once.args(["--config", file, "--once"]).kill_on_drop(true).env_remove("TELEGRAF_CONFIG_PATH");
+    let (code, _, log) = outcome(&mut once).await;
+    assert_eq!(code, 0, "{log}");
+    let theirs = take(&node, &index).await;
+    assert!(theirs.documents.len() > 15, "{theirs:#?}");
+
+    let (code, yaml, err) = outcome(&mut command(&["convert", "telegraf", file])).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    world.configure(&format!("{yaml}admin: {{listen: \"127.0.0.1:0\"}}\n"));
+    let scrapes_before = [&first, &second].map(|target| target.bodies().len());
+    let process = world.run().await;
+    // The first scrape comes within the interval, which is 30 s.
+    until_within(Duration::from_secs(60), "a scrape of each", async || {
+        let scrapes = [&first, &second].map(|target| target.bodies().len());
+        (scrapes[0] > scrapes_before[0] && scrapes[1] > scrapes_before[1]).then_some(())
+    })
+    .await;
+    // At its flush_interval, not by the drain: making an index takes a busy Elasticsearch its time.
+    until_within(Duration::from_secs(60), "all is delivered", async || {
+        let ledger = process.outputs().await["elasticsearch"]["ledger"].clone();
+        (ledger["offered"].as_u64().unwrap() >= samples as u64 && ledger["waiting"] == 0).then_some(())
+    })
+    .await;
+    let ended = process.terminate().await;
+    for field in ["rejected", "dropped", "waiting", "duplicate"] {
+        assert_eq!(ended.count("elasticsearch", field), 0, "{field}: {:?}", ended.log.lines());
+    }
+    let mut ours = take(&node, &index).await;
+    ours.own_times_ms = ours.own_times_ms.iter().map(|time_ms| time_ms / 1000 * 1000).collect();
+    let differs = |one: &Stored, other: &Stored| {
+        let documents = one.documents.iter().filter(|(document, times)| other.documents.get(*document) != Some(times));
+        documents.map(|(document, times)| format!("{times} × {document}")).collect::<Vec<_>>()
+    };
+    let (missing, added) = (differs(&theirs, &ours), differs(&ours, &theirs));
+    assert!(missing.is_empty() && added.is_empty(), "missing {missing:#?}\nadded {added:#?}");
+    assert_eq!(theirs, ours);
 }

@@ -2,11 +2,9 @@
 
 use super::options::{Options, Taken};
 use crate::convert::note::Place;
+use crate::convert::secret::{is_secret, variable_name};
 use crate::convert::text::Text;
 use crate::convert::yaml::{Map, Node};
-
-/// Parts of names of headers and parameters that hold credentials.
-const SECRET_PARTS: [&str; 8] = ["auth", "token", "key", "secret", "passw", "cookie", "credential", "signature"];
 
 /// Headers that a client makes itself.
 const OWN_HEADERS: [&str; 8] = [
@@ -82,12 +80,6 @@ pub(super) fn client_tls(options: &Options<'_>) -> Map {
     map
 }
 
-/// Whether a header or a parameter of this name is taken for a credential.
-pub(super) fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRET_PARTS.iter().any(|part| name.contains(part))
-}
-
 /// A secret: a variable stays one, what is in the clear is not repeated.
 pub(super) struct Secrets<'o, 't> {
     pub(super) options: &'o Options<'t>,
@@ -106,20 +98,13 @@ impl Secrets<'_, '_> {
             }
             return Text::variable(name);
         }
-        let name = self.variable(use_for);
+        let name = variable_name(self.owner, use_for);
         let store = secret.value.fixed().is_some_and(|text| text.starts_with("@{") && text.ends_with('}'));
         let what = if store { "from a secret store" } else { "in the clear" };
         let instead = file.map(|file| format!(", or into a file and write {file}")).unwrap_or_default();
         let text = format!("{key}: {what}; put it into the variable {name}{instead}");
         self.options.lose(&secret.place, text);
         Text::variable(name)
-    }
-
-    /// A name for a variable.
-    fn variable(&self, use_for: &str) -> String {
-        let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-        let name: String = format!("{}_{use_for}", self.owner).chars().map(upper).collect();
-        if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
     }
 
     /// `basic_auth`.

@@ -2,8 +2,8 @@
 
 use std::net::Ipv6Addr;
 
-use super::connection::is_secret;
 use crate::convert::note::Place;
+use crate::convert::secret::is_secret;
 use crate::convert::text::{Text, is_mark};
 use crate::net::form_decoded;
 

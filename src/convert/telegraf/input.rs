@@ -1,12 +1,13 @@
 //! `[[inputs.prometheus]]` as entries of `scrape_configs`.
 
 use super::agent::{Agent, INTERVAL_MAX, within};
-use super::connection::{HARMLESS, NO_CLIENT, Secrets, client_tls, is_secret};
+use super::connection::{HARMLESS, NO_CLIENT, Secrets, client_tls};
 use super::endpoint::Endpoint;
 use super::filter::{Filter, Names as Seen};
 use super::labels::{is_label, own_labels_go};
 use super::options::{Options, Taken};
 use super::plan::{Plan, Profile};
+use crate::convert::secret::is_secret;
 use crate::convert::text::Text;
 use crate::convert::yaml::{Map, Node};
 

@@ -27,13 +27,18 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const ANNOUNCEMENT: &str = "config/prom_scraper_config.yml";
 
 /// Looks again and again until there is something to see; panics when it does not come.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(WAIT_MAX, what, look).await
+}
+
+/// As [`until`], of what takes its time by itself.
+pub async fn until_within<T>(wait_max: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(began.elapsed() < WAIT_MAX, "it did not come: {what}");
+        assert!(began.elapsed() < wait_max, "it did not come: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
