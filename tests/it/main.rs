@@ -8,6 +8,7 @@ mod cli;
 mod cloud_foundry_app;
 mod config;
 mod convert;
+mod convert_metrics_agent;
 mod convert_prometheus;
 mod convert_telegraf;
 mod detect;
