@@ -9,6 +9,7 @@ mod cli_targets;
 mod cloud_foundry_app;
 mod config;
 mod convert;
+mod convert_metrics_agent;
 mod convert_prometheus;
 mod convert_telegraf;
 mod detect;
