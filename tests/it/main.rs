@@ -44,6 +44,7 @@ mod otlp;
 mod probe;
 mod prometheus;
 mod protobuf;
+mod quick;
 mod receiver_faults;
 mod relabel;
 mod reload;
