@@ -110,13 +110,13 @@ impl Certificates {
     }
 }
 
-/// Parameters of a certificate that is valid from yesterday for a week.
+/// Parameters of a certificate that is valid from yesterday for two months: nothing is about to expire.
 fn named(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.not_before = (SystemTime::now() - DAY).into();
-    params.not_after = (SystemTime::now() + 7 * DAY).into();
+    params.not_after = (SystemTime::now() + 60 * DAY).into();
     params
 }
 
