@@ -1,6 +1,7 @@
 //! All integration tests, in one binary.
 
 mod admin;
+mod admin_page;
 mod bosh;
 mod bosh_vm;
 mod certs_example;

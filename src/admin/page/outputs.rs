@@ -91,6 +91,9 @@ fn waiting(output: &OutputSnapshot) -> String {
 fn recent(out: &mut String, marks: &[RecentMark]) -> fmt::Result {
     // The last step is not over.
     let Some((_, whole)) = marks.split_last() else { return Ok(()) };
+    if marks.iter().all(|mark| mark.delivered == 0 && mark.lost == 0) {
+        return Ok(());
+    }
     sparkline::deliveries(out, marks)?;
     let whole = &whole[whole.len().saturating_sub(RATE_STEPS)..];
     if !whole.is_empty() {
@@ -105,8 +108,7 @@ fn recent(out: &mut String, marks: &[RecentMark]) -> fmt::Result {
 fn fill(out: &mut String, queue: &QueueSnapshot) -> fmt::Result {
     let limits = &queue.limits;
     let ratio = |of: u64, most: u64| if most == 0 { 0.0 } else { of as f64 / most as f64 };
-    let ratio =
-        ratio(queue.samples, limits.samples).max(ratio(queue.bytes as u64, limits.bytes as u64)).min(1.0);
+    let ratio = ratio(queue.samples, limits.samples).max(ratio(queue.bytes as u64, limits.bytes as u64)).min(1.0);
     writeln!(
         out,
         "<p class=\"fill\">Queue <meter min=\"0\" max=\"100\" low=\"50\" high=\"80\" optimum=\"0\" value=\"{0:.1}\" aria-label=\"Queue fill\">{0:.0} %</meter> \

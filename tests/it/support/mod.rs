@@ -10,6 +10,7 @@ pub mod elasticsearch;
 pub mod exporter;
 pub mod fake_target;
 pub mod hec_server;
+pub mod html;
 pub mod loggregator_client;
 pub mod logs;
 pub mod nats_server;
