@@ -3,12 +3,13 @@
 //! Causes stand before what follows from them: an output that loses samples before one that fails, a certificate of ours before
 //! the targets that refuse it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 
 use super::page::words::{count, counted, days_left, size, validity};
 use super::snapshot::{
-    CertificateSnapshot, FileSnapshot, FileState, Health, MemorySnapshot, OutputSnapshot, RECENT_STEP, Readiness,
-    RegistrarSnapshot, ScrapeCounts, Snapshots, TargetSnapshot, Targets,
+    CertificateSnapshot, DiscoveryProblem, FileSnapshot, FileState, Health, MemorySnapshot, OutputSnapshot,
+    RECENT_STEP, Readiness, RegistrarSnapshot, ScrapeCounts, Snapshots, TargetSnapshot, Targets,
 };
 use crate::pipeline::Reasons;
 
@@ -83,6 +84,13 @@ impl Overview {
     /// How many targets are of this health.
     pub(super) fn count(&self, health: Health) -> usize {
         self.targets.active.iter().filter(|target| target.health == health).count()
+    }
+
+    /// Problems of discovery that are not those of a file in [`files`](Self::files).
+    pub(super) fn other_problems(&self) -> Vec<&DiscoveryProblem> {
+        let files: HashSet<_> = self.files.iter().map(|file| file.path.as_os_str()).collect();
+        let problems = self.targets.problems.iter();
+        problems.filter(|problem| !files.contains(OsStr::new(&problem.source))).collect()
     }
 
     /// How many files can be used, announce nothing, are broken.
@@ -344,7 +352,7 @@ fn down(overview: &Overview, findings: &mut Vec<Finding>) {
     });
     let example = example.unwrap_or_default();
     let text = match most {
-        1 => format!("{of}, for different reasons."),
+        1 => format!("{of}, each for a reason of its own; the first: {example}"),
         most if most == down.len() => format!("{of}, for the same reason: {example}"),
         most => format!("{of}, {} for the same reason: {example}", count(most as u64)),
     };
@@ -356,8 +364,7 @@ fn files(overview: &Overview, findings: &mut Vec<Finding>) {
         FileState::Broken { problem, consequence } => Some(format!("{problem}; {consequence}")),
         _ => None,
     });
-    let is_of_file = |source: &str| overview.files.iter().any(|file| file.path.to_str() == Some(source));
-    let others: Vec<_> = overview.targets.problems.iter().filter(|problem| !is_of_file(&problem.source)).collect();
+    let others = overview.other_problems();
     if let Some(first) = broken.next() {
         let text = match broken.count() {
             0 => format!("A file that announces targets is broken: {first}"),
@@ -417,5 +424,292 @@ fn notes(overview: &Overview, findings: &mut Vec<Finding>) {
             let text = format!("Since the start {} {what}.", count(number));
             findings.push(finding(Severity::Ok, "#process", text));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::admin::snapshot::RecentMark;
+    use crate::memory::{Accounts, Used};
+    use crate::model::Labels;
+    use crate::pipeline::disk::DiskState;
+    use crate::pipeline::{Counts, SenderStatus, Settlement};
+
+    const DAY: i64 = 86_400;
+
+    fn target(id: u64, health: Health, error: &str) -> TargetSnapshot {
+        TargetSnapshot {
+            id,
+            job: "job".to_owned(),
+            discovered: Labels::new(),
+            labels: Labels::new(),
+            url: format!("https://10.0.0.{id}:91/metrics"),
+            health,
+            error: error.replace("ADDRESS", &format!("10.0.0.{id}:91")),
+            advice: None,
+            scraped_ms: None,
+            duration: Duration::ZERO,
+            samples: 0,
+            interval: Duration::ZERO,
+            timeout: Duration::ZERO,
+            file: None,
+            failures: 0,
+            certificate_not_after: None,
+        }
+    }
+
+    fn output(name: &str) -> OutputSnapshot {
+        OutputSnapshot {
+            name: name.to_owned(),
+            kind: "file",
+            urls: Vec::new(),
+            counts: Counts::default(),
+            recent: vec![RecentMark { delivered: 5, lost: 0 }; 60],
+            waited: None,
+            queue: None,
+            disk: None,
+            status: SenderStatus::default(),
+            served: None,
+        }
+    }
+
+    fn quiet() -> Overview {
+        Overview {
+            targets: Targets { active: (1..=4).map(|id| target(id, Health::Up, "")).collect(), ..Targets::default() },
+            outputs: vec![output("a"), output("b c")],
+            files: Vec::new(),
+            certificates: Vec::new(),
+            memory: MemorySnapshot::default(),
+            scrapes: ScrapeCounts::default(),
+            registrar: None,
+            readiness: Readiness::Ready,
+            started_ms: 0,
+            now_ms: 0,
+        }
+    }
+
+    fn down(overview: &mut Overview, errors: &[&str]) {
+        for (target, error) in overview.targets.active.iter_mut().zip(errors) {
+            let id = target.id;
+            *target = super::tests::target(id, Health::Down, error);
+        }
+    }
+
+    fn ours(not_after: Option<i64>, problem: Option<&str>) -> CertificateSnapshot {
+        CertificateSnapshot {
+            shown_as: "client",
+            file: "/c.crt".to_owned(),
+            not_after,
+            problem: problem.map(str::to_owned),
+        }
+    }
+
+    /// One thing that is wrong.
+    type Wrong = fn(&mut Overview);
+
+    /// In the order in which they are told: what is wrong, how bad that is, the sentence and its link.
+    const WRONGS: &[(Wrong, Severity, &str, &str)] = &[
+        (
+            |all| {
+                all.outputs[1].recent[59].lost = 1204;
+                all.outputs[1].status.failing = Some("it is full".to_owned());
+            },
+            Severity::Critical,
+            "Output b c is losing samples, 1,204 in the last 5 minutes: it is full.",
+            "#output-b.20c",
+        ),
+        (
+            |all| {
+                all.outputs[0].status.failing = Some("nobody listens".to_owned());
+                all.outputs[0].counts = Counts { offered: 7, waiting: 7, ..Counts::default() };
+            },
+            Severity::Critical,
+            "Output a does not deliver, 7 samples wait: nobody listens.",
+            "#output-a",
+        ),
+        (
+            |all| {
+                let accounts = Accounts { samples: 3 << 20, ..Accounts::default() };
+                all.memory = MemorySnapshot { used: Used { accounts, rest: 0 }, limit: Some(2 << 20) };
+            },
+            Severity::Critical,
+            "Memory is above its limit, 3 MiB of 2 MiB: what waits is shed, then scrapes pause.",
+            "#memory",
+        ),
+        (
+            |all| all.certificates.push(ours(Some(-3 * DAY), None)),
+            Severity::Critical,
+            "Our client certificate /c.crt expired 3 days ago.",
+            "#certificates",
+        ),
+        (
+            |all| down(all, &["nobody listens on ADDRESS"; 3]),
+            Severity::Critical,
+            "3 of 4 targets are down, for the same reason: nobody listens on …",
+            "./?health=down#targets",
+        ),
+        (
+            |all| all.certificates.push(ours(Some(2 * DAY), None)),
+            Severity::Warning,
+            "Our client certificate /c.crt: 2 days left.",
+            "#certificates",
+        ),
+        (
+            |all| {
+                let state = FileState::Broken { problem: "/f:1:2: no YAML".to_owned(), consequence: "it is skipped" };
+                all.files.push(FileSnapshot { path: "/f".into(), state });
+                let of_file = DiscoveryProblem { source: "/f".to_owned(), message: "told with its file".to_owned() };
+                all.targets.problems.push(of_file);
+            },
+            Severity::Warning,
+            "A file that announces targets is broken: /f:1:2: no YAML; it is skipped.",
+            "#discovery",
+        ),
+        (
+            |all| {
+                let message = "answered 500".to_owned();
+                all.targets.problems.push(DiscoveryProblem { source: "http://sd".to_owned(), message });
+            },
+            Severity::Warning,
+            "Discovery has a problem: http://sd: answered 500.",
+            "#discovery",
+        ),
+        (
+            |all| all.targets.active[3].certificate_not_after = Some(5 * DAY),
+            Severity::Warning,
+            "The certificate of https://10.0.0.4:91/metrics: 5 days left.",
+            "targets/0000000000000004",
+        ),
+        (
+            |all| all.registrar = Some(RegistrarSnapshot { is_connected: false, entries: 0, sent: 0, failed: 0 }),
+            Severity::Warning,
+            "The registrar has no connection to NATS: nobody learns of the targets here.",
+            "#registrar",
+        ),
+        (
+            |all| all.scrapes.bad_lines = 1500,
+            Severity::Ok,
+            "Since the start 1,500 lines of targets could not be read.",
+            "#process",
+        ),
+    ];
+
+    #[test]
+    fn each_thing_that_is_wrong_is_said_in_one_sentence() {
+        for (wrong, severity, text, href) in WRONGS {
+            let mut overview = quiet();
+            wrong(&mut overview);
+            let (first, rest) = headline(&overview);
+            let told = Finding { severity: *severity, text: (*text).to_owned(), href: (*href).to_owned() };
+            match severity {
+                // Good to know, and all is well.
+                Severity::Ok => assert_eq!(rest, [told]),
+                _ => assert_eq!((first, rest), (told, Vec::new())),
+            }
+        }
+    }
+
+    #[test]
+    fn everything_at_once_is_told_in_the_order_in_which_to_look() {
+        let mut overview = quiet();
+        for (wrong, ..) in WRONGS {
+            wrong(&mut overview);
+        }
+        let (first, rest) = headline(&overview);
+        let told: Vec<String> = std::iter::once(first).chain(rest).map(|finding| finding.text).collect();
+        let expected: Vec<&str> = WRONGS.iter().map(|(_, _, text, _)| *text).collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn all_well_says_how_much_is_well() {
+        let mut overview = quiet();
+        let well = |overview: &Overview| {
+            let (first, rest) = headline(overview);
+            assert_eq!((first.severity, rest), (Severity::Ok, Vec::new()));
+            first.text
+        };
+        assert_eq!(well(&overview), "All well: 4 targets are up, 2 outputs deliver.");
+        overview.targets.active[0].health = Health::Unknown;
+        overview.outputs.truncate(1);
+        assert_eq!(well(&overview), "All well: 3 targets are up, 1 not scraped yet, 1 output delivers.");
+        overview.targets.active.truncate(1);
+        overview.readiness = Readiness::Waiting("1 of 1 targets was not scraped yet".to_owned());
+        assert_eq!(well(&overview), "Starting: 1 of 1 targets was not scraped yet.");
+    }
+
+    #[test]
+    fn nothing_to_scrape_is_said_with_why() {
+        let mut overview = quiet();
+        overview.targets.active.clear();
+        let said = |overview: &Overview| headline(overview).0.text;
+        assert_eq!(
+            said(&overview),
+            "Nothing is scraped: no target is configured or found, and no file that announces one."
+        );
+        overview.files.push(FileSnapshot { path: "/f".into(), state: FileState::Off("it has no port") });
+        assert_eq!(said(&overview), "Nothing is scraped: 1 file found, and none announces a target.");
+        overview.targets.dropped_counts.insert("job".to_owned(), 3);
+        assert_eq!(said(&overview), "Nothing is scraped: 3 targets found, and dropped, all of them.");
+        overview.outputs.clear();
+        assert_eq!(headline(&overview).1[0].text, "No output is configured: what is scraped goes nowhere.");
+    }
+
+    #[test]
+    fn targets_that_are_down_are_told_by_their_most_frequent_cause() {
+        let said = |errors: &[&str]| {
+            let mut overview = quiet();
+            down(&mut overview, errors);
+            let first = headline(&overview).0;
+            (first.severity, first.text, first.href)
+        };
+        let refused = "nobody listens on ADDRESS";
+        assert_eq!(
+            said(&[refused]),
+            (
+                Severity::Warning,
+                "1 of 4 targets is down: nobody listens on 10.0.0.1:91.".to_owned(),
+                "targets/0000000000000001".to_owned()
+            )
+        );
+        assert_eq!(
+            said(&["no answer within 1s", refused, refused]).1,
+            "3 of 4 targets are down, 2 for the same reason: nobody listens on …"
+        );
+        // Numbers make no other reason.
+        assert_eq!(
+            said(&["answered 500", "answered 503", "answered 404", "answered 1"]).1,
+            "All 4 targets are down, for the same reason: answered 500."
+        );
+        assert_eq!(said(&["one", "two"]).1, "2 of 4 targets are down, each for a reason of its own; the first: one.");
+    }
+
+    #[test]
+    fn what_was_lost_long_ago_is_no_alarm() {
+        let mut overview = quiet();
+        overview.outputs[0].counts.settled = Settlement {
+            dropped: [("queue_full", 3)].into(),
+            rejected: [("mapping", 2)].into(),
+            ..Settlement::default()
+        };
+        overview.outputs[0].counts.offered = 5;
+        overview.outputs[0].recent[0].lost = 5;
+        let (first, rest) = headline(&overview);
+        assert_eq!(first.text, "All well: 4 targets are up, 2 outputs deliver.");
+        assert_eq!(rest[0].text, "Output a lost 5 samples since the start, none of them lately.");
+    }
+
+    #[test]
+    fn a_ledger_or_a_disk_that_is_wrong_is_told() {
+        let mut overview = quiet();
+        overview.outputs[0].counts.offered = 5;
+        let state = DiskState { failing: Some("no space left".to_owned()), ..DiskState::default() };
+        overview.outputs[1].disk = Some(state);
+        let (first, rest) = headline(&overview);
+        assert_eq!(first.text, "The ledger of output a does not add up, by 5 samples: a bug, please report it.");
+        assert_eq!(rest[0].text, "The disk queue of output b c does not work: no space left.");
     }
 }

@@ -21,8 +21,7 @@ pub(super) fn section(out: &mut String, overview: &Overview) -> fmt::Result {
 
 /// Problems that are not those of a file: these stand beside the file.
 fn problems(out: &mut String, overview: &Overview) -> fmt::Result {
-    let is_of_file = |source: &str| overview.files.iter().any(|file| file.path.to_str() == Some(source));
-    let problems: Vec<_> = overview.targets.problems.iter().filter(|problem| !is_of_file(&problem.source)).collect();
+    let problems = overview.other_problems();
     if problems.is_empty() {
         return Ok(());
     }
@@ -59,7 +58,7 @@ fn files(out: &mut String, overview: &Overview) -> fmt::Result {
     });
     writeln!(
         out,
-        "<h3>Files ({})</h3>\n<p>{good} announce targets, {off} announce none, {broken} cannot be used.</p>\n\
+        "<h3>Files ({})</h3>\n<p>Announcing targets: {good}, switched off: {off}, broken: {broken}.</p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of files\"><table class=\"files\">\n\
          <caption class=\"unseen\">Files that announce targets, broken ones first</caption>\n\
          <thead><tr><th scope=\"col\">State</th><th scope=\"col\">File</th><th scope=\"col\">What it says</th></tr></thead>\n<tbody>",

@@ -237,3 +237,71 @@ fn foot(out: &mut String, base: &str, overview: &Overview) -> fmt::Result {
          </footer>\n</body>\n</html>"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value of a custom property in this part of the style sheet, as red, green and blue.
+    fn colour(css: &str, name: &str) -> [f64; 3] {
+        let (_, value) = css.split_once(&format!("--{name}: #")).unwrap_or_else(|| panic!("--{name} is set"));
+        let number = u32::from_str_radix(&value[..6], 16).unwrap();
+        [number >> 16, number >> 8 & 255, number & 255].map(|part| f64::from(part) / 255.0)
+    }
+
+    /// WCAG's contrast ratio.
+    fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
+        let linear = |part: f64| if part <= 0.040_45 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) };
+        let luminance =
+            |[red, green, blue]: [f64; 3]| 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+        let (one, other) = (luminance(one), luminance(other));
+        (one.max(other) + 0.05) / (one.min(other) + 0.05)
+    }
+
+    #[test]
+    fn contrast_is_that_of_wcag() {
+        assert!((contrast([0.0; 3], [1.0; 3]) - 21.0).abs() < 1e-9);
+        assert!((contrast(colour("--x: #767676", "x"), [1.0; 3]) - 4.54).abs() < 0.01);
+    }
+
+    #[test]
+    fn text_and_marks_stand_out_in_both_schemes() {
+        let (_, css) = asset("style.css").unwrap();
+        let (light, dark) = css.split_once("@media (prefers-color-scheme: dark)").unwrap();
+        let texts = [
+            ("page", &["text", "muted", "link", "bad", "warn", "good"][..]),
+            ("card", &["text", "muted", "link", "bad", "warn", "good"]),
+            ("bad-ground", &["bad", "text", "warn", "good"]),
+            ("warn-ground", &["warn", "text", "good"]),
+            ("good-ground", &["good", "text"]),
+            // A chosen tab is written in the colour of a card.
+            ("text", &["card"]),
+        ];
+        // The edges of inputs, the lines of pictures and the ring of focus are not text: 3 to 1.
+        let marks = [("card", &["edge", "bar", "bad", "link"][..]), ("page", &["edge", "link"])];
+        for (scheme, css) in [("light", light), ("dark", dark)] {
+            for (grounds, least) in [(&texts[..], 4.5), (&marks[..], 3.0)] {
+                for (ground, colours) in grounds {
+                    for name in *colours {
+                        let ratio = contrast(colour(css, name), colour(css, ground));
+                        assert!(
+                            ratio >= least,
+                            "{scheme}: {name} on {ground} has {ratio:.2}, which is less than {least}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Colours that stand outside of the two schemes would escape the test above.
+    #[test]
+    fn colours_are_only_set_as_properties() {
+        let (_, css) = asset("style.css").unwrap();
+        let (_, rules) = css.split_once("* { box-sizing").unwrap();
+        assert!(
+            !rules.contains('#') || rules.lines().filter(|line| line.contains('#')).all(|line| !line.contains(": #"))
+        );
+        assert!(!css.contains("url(") && !css.contains("@import"));
+    }
+}

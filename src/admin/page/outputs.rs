@@ -134,13 +134,11 @@ fn on_disk(out: &mut String, disk: &DiskState) -> fmt::Result {
 }
 
 fn endpoint(out: &mut String, served: &ServedSnapshot) -> fmt::Result {
-    write!(
-        out,
-        "<p>Serves {} targets; {} expositions sent, {} requests refused because too many were under way.",
-        count(served.targets),
-        count(served.expositions),
-        count(served.refused)
-    )?;
+    write!(out, "<p>Serves {} targets; asked {} times.", count(served.targets), count(served.expositions))?;
+    if served.refused > 0 {
+        let refused = count(served.refused);
+        write!(out, " <span class=\"bad\">{refused} requests were refused because too many were under way.</span>")?;
+    }
     for (number, what) in [
         (served.duplicates_last, "samples left out as duplicates"),
         (served.type_clashes_last, "families served as untyped, because targets disagree about their type"),

@@ -57,7 +57,7 @@ fn history(out: &mut String, marks: &[ScrapeMark]) -> fmt::Result {
     sparkline::scrapes(out, marks, "history")?;
     writeln!(
         out,
-        "\n<p class=\"legend\">{}. Each line is a scrape, as high as it took long; one that hangs from the top failed. The newest is at the right.</p>",
+        "\n<p class=\"legend\">In words: {}. Each line is a scrape, as high as it took long; one that hangs from the top failed. The newest is at the right.</p>",
         sparkline::scrapes_in_words(marks)
     )?;
     if marks.is_empty() {
