@@ -3,6 +3,7 @@
 mod admin;
 mod bosh;
 mod bosh_vm;
+mod browser;
 mod certs_example;
 mod cli;
 mod cloud_foundry_app;
