@@ -3,6 +3,7 @@
 //! Causes stand before what follows from them: an output that loses samples before one that fails, a certificate of ours before
 //! the targets that refuse it.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 
@@ -18,6 +19,9 @@ pub(super) const DAYS_LEFT_MIN: i64 = 14;
 
 /// Steps of [`RECENT_STEP`] that are "lately": five minutes.
 const LATELY_STEPS: usize = 30;
+
+/// Causes why targets are down that are told one by one; where there are more, only the first.
+const CAUSES_MAX: usize = 3;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -333,30 +337,55 @@ fn down(overview: &Overview, findings: &mut Vec<Finding>) {
     if down.len() == 1 {
         let what =
             if all == 1 { "The one target is".to_owned() } else { format!("1 of {} targets is", count(all as u64)) };
-        let text = format!("{what} down: {}", first.error);
+        let name = name(first).map(|name| format!("{name}: ")).unwrap_or_default();
+        let text = format!("{what} down: {name}{}", first.error);
         return findings.push(finding(severity, format!("targets/{:016x}", first.id), sentence(text)));
     }
     let mut causes: HashMap<String, (usize, usize)> = HashMap::new();
     for (at, target) in down.iter().enumerate() {
         causes.entry(cause(target)).or_insert((0, at)).0 += 1;
     }
-    // The most frequent one; among equals the first, so that the sentence stands still.
-    let (most, at) = causes.into_values().max_by_key(|(times, at)| (*times, usize::MAX - at)).unwrap_or_default();
+    // The most frequent one first; among equals the first, so that the sentence stands still.
+    let mut causes: Vec<(usize, usize)> = causes.into_values().collect();
+    causes.sort_unstable_by_key(|(times, at)| (Reverse(*times), *at));
+    let example = |at: usize| {
+        let target = down.get(at).copied().unwrap_or(first);
+        without_address(&target.error, &crate::net::text::escaped(authority(&target.url)))
+    };
+    let (most, at) = causes.first().copied().unwrap_or_default();
     let of = match down.len() == all {
         true => format!("All {} targets are down", count(all as u64)),
         false => format!("{} of {} targets are down", count(down.len() as u64), count(all as u64)),
     };
-    let example = down.get(at).map(|target| {
-        let address = crate::net::text::escaped(authority(&target.url));
-        without_address(&target.error, &address)
-    });
-    let example = example.unwrap_or_default();
+    let are_all_told = causes.len() <= CAUSES_MAX;
     let text = match most {
-        1 => format!("{of}, each for a reason of its own; the first: {example}"),
-        most if most == down.len() => format!("{of}, for the same reason: {example}"),
-        most => format!("{of}, {} for the same reason: {example}", count(most as u64)),
+        1 if are_all_told => format!("{of}, each for a reason of its own"),
+        1 => format!("{of}, each for a reason of its own; the first: {}", example(at)),
+        most if most == down.len() => format!("{of}, for the same reason: {}", example(at)),
+        most => format!("{of}, {} for the same reason: {}", count(most as u64), example(at)),
     };
     findings.push(finding(severity, "./?health=down#targets", sentence(text)));
+    let told = if are_all_told { causes.as_slice() } else { &[] };
+    // The headline has named the first one, where it holds for several.
+    for (times, at) in told.iter().skip(usize::from(most > 1)) {
+        let Some(target) = down.get(*at) else { continue };
+        findings.push(match times {
+            1 => {
+                let name = name(target).map(|name| format!("{name}: ")).unwrap_or_default();
+                let href = format!("targets/{:016x}", target.id);
+                finding(severity, href, sentence(format!("{name}{}", target.error)))
+            }
+            times => {
+                let text = format!("{} targets: {}", count(*times as u64), example(*at));
+                finding(severity, "./?health=down#targets", sentence(text))
+            }
+        });
+    }
+}
+
+/// The name by which an operator knows a target: its `source_id`.
+pub(super) fn name(target: &TargetSnapshot) -> Option<&str> {
+    target.labels.get("source_id")
 }
 
 fn files(overview: &Overview, findings: &mut Vec<Finding>) {
@@ -684,7 +713,32 @@ mod tests {
             said(&["answered 500", "answered 503", "answered 404", "answered 1"]).1,
             "All 4 targets are down, for the same reason: answered 500."
         );
-        assert_eq!(said(&["one", "two"]).1, "2 of 4 targets are down, each for a reason of its own; the first: one.");
+        assert_eq!(
+            said(&["one", "two", "three", "four"]).1,
+            "All 4 targets are down, each for a reason of its own; the first: one."
+        );
+    }
+
+    #[test]
+    fn a_few_causes_are_told_one_by_one() {
+        let mut overview = quiet();
+        down(&mut overview, &["nobody listens on ADDRESS", "it expired"]);
+        overview.targets.active[1].labels = [("source_id".to_owned(), "uaa".to_owned())].into_iter().collect();
+        let (first, rest) = headline(&overview);
+        assert_eq!(first.text, "2 of 4 targets are down, each for a reason of its own.");
+        let told: Vec<(&str, &str)> =
+            rest.iter().map(|finding| (finding.text.as_str(), finding.href.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                ("nobody listens on 10.0.0.1:91.", "targets/0000000000000001"),
+                ("uaa: it expired.", "targets/0000000000000002")
+            ]
+        );
+        down(&mut overview, &["it hangs", "it hangs", "it expired"]);
+        let (first, rest) = headline(&overview);
+        assert_eq!(first.text, "3 of 4 targets are down, 2 for the same reason: it hangs.");
+        assert_eq!(rest[0].text, "it expired.");
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) fn main(arguments: Arguments) -> u8 {
 }
 
 /// What is wrong with a file that the configuration names.
-fn unreadable(named: &NamedFile) -> Option<Problem> {
+pub(super) fn unreadable(named: &NamedFile) -> Option<Problem> {
     let path = quoted(&named.path.display().to_string());
     let message = match vcap::reference(&named.path) {
         Some(reference) => format!("{}: {path}: {}", named.key, vcap::read(reference).err()?),

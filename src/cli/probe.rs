@@ -8,13 +8,14 @@ mod page;
 mod survey;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::endpoint::{self, Endpoint, NO_CREDENTIALS, TlsArguments};
 use super::{FAILED, USAGE, source, style};
+use crate::config::writer::{self, Map, Node};
 use crate::config::{self, Source, YAML_VARIABLE};
 use crate::discovery::{discover_files, discover_once};
 use crate::net::credentials::Credentials;
@@ -32,21 +33,8 @@ pub(super) struct Arguments {
     source_id: Option<String>,
     #[command(flatten)]
     source: source::Arguments,
-    /// Certificate authorities to trust; the system's otherwise
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// The client certificate
-    #[arg(long, value_name = "FILE", requires = "key")]
-    cert: Option<PathBuf>,
-    /// Its key
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    key: Option<PathBuf>,
-    /// The name to ask for and to verify, where it is not the host
-    #[arg(long, value_name = "NAME")]
-    server_name: Option<String>,
-    /// Take any certificate
-    #[arg(long)]
-    insecure_skip_verify: bool,
+    #[command(flatten)]
+    tls: TlsArguments,
     /// Time for all of it
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
@@ -130,55 +118,34 @@ async fn targets(arguments: &Arguments, credentials: &Arc<Credentials>) -> Resul
 
 /// The target of a URL: written as a configuration, so that it means here what it means there.
 fn by_url(url: &str, arguments: &Arguments) -> Result<Vec<Arc<Target>>, u8> {
-    let usage = |sentence: &str| {
-        eprintln!("promferry: {}: {sentence}", config::quoted(url));
-        USAGE
-    };
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| usage("a URL starts with http:// or https://"))?;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if authority.contains('@') {
-        // Not repeated: it holds a password.
-        eprintln!("promferry: credentials in a URL are not taken; put them into a configuration");
-        return Err(USAGE);
-    }
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let mut tls = serde_json::Map::new();
-    for (key, value) in [("ca_file", &arguments.ca), ("cert_file", &arguments.cert), ("key_file", &arguments.key)] {
-        tls.extend(value.as_ref().map(|path| (key.to_owned(), path.display().to_string().into())));
-    }
-    tls.extend(arguments.server_name.as_ref().map(|name| ("server_name".to_owned(), name.as_str().into())));
-    tls.insert("insecure_skip_verify".into(), arguments.insecure_skip_verify.into());
-    let mut params = serde_json::Map::new();
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        let values = params.entry(name).or_insert_with(|| Vec::<String>::new().into());
-        if let Some(values) = values.as_array_mut() {
-            values.push(value.into());
+    let endpoint = Endpoint::parse(url).map_err(|complaint| {
+        match complaint {
+            // Not repeated: it holds a password.
+            NO_CREDENTIALS => eprintln!("promferry: {complaint}"),
+            _ => eprintln!("promferry: {}: {complaint}", config::quoted(url)),
         }
-    }
-    let port_in = |authority: &str| authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
-    let port = match scheme {
-        _ if port_in(authority) => "",
-        "https" => ":443",
-        _ => ":80",
-    };
+        USAGE
+    })?;
+    let tls = arguments.tls.section().map_err(|error| {
+        eprintln!("promferry: {error}");
+        USAGE
+    })?;
     let timeout = format!("{}s", arguments.timeout);
-    let yaml = serde_json::json!({
-        "scrape_configs": [{
-            "job_name": "probe",
-            "scheme": scheme,
-            "metrics_path": if path.is_empty() { "/metrics" } else { path },
-            "params": params,
-            "scrape_interval": timeout,
-            "scrape_timeout": timeout,
-            "tls_config": tls,
-            "static_configs": [{"targets": [format!("{authority}{port}")]}],
-        }],
-        "outputs": [{"name": "none", "file": {"path": "-"}}],
-    })
-    .to_string()
-    // What looks like a variable is meant as it stands.
-    .replace("${", "$${");
+    let mut scrape = Map::from_iter([
+        ("job_name", Node::word("probe")),
+        ("scrape_interval", Node::word(&timeout)),
+        ("scrape_timeout", Node::word(&timeout)),
+    ]);
+    endpoint.write(&mut scrape);
+    scrape.add_map("tls_config", tls);
+    let targets = Node::Scalars(vec![endpoint::quoted(&endpoint.address)]);
+    scrape.add("static_configs", Node::List(vec![Map::from_iter([("targets", targets)])]));
+    let nowhere = Map::from_iter([
+        ("name", Node::word("none")),
+        ("file", Node::Map(Map::from_iter([("path", Node::verbatim("-"))]))),
+    ]);
+    let root = Map::from_iter([("scrape_configs", Node::List(vec![scrape])), ("outputs", Node::List(vec![nowhere]))]);
+    let yaml = writer::document(&root);
     let loaded = config::load(&Source::Variable, &|name| (name == YAML_VARIABLE).then(|| yaml.clone()));
     let config = loaded.map_err(|problems| {
         for problem in problems.0 {

@@ -1,10 +1,12 @@
 //! `promferry run`: logging, configuration, runtime, stages, signals, drain.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
+use super::quick::{self, Quick};
 use super::{FAILED, USAGE, source};
 use crate::app::{Account, App};
 use crate::cloud_foundry::{metrics_agent, prom_scraper};
@@ -21,6 +23,8 @@ pub(super) struct Arguments {
     /// Take the place of Cloud Foundry's prom_scraper: everything is read from its environment
     #[arg(long, conflicts_with = "metrics_agent")]
     prom_scraper: bool,
+    #[command(flatten)]
+    quick: quick::Arguments,
 }
 
 /// Where the configuration is read, now and at each reload.
@@ -28,10 +32,14 @@ enum Place {
     Source(source::Arguments),
     MetricsAgent,
     PromScraper,
+    Flags(Quick),
 }
 
 impl Place {
     fn new(arguments: Arguments) -> Result<Self, u8> {
+        if let Some(flag) = arguments.quick.given() {
+            return Self::of_flags(flag, &arguments);
+        }
         let (place, name, instead) = match (arguments.metrics_agent, arguments.prom_scraper) {
             (true, _) => (Self::MetricsAgent, "metrics-agent", "a section \"metrics_agent\""),
             (false, true) => (Self::PromScraper, "prom-scraper", "an output \"loggregator\""),
@@ -47,6 +55,35 @@ impl Place {
         Ok(place)
     }
 
+    /// From flags alone, of which `flag` is the first.
+    fn of_flags(flag: &str, arguments: &Arguments) -> Result<Self, u8> {
+        let others = [
+            ("-c", arguments.source.names_a_file()),
+            ("--metrics-agent", arguments.metrics_agent),
+            ("--prom-scraper", arguments.prom_scraper),
+        ];
+        let quick = match others.iter().find(|(_, is_given)| *is_given) {
+            Some((other, _)) => Err(format!(
+                "promferry: {other} says what to do, and so does {flag}; leave one of them out, or write what the flags say into the file: --print-config shows it"
+            )),
+            None => Quick::new(&arguments.quick),
+        };
+        quick.map(Self::Flags).map_err(|error| {
+            eprintln!("{error}");
+            USAGE
+        })
+    }
+
+    /// What helps against an error of the start, where that is another thing than with a file.
+    fn remedy(&self, error: &str) -> &'static str {
+        match self {
+            Self::Flags(quick) if quick.is_admin_taken(error) => {
+                "; perhaps another promferry runs here: give this one another port for its status page, --admin :PORT, or --admin off"
+            }
+            _ => "",
+        }
+    }
+
     /// The checked configuration, or everything that is wrong with it; no sentence where stderr has it already.
     fn load(&self) -> Result<Config, Option<String>> {
         match self {
@@ -59,6 +96,7 @@ impl Place {
                 }
                 Ok(config)
             }
+            Self::Flags(quick) => quick.load().map_err(Some),
             Self::MetricsAgent | Self::PromScraper => {
                 let read = match self {
                     Self::PromScraper => prom_scraper::from_environment(&source::environment),
@@ -74,16 +112,34 @@ impl Place {
     }
 }
 
+/// Prints the configuration that flags are.
+fn print(from: &Place) -> u8 {
+    let Place::Flags(quick) = from else { return USAGE };
+    match io::stdout().write_all(quick.text().as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("promferry: stdout: {error}");
+            FAILED
+        }
+        _ => 0,
+    }
+}
+
 /// When after a start or a reload there may be something to give back: most targets were scraped once; those with the usual
 /// intervals are steady; and all but those with unusual ones.
 const SETTLING_TIMES: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(300)];
 
 pub(super) fn main(arguments: Arguments, started: fn()) -> u8 {
+    let is_print = arguments.quick.is_print();
     let from = match Place::new(arguments) {
         Ok(from) => from,
         Err(code) => return code,
     };
-    match from.load() {
+    let loaded = match &from {
+        Place::Flags(quick) if !is_print => quick.load_and_look().map_err(Some),
+        from => from.load(),
+    };
+    match loaded {
+        Ok(_) if is_print => print(&from),
         Ok(config) => super::block_on(run(config, &from, started)),
         Err(problems) => {
             problems.inspect(|problems| eprintln!("{problems}"));
@@ -101,7 +157,7 @@ async fn run(config: Config, from: &Place, started: fn()) -> u8 {
     let mut app = match App::start(config).await {
         Ok(app) => app,
         Err(error) => {
-            eprintln!("promferry: {error}");
+            eprintln!("promferry: {error}{}", from.remedy(&error));
             return FAILED;
         }
     };

@@ -139,6 +139,23 @@ impl Default for Credentials {
     }
 }
 
+/// Whether TLS towards servers can be made of the files of these settings, as they are now. Writes nothing into the log.
+///
+/// # Errors
+/// The first thing that is in the way.
+pub fn check_client(settings: &TlsSettings) -> Result<(), CredentialError> {
+    ClientTls::build(settings, &Files::read(&client_files(settings))).map(drop)
+}
+
+/// The files that TLS towards servers is made from.
+fn client_files(settings: &TlsSettings) -> Vec<(&'static str, PathBuf)> {
+    let files = [("ca_file", &settings.ca_file), ("cert_file", &settings.cert_file), ("key_file", &settings.key_file)];
+    // With these two nobody asks who signed.
+    let is_ca_unused = settings.insecure_skip_verify || settings.pin_sha256.is_some();
+    let used = files.into_iter().filter(|(key, _)| !(*key == "ca_file" && is_ca_unused));
+    used.filter_map(|(key, path)| Some((key, path.clone()?))).collect()
+}
+
 impl Credentials {
     /// A store whose handles look at their files when they are asked, and not again within `recheck_after`.
     pub fn new(recheck_after: Duration) -> Self {
@@ -150,15 +167,7 @@ impl Credentials {
         let server_name = settings.server_name.as_deref().map(Arc::from);
         // The name is the connection's: what is shared does not hold it.
         let settings = TlsSettings { server_name: None, ..settings.clone() };
-        let files =
-            [("ca_file", &settings.ca_file), ("cert_file", &settings.cert_file), ("key_file", &settings.key_file)];
-        // With these two nobody asks who signed.
-        let is_ca_unused = settings.insecure_skip_verify || settings.pin_sha256.is_some();
-        let files = files
-            .into_iter()
-            .filter(|(key, _)| !(*key == "ca_file" && is_ca_unused))
-            .filter_map(|(key, path)| Some((key, path.clone()?)))
-            .collect();
+        let files = client_files(&settings);
         let made_from = settings.clone();
         let build = move |files: &Files| ClientTls::build(&made_from, files);
         let shared = share(&self.clients, settings, || Watched::new(files, self.recheck_after, build));

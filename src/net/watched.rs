@@ -25,6 +25,11 @@ type Build<T> = Box<dyn Fn(&Files) -> Result<T, CredentialError> + Send + Sync>;
 pub(super) struct Files(Vec<(PathBuf, Result<Vec<u8>, CredentialError>)>);
 
 impl Files {
+    /// Reads files: pairs of the setting that names a file, and the file.
+    pub(super) fn read(files: &[(&'static str, PathBuf)]) -> Self {
+        Self(files.iter().map(|(key, path)| (path.clone(), read(key, path))).collect())
+    }
+
     /// The contents of `path`, which the setting `key` names: never empty.
     ///
     /// # Errors
@@ -123,7 +128,7 @@ impl<T: Value> Watched<T> {
         if self.digest.is_some() && stamps == self.stamps && !stamps.iter().flatten().any(Stamp::is_fresh) {
             return;
         }
-        let files = Files(self.files.iter().map(|(key, path)| (path.clone(), read(key, path))).collect());
+        let files = Files::read(&self.files);
         let digest = files.digest();
         self.stamps = stamps;
         if self.digest == Some(digest) {

@@ -22,24 +22,24 @@ use crate::expose::client::{Answer, ask};
 use crate::expose::strict;
 
 /// A text that means something to HTML, JSON, exposition formats and terminals.
-const HOSTILE: &str = "<script>alert('x')</script>\"&\\\n\u{1b}[2J";
+pub(crate) const HOSTILE: &str = "<script>alert('x')</script>\"&\\\n\u{1b}[2J";
 
 /// The same as a page shows it.
 const ESCAPED: &str = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;\\\\n\\u{1b}[2J";
 
 #[derive(Default)]
-struct Fixed {
+pub(crate) struct Fixed {
     is_ready: AtomicBool,
-    targets: Mutex<Targets>,
+    pub(crate) targets: Mutex<Targets>,
 }
 
-fn labels(pairs: &[(&str, &str)]) -> Labels<'static> {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels<'static> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn target(job: &str, health: Health, error: &str) -> TargetSnapshot {
+pub(crate) fn target(job: &str, health: Health, error: &str) -> TargetSnapshot {
     TargetSnapshot {
-        id: 7,
+        id: job.len() as u64,
         advice: (health == Health::Down).then_some("Start it."),
         job: job.to_owned(),
         discovered: labels(&[("__address__", "10.0.0.1:9090"), ("__scheme__", "https")]),
@@ -180,14 +180,14 @@ impl Snapshots for Fixed {
     }
 }
 
-async fn start(snapshots: &Arc<Fixed>) -> Server {
+pub(crate) async fn start(snapshots: &Arc<Fixed>) -> Server {
     let config =
         checked::Admin { listen: "127.0.0.1:0".parse().unwrap(), tls: None, stands_in_for_prom_scraper: false };
     Server::start(&config, &Arc::new(Credentials::default()), snapshots.clone()).await.unwrap()
 }
 
 /// Three targets, one of each health, and everything else that a page shows.
-fn full() -> Arc<Fixed> {
+pub(crate) fn full() -> Arc<Fixed> {
     let fixed = Fixed::default();
     *fixed.targets.lock().unwrap() = Targets {
         active: vec![
@@ -211,7 +211,7 @@ async fn get(path: &str) -> Answer {
     ask(server.listens_on(), "GET", path, &[]).await
 }
 
-fn parsed(answer: &Answer) -> Value {
+pub(crate) fn parsed(answer: &Answer) -> Value {
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
     serde_json::from_str(&answer.body).unwrap()
 }
@@ -253,7 +253,7 @@ async fn targets_are_told_as_prometheus_tells_them() {
             "globalUrl": format!("https://{job}.internal:9090/metrics"),
             "lastError": error, "lastScrape": scraped, "lastScrapeDuration": 0.012345, "health": health,
             "scrapeInterval": "1m30s", "scrapeTimeout": "1s500ms", "certificateNotAfter": "2027-01-15T08:00:00Z",
-            "id": "0000000000000007", "advice": (health == "down").then_some("Start it."), "failures": 0, "samples": 42,
+            "id": format!("{:016x}", job.len()), "advice": (health == "down").then_some("Start it."), "failures": 0, "samples": 42,
             "file": "/var/vcap/jobs/gorouter/config/prom_scraper_config.yml",
         })
     };

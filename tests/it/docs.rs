@@ -154,6 +154,54 @@ async fn every_command_that_is_named_in_a_sentence_has_a_command_line() {
     assert!(seen > 10, "{seen}");
 }
 
+/// Who looks for a room of the source tree finds it in docs/design.md.
+#[test]
+fn the_design_names_every_room() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect(path);
+    let (library, design) = (read("src/lib.rs"), read("docs/design.md"));
+    let rooms =
+        library.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'));
+    let left_out = rooms.filter(|room| !design.contains(&format!("`{room}`"))).collect::<Vec<_>>();
+    assert_eq!(left_out, [""; 0]);
+}
+
+#[test]
+fn unsafe_code_is_where_the_security_model_says() {
+    let mut files = Vec::new();
+    markdown::files_below(&root().join("src"), "rs", &mut files);
+    let is_unsafe = |path: &std::path::PathBuf| std::fs::read_to_string(path).unwrap().contains("unsafe {");
+    assert_eq!(files.into_iter().filter(is_unsafe).collect::<Vec<_>>(), [root().join("src/system.rs")]);
+}
+
+/// A check that finds nothing wrong in anything would be of no use.
+#[tokio::test]
+async fn what_is_wrong_is_found() {
+    let block = |language: &str, words: &str, text: &str| {
+        markdown::read("x.md".as_ref(), &format!("```{language} {words}\n{text}\n```\n")).blocks.remove(0)
+    };
+    for (language, words, text, said) in [
+        ("sh", "", "promferry check --conect", "--conect"),
+        ("sh", "", "sudo promferry chek | cat", "chek"),
+        ("sh", "", "frobnicate now", "frobnicate"),
+        ("sh", "", "tests/rum", "tests/rum"),
+        ("sh", "", "echo 'open", "does not understand"),
+        ("console", "", "hello", "before the first prompt"),
+        ("yaml", "", "outputs: [{name: x, fiel: {path: a}}]", "fiel"),
+        ("yaml", "", "output: []", "output"),
+        ("yaml", "in dogstatsd", "mapings: []", "mapings"),
+        ("yaml", "of Nobody", "a: b", "no kind of block"),
+        ("yaml", "of BOSH", "a: [b", "block:"),
+        ("json", "", "{}", "x.md"),
+        ("text", "exposition", "a b c", "a number"),
+        ("toml", "", "a =", "x.md"),
+        ("", "", "a", "no kind of block"),
+    ] {
+        let Err(error) = check(&block(language, words, text)).await else { panic!("{language} {words}: {text}") };
+        let is_said = error.contains(said) || said == "x.md";
+        assert!(is_said, "{language} {words}: {text}: {error}");
+    }
+}
+
 /// Who reads the table of contents finds every chapter.
 #[test]
 fn the_table_of_contents_names_every_chapter() {

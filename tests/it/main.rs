@@ -1,14 +1,17 @@
 //! All integration tests, in one binary.
 
 mod admin;
+mod admin_page;
 mod bosh;
 mod bosh_vm;
 mod browser;
 mod certs_example;
 mod cli;
+mod cli_targets;
 mod cloud_foundry_app;
 mod config;
 mod convert;
+mod convert_metrics_agent;
 mod convert_prometheus;
 mod convert_telegraf;
 mod detect;
@@ -45,6 +48,7 @@ mod otlp;
 mod probe;
 mod prometheus;
 mod protobuf;
+mod quick;
 mod receiver_faults;
 mod relabel;
 mod reload;
@@ -62,3 +66,4 @@ mod support;
 mod table_model;
 mod targets_file;
 mod tls;
+mod top;

@@ -20,7 +20,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::api::time;
-use super::headline::{Finding, Overview, Severity, headline};
+use super::headline::{Finding, Overview, Severity, headline, name};
 use super::snapshot::{Health, Readiness, Snapshots};
 use html::Html;
 use query::View;
@@ -55,7 +55,9 @@ pub(super) fn page(snapshots: &dyn Snapshots, query: &str, now_ms: i64) -> Resul
         (_, down) => format!("{down} down"),
     };
     head(&mut out, "", &title, worst.severity)?;
-    top(&mut out, "", &view.link())?;
+    // Without its fragment: a browser would only jump.
+    let here = view.link();
+    top(&mut out, "", here.split('#').next().unwrap_or_default())?;
     out.push_str("<main id=\"main\">\n");
     summary(&mut out, &worst, &others)?;
     tiles(&mut out, &overview)?;
@@ -71,14 +73,15 @@ pub(super) fn page(snapshots: &dyn Snapshots, query: &str, now_ms: i64) -> Resul
 /// The page of one target; whether there is such a target.
 pub(super) fn target(snapshots: &dyn Snapshots, id: &str, now_ms: i64) -> Result<(bool, String), fmt::Error> {
     let overview = Overview::of(snapshots, now_ms);
-    let id = (id.len() == 16).then(|| u64::from_str_radix(id, 16).ok()).flatten();
+    let is_id = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = is_id.then(|| u64::from_str_radix(id, 16).ok()).flatten();
     let found = overview.targets.active.iter().find(|target| Some(target.id) == id);
     let mut out = String::with_capacity(16 << 10);
     let severity = match found.map(|target| target.health) {
         Some(Health::Down) | None => Severity::Critical,
         Some(_) => Severity::Ok,
     };
-    let title = found.map_or("no such target", |target| target.url.as_str());
+    let title = found.map_or("no such target", |target| name(target).unwrap_or(&target.url));
     head(&mut out, "../", title, severity)?;
     let here = found.map_or_else(|| "../".to_owned(), |target| format!("{:016x}", target.id));
     top(&mut out, "../", &here)?;

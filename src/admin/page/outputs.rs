@@ -91,6 +91,9 @@ fn waiting(output: &OutputSnapshot) -> String {
 fn recent(out: &mut String, marks: &[RecentMark]) -> fmt::Result {
     // The last step is not over.
     let Some((_, whole)) = marks.split_last() else { return Ok(()) };
+    if marks.iter().all(|mark| mark.delivered == 0 && mark.lost == 0) {
+        return Ok(());
+    }
     sparkline::deliveries(out, marks)?;
     let whole = &whole[whole.len().saturating_sub(RATE_STEPS)..];
     if !whole.is_empty() {

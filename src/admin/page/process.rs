@@ -89,14 +89,14 @@ fn announced(out: &mut String, registrar: &RegistrarSnapshot) -> fmt::Result {
 
 fn certificates(out: &mut String, overview: &Overview) -> fmt::Result {
     let all = &overview.certificates;
-    writeln!(out, "<div id=\"certificates\">\n<h3>Certificates of ours ({})</h3>", all.len())?;
+    writeln!(out, "<div id=\"certificates\">\n<h3>promferry&#39;s own certificates ({})</h3>", all.len())?;
     if all.is_empty() {
         out.push_str("<p>None is configured.</p>\n</div>\n");
         return Ok(());
     }
     out.push_str(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of certificates\"><table class=\"files\">\n\
-         <caption class=\"unseen\">Certificates that we show</caption>\n\
+         <caption class=\"unseen\">Certificates that promferry shows</caption>\n\
          <thead><tr><th scope=\"col\">Valid</th><th scope=\"col\">File</th><th scope=\"col\">Shown as</th></tr></thead>\n<tbody>\n",
     );
     for one in all.iter().take(ROWS_MAX) {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::html::Html;
 use super::query::View;
 use super::sparkline;
-use super::targets::{badge, certificate, error, scraped};
+use super::targets::{badge, certificate, error, samples, scraped};
 use super::words::{count, span};
+use crate::admin::headline::name;
 use crate::admin::snapshot::{ScrapeMark, TargetSnapshot};
 use crate::model::Labels;
 use crate::net::text::prometheus_duration;
@@ -15,7 +16,8 @@ use crate::net::text::prometheus_duration;
 pub(super) fn section(out: &mut String, target: &TargetSnapshot, marks: &[ScrapeMark], now_ms: i64) -> fmt::Result {
     write!(
         out,
-        "<section class=\"target\">\n<h1 id=\"headline\">{} {}</h1>\n",
+        "<section class=\"target\">\n<h1 id=\"headline\">{}{} {}</h1>\n",
+        name(target).map(|name| format!("{} · ", Html(name))).unwrap_or_default(),
         Html(&target.url),
         badge(target.health)
     )?;
@@ -24,7 +26,7 @@ pub(super) fn section(out: &mut String, target: &TargetSnapshot, marks: &[Scrape
     scraped(out, target, now_ms)?;
     let took = target.scraped_ms.map_or_else(|| "–".to_owned(), |_| span(target.duration));
     write!(out, "</dd></div>\n<div><dt>Took</dt><dd>{took}</dd></div>\n")?;
-    fact(out, "Samples", &count(target.samples))?;
+    fact(out, "Samples", &samples(target))?;
     fact(out, "Failed scrapes since the start", &count(target.failures))?;
     fact(out, "Every", &prometheus_duration(target.interval))?;
     fact(out, "Timeout", &prometheus_duration(target.timeout))?;

@@ -7,7 +7,7 @@ use super::query::{PER_PAGE, Sort, View};
 use super::sparkline;
 use super::words::{ago, count, counted, days_left, span, validity};
 use crate::admin::api::{day, time};
-use crate::admin::headline::{DAYS_LEFT_MIN, Overview, authority};
+use crate::admin::headline::{DAYS_LEFT_MIN, Overview, authority, name};
 use crate::admin::snapshot::{Health, ScrapeMark, Snapshots, TargetSnapshot};
 
 /// Jobs to choose from; all others can be searched for.
@@ -212,7 +212,11 @@ pub(super) fn badge(health: Health) -> &'static str {
 fn row(out: &mut String, overview: &Overview, target: &TargetSnapshot, marks: &[ScrapeMark]) -> fmt::Result {
     let (id, now) = (target.id, overview.now_ms);
     write!(out, "<tr id=\"t-{id:016x}\"><td class=\"health\">{}</td>", badge(target.health))?;
-    write!(out, "<td class=\"what\"><a href=\"targets/{id:016x}\">{}</a>", Html(&target.url))?;
+    out.push_str("<td class=\"what\">");
+    if let Some(name) = name(target) {
+        write!(out, "<b class=\"name\">{}</b> ", Html(name))?;
+    }
+    write!(out, "<a href=\"targets/{id:016x}\">{}</a>", Html(&target.url))?;
     error(out, target)?;
     labels(out, target)?;
     if let Some(file) = &target.file {
@@ -226,17 +230,23 @@ fn row(out: &mut String, overview: &Overview, target: &TargetSnapshot, marks: &[
     scraped(out, target, now)?;
     let took = target.scraped_ms.map_or_else(|| "–".to_owned(), |_| span(target.duration));
     write!(out, "</td><td class=\"number\" data-is=\"Took\">{took}</td>")?;
-    write!(out, "<td class=\"number\" data-is=\"Samples\">{}</td>", count(target.samples))?;
+    write!(out, "<td class=\"number\" data-is=\"Samples\">{}</td>", samples(target))?;
     out.push_str("<td data-is=\"Certificate\">");
     certificate(out, target.certificate_not_after, now)?;
     out.push_str("</td></tr>\n");
     Ok(())
 }
 
-/// Its labels; not those that say the job and the address once more.
+/// Samples of the last scrape; of one that failed there are none to count.
+pub(super) fn samples(target: &TargetSnapshot) -> String {
+    if target.health == Health::Up { count(target.samples) } else { "–".to_owned() }
+}
+
+/// Its labels; not those that say the job, the name and the address once more.
 fn labels(out: &mut String, target: &TargetSnapshot) -> fmt::Result {
     let is_said = |name: &str, value: &str| match name {
         "job" => value == target.job,
+        "source_id" => true,
         "instance" => authority(&target.url) == value,
         _ => false,
     };

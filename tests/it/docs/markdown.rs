@@ -43,25 +43,28 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All documents of the repository, but those in folders that builds and tests fill.
+/// All documents of the repository.
 pub fn documents() -> Vec<Document> {
-    fn find(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let entry = entry.unwrap();
-            let (path, name) = (entry.path(), entry.file_name());
-            let is_made = name.to_string_lossy().starts_with('.')
-                || ["target", "corpus", "certs"].iter().any(|made| name == *made);
-            if entry.file_type().unwrap().is_dir() && !is_made {
-                find(&path, found);
-            } else if path.extension().is_some_and(|ending| ending == "md") {
-                found.push(path);
-            }
-        }
-    }
     let mut found = Vec::new();
-    find(root(), &mut found);
+    files_below(root(), "md", &mut found);
     found.sort();
     found.iter().map(|path| read(path.strip_prefix(root()).unwrap(), &std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// Files with this ending, but for those in folders that builds and tests fill.
+pub fn files_below(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_made = ["target", "corpus", "certs"].iter().any(|made| name == *made);
+        if entry.file_type().unwrap().is_dir() {
+            if !is_made && !name.to_string_lossy().starts_with('.') {
+                files_below(&path, ending, found);
+            }
+        } else if path.extension().is_some_and(|its| its == ending) {
+            found.push(path);
+        }
+    }
 }
 
 pub fn read(path: &Path, text: &str) -> Document {

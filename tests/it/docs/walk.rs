@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -26,6 +27,8 @@ use crate::support::world::until;
 const BEFORE: &str = "Before you start";
 /// What the shell says when a command has ended, before the command's exit code.
 const ENDED: &str = "--ended--";
+/// A command is typed again until it answers as shown, or for so long.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Where the documents have a receiver of remote write.
 const RECEIVER: &str = "9090";
 
@@ -182,16 +185,16 @@ impl Terminal {
 
     /// Types it until the answer is the one that is shown.
     async fn converse(&mut self, typed: &str, answer: &[String], place: &str) {
-        let mut last = Vec::new();
-        let mut tries = 0;
-        let is_answered = async || {
-            (_, last) = self.enter(typed).await;
-            tries += 1;
-            let (shown, said) = (answer.join("\n"), last.join("\n"));
-            assert!(tries < 100, "{place}: $ {typed}\n-- shown:\n{shown}\n-- said:\n{said}");
-            is_like(answer, &last).then_some(())
-        };
-        until(place, is_answered).await;
+        let began = Instant::now();
+        loop {
+            let (_, said) = self.enter(typed).await;
+            if is_like(answer, &said) {
+                return;
+            }
+            let (shown, said) = (answer.join("\n"), said.join("\n"));
+            assert!(began.elapsed() < ANSWER_TIME_MAX, "{place}: $ {typed}\n-- shown:\n{shown}\n-- said:\n{said}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Another terminal in which this is typed, after it said what it says when it is ready.
