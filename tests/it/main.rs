@@ -4,6 +4,7 @@ mod admin;
 mod admin_page;
 mod bosh;
 mod bosh_vm;
+mod browser;
 mod certs_example;
 mod cli;
 mod cli_targets;

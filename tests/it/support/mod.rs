@@ -24,4 +24,5 @@ pub mod samples;
 pub mod scraping;
 pub mod signalfx;
 pub mod terminal;
+pub mod webdriver;
 pub mod world;
