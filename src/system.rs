@@ -1,6 +1,9 @@
 //! What is asked of the system by its C interface: the only unsafe code of the package, and a part of the binary alone. The
 //! library forbids it.
 
+use std::mem::MaybeUninit;
+use std::sync::{Mutex, PoisonError};
+
 /// Lets the process open as many files as it may: each target and each listener's client takes one, and many systems start
 /// with a soft limit of 1024 for the sake of programs that use `select`, which this is none of.
 pub fn raise_open_files() {
@@ -13,6 +16,50 @@ pub fn raise_open_files() {
             libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
         }
     }
+}
+
+/// Columns and lines of the terminal that stdout is; `None` where it is none, or does not know.
+pub fn terminal_size() -> Option<(usize, usize)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the request writes a `winsize`, and is given a valid one for its whole duration.
+    let asked = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) };
+    (asked == 0 && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
+}
+
+/// How stdin was before keys were wanted as they are pressed.
+static TERMINAL_BEFORE: Mutex<Option<libc::termios>> = Mutex::new(None);
+
+/// With true, keys reach stdin as they are pressed and are not shown, but for those that send a signal; with false it is as it was.
+/// Whether that worked.
+pub fn set_keys(are_raw: bool) -> bool {
+    let mut before = TERMINAL_BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+    match (are_raw, before.take()) {
+        (true, None) => {
+            let mut settings = MaybeUninit::<libc::termios>::uninit();
+            // SAFETY: the call writes a whole `termios` where it succeeds, and it is read only then.
+            let found = unsafe {
+                match libc::tcgetattr(libc::STDIN_FILENO, settings.as_mut_ptr()) {
+                    0 => settings.assume_init(),
+                    _ => return false,
+                }
+            };
+            let mut raw = found;
+            raw.c_lflag &= !(libc::ICANON | libc::ECHO);
+            *before = Some(found);
+            apply(&raw)
+        }
+        (true, held) => {
+            *before = held;
+            true
+        }
+        (false, Some(held)) => apply(&held),
+        (false, None) => true,
+    }
+}
+
+fn apply(settings: &libc::termios) -> bool {
+    // SAFETY: it reads the structure, which is valid for its whole duration.
+    unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, settings) == 0 }
 }
 
 /// Gives back what only the start of the process or of its targets needed: memory that the allocator keeps though it is free,

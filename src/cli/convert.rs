@@ -1,4 +1,4 @@
-//! `promferry convert`: another program's configuration as one of ours, on stdout.
+//! `promferry convert`: another program's configuration, or environment, as a configuration of ours on stdout.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -6,8 +6,9 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{FAILED, LOSSES, USAGE};
+use crate::cloud_foundry::{self, GO_SETTINGS};
 use crate::config::quoted;
-use crate::convert::{self, Conversion, FILE_BYTES_MAX, SourceFile};
+use crate::convert::{self, Conversion, FILE_BYTES_MAX, SourceFile, Variables, Weight};
 use crate::files::{PathGlob, Scan};
 use crate::net::text::io_words;
 
@@ -43,6 +44,17 @@ enum Kind {
         #[arg(value_name = "FILE")]
         path: PathBuf,
     },
+    /// The environment of Cloud Foundry's metrics-agent: of this process, of a file, or in a bpm.yml
+    ///
+    /// The result does what "promferry run --metrics-agent" does with the same environment.
+    MetricsAgent {
+        /// bpm.yml of the job metrics-agent, as it is on a VM
+        #[arg(value_name = "FILE", conflicts_with = "env_file")]
+        bpm: Option<PathBuf>,
+        /// A file with a NAME=VALUE a line, or /proc/PID/environ
+        #[arg(long, value_name = "FILE")]
+        env_file: Option<PathBuf>,
+    },
 }
 
 pub(super) fn main(arguments: Arguments) -> u8 {
@@ -51,6 +63,7 @@ pub(super) fn main(arguments: Arguments) -> u8 {
             read_all(paths).and_then(|files| convert::telegraf(&files).map_err(|problems| problems.to_string()))
         }
         Kind::Prometheus { path } => prometheus(path),
+        Kind::MetricsAgent { bpm, env_file } => metrics_agent(bpm.as_deref(), env_file.as_deref()),
     };
     match converted {
         Ok(conversion) => tell(&conversion),
@@ -59,6 +72,24 @@ pub(super) fn main(arguments: Arguments) -> u8 {
             USAGE
         }
     }
+}
+
+fn metrics_agent(bpm: Option<&Path>, env_file: Option<&Path>) -> Result<Conversion, String> {
+    let variables = match (bpm, env_file) {
+        (Some(path), _) => Variables::of_bpm(&read(path)?).map_err(|problems| problems.to_string())?,
+        (None, Some(path)) => Variables::of_lines(&read(path)?).map_err(|problems| problems.to_string())?,
+        (None, None) => Variables::of_process(
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        ),
+    };
+    let read = cloud_foundry::metrics_agent::from_environment(&|name| variables.get(name));
+    let read = read.map_err(|error| error.to_string())?;
+    let weight = |note: &str| match GO_SETTINGS.iter().any(|name| note.starts_with(name)) {
+        true => Weight::Remark,
+        false => Weight::Loss,
+    };
+    let notes: Vec<_> = read.notes.iter().map(|note| (note.clone(), weight(note))).collect();
+    Ok(convert::metrics_agent(&read.config, &notes, &variables))
 }
 
 fn prometheus(path: &Path) -> Result<Conversion, String> {

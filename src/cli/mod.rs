@@ -14,6 +14,7 @@ mod run;
 mod source;
 mod style;
 mod targets;
+mod top;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -56,6 +57,8 @@ enum Command {
     Probe(probe::Arguments),
     /// List the targets that the configuration finds now
     Targets(targets::Arguments),
+    /// Show how the running process does, until q is pressed
+    Top(top::Arguments),
     /// Write the configuration that does what another program's does
     Convert(convert::Arguments),
     /// Show the main job with nothing to set up
@@ -66,9 +69,19 @@ enum Command {
     Completions(completions::Arguments),
 }
 
-/// Runs the program; the exit code is the process's. `started` is called, more than once perhaps, when the work of a start or
-/// a reload is done: what only that needed can be given back to the system.
-pub fn main(started: fn()) -> ExitCode {
+/// What only the binary can ask of the system.
+#[derive(Clone, Copy)]
+pub struct System {
+    /// Called, more than once perhaps, when the work of a start or a reload is done: what only that needed can be given back.
+    pub give_back: fn(),
+    /// Columns and lines of the terminal that stdout is; `None` where it is none, or does not know.
+    pub terminal_size: fn() -> Option<(usize, usize)>,
+    /// With true, keys reach stdin as they are pressed and are not shown; with false it is as it was. Whether that worked.
+    pub set_keys: fn(bool) -> bool,
+}
+
+/// Runs the program; the exit code is the process's.
+pub fn main(system: System) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -79,16 +92,21 @@ pub fn main(started: fn()) -> ExitCode {
     // What ends by itself speaks to whoever typed it: only warnings are added to that.
     let is_quiet =
         !matches!(arguments.command, Command::Run(_) | Command::Demo(_)) && std::env::var_os("RUST_LOG").is_none();
-    let level = arguments.log_level.as_deref().or(is_quiet.then_some("warn"));
+    let quiet = match &arguments.command {
+        Command::Targets(arguments) if arguments.is_watching() => targets::LOG_WHILE_WATCHING,
+        _ => "warn",
+    };
+    let level = arguments.log_level.as_deref().or(is_quiet.then_some(quiet));
     if let Err(error) = telemetry::init(arguments.log_format, level) {
         eprintln!("promferry: {error}");
         return ExitCode::from(USAGE);
     }
     let code = match arguments.command {
-        Command::Run(arguments) => run::main(arguments, started),
+        Command::Run(arguments) => run::main(arguments, system.give_back),
         Command::Check(arguments) => check::main(arguments),
         Command::Probe(arguments) => probe::main(arguments),
         Command::Targets(arguments) => targets::main(arguments),
+        Command::Top(arguments) => top::main(arguments, system),
         Command::Convert(arguments) => convert::main(arguments),
         Command::Demo(arguments) => demo::main(arguments),
         Command::Parse(arguments) => parse::main(arguments),

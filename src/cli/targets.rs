@@ -1,10 +1,13 @@
-//! `promferry targets`: what the configuration finds now.
+//! `promferry targets`: what the configuration finds now, and with `--watch` what comes of it.
+
+mod json;
+mod watch;
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FAILED, source};
+use super::{FAILED, source, style};
 use crate::config::checked::Config;
 use crate::config::quoted;
 use crate::discovery::{FileStatus, TargetSet, discover_once};
@@ -15,6 +18,24 @@ use crate::telemetry::Printable;
 pub(super) struct Arguments {
     #[command(flatten)]
     source: source::Arguments,
+    /// Print one object instead, for scripts; with --watch one a line. Its keys are documented
+    #[arg(long)]
+    json: bool,
+    /// Stay, and print a line for what comes (+), goes (-), changes (~), is wrong (!) and is right again (=)
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    style: style::Arguments,
+}
+
+/// What is logged while watching: discovery's own lines say what is printed anyway.
+pub(super) const LOG_WHILE_WATCHING: &str =
+    "warn,h2=error,promferry::discovery::engine=off,promferry::discovery::last_good=off";
+
+impl Arguments {
+    pub(super) fn is_watching(&self) -> bool {
+        self.watch
+    }
 }
 
 pub(super) fn main(arguments: Arguments) -> u8 {
@@ -22,12 +43,20 @@ pub(super) fn main(arguments: Arguments) -> u8 {
         Ok(config) => config,
         Err(code) => return code,
     };
-    super::block_on(show(config))
+    match arguments.watch {
+        true => super::block_on(watch::watch(config, arguments.json, arguments.style.style())),
+        false => super::block_on(show(config, arguments.json)),
+    }
 }
 
-async fn show(config: Config) -> u8 {
+async fn show(config: Config, is_json: bool) -> u8 {
     let set = discover_once(config.scrapes, Arc::new(Credentials::new(Duration::ZERO))).await;
-    match print(&mut io::stdout().lock(), &set) {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = match is_json {
+        true => writeln!(out, "{}", style::json_line(&json::set(&set))),
+        false => print(&mut out, &set),
+    };
+    match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             eprintln!("promferry: stdout: {error}");
             FAILED
@@ -39,7 +68,7 @@ async fn show(config: Config) -> u8 {
 
 fn print(out: &mut impl Write, set: &TargetSet) -> io::Result<()> {
     for target in &set.targets {
-        writeln!(out, "{} every {:?}", target.origin.url, target.interval)?;
+        writeln!(out, "{} every {:?}", Printable(&target.origin.url), target.interval)?;
         writeln!(out, "  labels {}", target.origin.labels)?;
         if let Some(file) = &target.file {
             writeln!(out, "  announced by {}", Printable(&file.display().to_string()))?;

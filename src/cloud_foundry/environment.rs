@@ -15,6 +15,9 @@ use crate::net::tls::ServerTls;
 /// The longest time that a variable may say.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
+/// Settings of Go's runtime, which mean nothing here.
+pub const GO_SETTINGS: [&str; 2] = ["DEBUG_METRICS", "PPROF_PORT"];
+
 /// Everything that is wrong with the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnvironmentError {
@@ -156,7 +159,7 @@ impl<'e> Reader<'e> {
     /// Notes what is set and has no meaning here.
     pub fn tell_what_means_nothing(&mut self) {
         let is_on = |name: &&str| self.optional(name).is_some_and(|value| value != "false");
-        let names: Vec<&str> = ["DEBUG_METRICS", "PPROF_PORT"].into_iter().filter(is_on).collect();
+        let names: Vec<&str> = GO_SETTINGS.into_iter().filter(is_on).collect();
         if !names.is_empty() {
             self.notes.push(format!("{}: these are settings of Go's runtime, and mean nothing here", names.join(", ")));
         }

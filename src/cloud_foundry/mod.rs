@@ -17,4 +17,4 @@ pub mod registrar;
 pub mod targets_file;
 mod whole_file;
 
-pub use environment::{EnvironmentError, FromEnvironment};
+pub use environment::{EnvironmentError, FromEnvironment, GO_SETTINGS};

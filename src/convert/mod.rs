@@ -7,6 +7,7 @@
 //! Nothing here acts: no file is opened, no variable is looked up, no name is resolved. The result does not depend on the machine.
 
 mod glob;
+mod metrics_agent;
 mod note;
 mod prometheus;
 mod secret;
@@ -15,6 +16,7 @@ mod text;
 mod toml;
 mod yaml;
 
+pub use metrics_agent::{Variables, convert as metrics_agent};
 pub use note::{Note, Place, Weight};
 pub use prometheus::{convert as prometheus, parts as prometheus_parts};
 pub use telegraf::convert as telegraf;

@@ -8,13 +8,16 @@ use std::rc::Rc;
 pub struct Place {
     /// The file, as it was named.
     pub file: Rc<str>,
-    /// The line, from 1.
+    /// The line, from 1; 0 where there are none.
     pub line: u32,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.escape_debug(), self.line)
+        match self.line {
+            0 => write!(f, "{}", self.file.escape_debug()),
+            line => write!(f, "{}:{line}", self.file.escape_debug()),
+        }
     }
 }
 

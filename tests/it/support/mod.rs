@@ -22,4 +22,5 @@ pub mod remote_write;
 pub mod samples;
 pub mod scraping;
 pub mod signalfx;
+pub mod terminal;
 pub mod world;

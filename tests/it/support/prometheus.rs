@@ -50,11 +50,16 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts an empty one; `None`, after a word about it, where the tests run without it.
     pub async fn start(folder: &Path, version: Version) -> Option<Self> {
+        Self::start_with(folder, version, "global: {scrape_interval: 1h}\n").await
+    }
+
+    /// Starts an empty one with this `prometheus.yml`.
+    pub async fn start_with(folder: &Path, version: Version, config: &str) -> Option<Self> {
         let program = version.program()?;
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let folder = folder.join(format!("prometheus-{}", address.port()));
         std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("prometheus.yml"), "global: {scrape_interval: 1h}\n").unwrap();
+        std::fs::write(folder.join("prometheus.yml"), config).unwrap();
         let mut prometheus = Self { version, program, folder, address, child: None };
         prometheus.resume().await;
         Some(prometheus)
