@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use super::markdown::root;
-use crate::support::world::{command, outcome};
+use crate::support::world::outcome;
 
 /// Programs that the documents name and this test does not run, and why. Blocks that are `run` type even these.
 const NOT_RUN: &[(&str, &str)] = &[
@@ -175,10 +175,8 @@ async fn check_command(words: &[String]) -> Result<(), String> {
 /// Whether our command line takes these arguments. `--help` at their end keeps it from doing what they say.
 async fn takes(arguments: &[&str]) -> Result<(), String> {
     let arguments = arguments.iter().filter(|word| **word != "…").chain([&"--help"]).copied().collect::<Vec<_>>();
-    // The word of a choice is not known in a sentence.
-    let mut said = command(&[]);
-    let (code, out, err) =
-        outcome(tokio::process::Command::new(said.as_std_mut().get_program()).args(&arguments)).await;
+    let mut help = tokio::process::Command::new(env!("CARGO_BIN_EXE_promferry"));
+    let (code, out, err) = outcome(help.args(&arguments).stdin(Stdio::null())).await;
     if code == 0 && out.contains("Usage: promferry") {
         Ok(())
     } else {
