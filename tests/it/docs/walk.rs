@@ -76,7 +76,7 @@ fn is_typed(block: &Block) -> bool {
 /// What the documents take for granted, and a machine may lack that only builds; `tests/run` brings it along.
 fn has_tools() -> bool {
     let runs = |tool: &&str| std::process::Command::new(tool).arg("--help").output().is_ok();
-    let has = ["bash", "curl", "openssl"].iter().all(|tool| runs(tool));
+    let has = ["bash", "curl", "openssl"].iter().all(runs);
     if !has {
         assert!(std::env::var_os("PROMFERRY_TEST_REQUIRE").is_none(), "bash, curl or openssl is missing");
         println!("skipped: there is no bash, curl or openssl");
