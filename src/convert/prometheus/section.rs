@@ -80,8 +80,12 @@ impl Written {
         self.put(key, at, Kind::Sequence(items.collect()), node);
     }
 
-    /// A mapping; what is said of one that is empty stays.
+    /// A mapping; what is said of one that is empty stays. Of two with one key, such as credentials in a URL beside others, the first
+    /// counts.
     pub(super) fn section(&mut self, key: &str, at: Pos, section: Written) {
+        if self.tree.iter().any(|entry| entry.key == key) {
+            return;
+        }
         if !section.is_empty() {
             self.tree.push(Entry { key: key.to_owned(), at, value: Tree { at, kind: Kind::Mapping(section.tree) } });
         }
