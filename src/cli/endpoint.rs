@@ -28,8 +28,8 @@ pub(super) struct TlsArguments {
 }
 
 impl TlsArguments {
-    /// `tls_config`; nothing is in it where nothing was given.
-    pub(super) fn section(&self) -> Result<Map, String> {
+    /// `tls_config`; nothing is in it where nothing was given. Paths are written by `file`.
+    pub(super) fn section(&self, file: fn(&Path) -> Result<Node, String>) -> Result<Map, String> {
         let mut section = Map::default();
         for (key, path) in [("ca_file", &self.ca), ("cert_file", &self.cert), ("key_file", &self.key)] {
             section.add_some(key, path.as_deref().map(file).transpose()?);
@@ -65,8 +65,14 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// The path of a file as a value that means the same wherever the configuration is.
 pub(super) fn file(path: &Path) -> Result<Node, String> {
-    let is_elsewhere = vcap::reference(path).is_some();
-    let path = if is_elsewhere { path.to_path_buf() } else { std::path::absolute(path).unwrap_or(path.to_path_buf()) };
+    match std::path::absolute(path) {
+        Ok(absolute) if vcap::reference(path).is_none() => file_as_typed(&absolute),
+        _ => file_as_typed(path),
+    }
+}
+
+/// The path of a file, of a configuration that nobody sees.
+pub(super) fn file_as_typed(path: &Path) -> Result<Node, String> {
     path.to_str().map(text).ok_or_else(|| format!("{}: a path that is not UTF-8", path.display()))
 }
 

@@ -126,7 +126,7 @@ fn by_url(url: &str, arguments: &Arguments) -> Result<Vec<Arc<Target>>, u8> {
         }
         USAGE
     })?;
-    let tls = arguments.tls.section().map_err(|error| {
+    let tls = arguments.tls.section(endpoint::file_as_typed).map_err(|error| {
         eprintln!("promferry: {error}");
         USAGE
     })?;

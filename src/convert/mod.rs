@@ -8,6 +8,7 @@
 
 mod glob;
 mod metrics_agent;
+mod names;
 mod note;
 mod prometheus;
 mod secret;

@@ -58,6 +58,7 @@ mod retarget;
 mod rotation;
 mod scrape_client;
 mod scrape_config_files;
+mod shown;
 mod signalfx;
 mod splunk_hec;
 mod structure;

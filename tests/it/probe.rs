@@ -289,3 +289,24 @@ async fn labels_with_very_many_values_are_named() {
     assert!(advice.iter().any(|sentence| sentence.starts_with("1 samples come twice")), "{advice:?}");
     assert!(advice.iter().any(|sentence| sentence.starts_with("The label \"id\" has 1500 values")), "{advice:?}");
 }
+
+#[tokio::test]
+async fn a_redirect_and_a_compressed_body_are_told() {
+    let world = World::new();
+    let body = "# TYPE a gauge\na 1\n".repeat(100);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, body.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let elsewhere = Step::Answer(answer("302 Found", "location: /elsewhere\r\n", b""));
+    let head = "content-type: text/plain; version=0.0.4\r\ncontent-encoding: gzip\r\n";
+    let steps = vec![elsewhere, Step::Answer(answer("200 OK", head, &gzip))];
+    let target = FakeTarget::start(Behaviour::Steps(steps)).await;
+    let (code, object) = json(&world, &[&format!("http://{}/metrics", target.address)]).await;
+    assert_eq!(code, 0, "{object}");
+    assert_eq!(object["redirected_to"], format!("http://{}/elsewhere", target.address));
+    let bytes = (&object["answer"]["bytes"], &object["answer"]["wire_bytes"]);
+    assert_eq!(bytes, (&body.len().into(), &gzip.len().into()));
+    let phases: Vec<_> = object["phases"].as_array().unwrap().iter().map(|phase| &phase["phase"]).collect();
+    assert_eq!(phases, ["connect", "first_byte", "body"], "each once, over one connection");
+    assert!(advice(&object)[0].starts_with("Each scrape is redirected to "), "{object}");
+}

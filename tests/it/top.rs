@@ -61,7 +61,7 @@ async fn one_view_shows_targets_and_outputs_what_is_wrong_first() {
     let at =
         |what: &str| lines.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("{what} in {out}"));
     assert!(lines[at("lines ")].starts_with("lines   file  fine "), "{out}");
-    let up = at(&format!("platform  https://{}/metrics", exporter.address));
+    let up = at(&format!("gorouter  https://{}/metrics", exporter.address));
     assert!(lines[up].starts_with("up "), "{out}");
     // Beside its two samples there are `up` and its like.
     assert_eq!(lines[up].split_whitespace().nth(3), Some("2"), "{out}");
@@ -96,7 +96,7 @@ async fn an_admin_port_with_tls_is_asked_with_a_certificate() {
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let (code, _, err) = once(&["--url", &url, "--insecure-skip-verify"]).await;
     assert_eq!(code, 1);
-    assert!(err.contains("the server wants a client certificate"), "{err}");
+    assert!(err.contains("the server wants a client certificate") && err.contains("--cert"), "{err}");
     let (code, _, err) = once(&["--url", &url, "--ca", &file("none.crt")]).await;
     assert_eq!(code, 1);
     assert!(err.contains("none.crt cannot be read"), "{err}");

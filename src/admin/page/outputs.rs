@@ -108,15 +108,14 @@ fn recent(out: &mut String, marks: &[RecentMark]) -> fmt::Result {
 fn fill(out: &mut String, queue: &QueueSnapshot) -> fmt::Result {
     let limits = &queue.limits;
     let ratio = |of: u64, most: u64| if most == 0 { 0.0 } else { of as f64 / most as f64 };
-    let ratio =
-        ratio(queue.samples, limits.samples as u64).max(ratio(queue.bytes as u64, limits.bytes as u64)).min(1.0);
+    let ratio = ratio(queue.samples, limits.samples).max(ratio(queue.bytes as u64, limits.bytes as u64)).min(1.0);
     writeln!(
         out,
         "<p class=\"fill\">Queue <meter min=\"0\" max=\"100\" low=\"50\" high=\"80\" optimum=\"0\" value=\"{0:.1}\" aria-label=\"Queue fill\">{0:.0} %</meter> \
          {0:.0} % full: {1} of {2} samples, {3} of {4}, kept for {5}</p>",
         ratio * 100.0,
         count(queue.samples),
-        count(limits.samples as u64),
+        count(limits.samples),
         size(queue.bytes as u64),
         size(limits.bytes as u64),
         prometheus_duration(limits.age)

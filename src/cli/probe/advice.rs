@@ -18,6 +18,8 @@ use crate::telemetry::Printable;
 pub(super) const DAYS_LEFT_MIN: i64 = 30;
 /// Labels with more values are named.
 const LABEL_VALUES_MAX: usize = 1000;
+/// Of them, so many.
+const LABELS_NAMED_MAX: usize = 3;
 /// Bodies over the network that are larger, in bytes, are better compressed.
 const PLAIN_BYTES_MAX: u64 = 1 << 20;
 
@@ -130,7 +132,7 @@ fn of_body(target: &Target, found: &Found, survey: &Survey<'_>) -> Vec<String> {
         let samples = counts.samples_post_relabelling;
         advice.push(format!("{samples} samples are near the {limit} of sample_limit, beyond which the scrape fails."));
     }
-    for label in survey.labels.iter().filter(|label| label.values > LABEL_VALUES_MAX) {
+    for label in survey.labels.iter().filter(|label| label.values > LABEL_VALUES_MAX).take(LABELS_NAMED_MAX) {
         let (name, values) = (text::excerpt(label.name.as_bytes(), 60), label.values);
         advice.push(format!(
             "The label \"{name}\" has {values} values, each a series to keep: drop it with metric_relabel_configs where nobody \

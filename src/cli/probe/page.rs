@@ -22,6 +22,8 @@ use crate::telemetry::Printable;
 const SHOWN_MAX: usize = 10;
 /// Characters of a name or value that are shown.
 const NAME_CHARS_MAX: usize = 60;
+/// Characters of a certificate's subject, or of a `Content-Type`, that are shown.
+const TEXT_CHARS_MAX: usize = 200;
 /// Names on a certificate that are shown.
 const NAMES_SHOWN_MAX: usize = 10;
 
@@ -125,14 +127,14 @@ impl<W: Write> Page<'_, W> {
         self.row("trusted", trusted)?;
         for authority in issuers(tls) {
             let left = left(self.style, authority.not_after, self.now);
-            self.sub_row("of them", format_args!("{}, {left}", authority.subject))?;
+            self.sub_row("of them", format_args!("{}, {left}", long(&authority.subject)))?;
         }
         self.client(tls)
     }
 
     fn certificate(&mut self, name: &str, link: &ChainLink, is_leaf: bool) -> io::Result<()> {
         let ChainLink { certificate, algorithms } = link;
-        self.row(name, format_args!("{}, signed by {}", certificate.subject, certificate.issuer))?;
+        self.row(name, format_args!("{}, signed by {}", long(&certificate.subject), long(&certificate.issuer)))?;
         if is_leaf {
             self.sub_row("names", names(certificate))?;
         }
@@ -154,7 +156,8 @@ impl<W: Write> Page<'_, W> {
                     (false, Some(_)) => "; the server did not ask for it",
                     (false, None) => "",
                 };
-                self.row("our own", format_args!("{}, signed by {}, {left}{asked}", ours.subject, ours.issuer))
+                let (subject, issuer) = (long(&ours.subject), long(&ours.issuer));
+                self.row("our own", format_args!("{subject}, signed by {issuer}, {left}{asked}"))
             }
             (None, true) => self.row("our own", style.warning("none, and the server asked for one")),
             (None, false) => Ok(()),
@@ -163,7 +166,7 @@ impl<W: Write> Page<'_, W> {
 
     fn answer(&mut self, found: &Found) -> io::Result<()> {
         let Found { head, .. } = found;
-        let format = head.content_type.as_deref().unwrap_or("no Content-Type");
+        let format = head.content_type.as_deref().map(long).unwrap_or("no Content-Type".to_owned());
         let bytes = text::bytes(head.received.bytes);
         let wire = match head.received.wire_bytes {
             wire if wire == head.received.bytes => String::new(),
@@ -232,14 +235,14 @@ impl<W: Write> Page<'_, W> {
 /// `12 days left`, in the colour of that.
 fn left(style: Style, not_after: Timestamp, now: Timestamp) -> Painted<String> {
     match days_left(not_after, now) {
-        days if days < 0 => style.bad(format!("ended {} ago", in_days(-days))),
+        days if days < 0 => style.bad(format!("ended {} ago", in_days(days_left(now, not_after)))),
         days if days < DAYS_LEFT_MIN => style.warning(format!("{} left", in_days(days))),
         days => style.plain(format!("{} left", in_days(days))),
     }
 }
 
 fn names(certificate: &Certificate) -> String {
-    let shown: Vec<&str> = certificate.names.iter().take(NAMES_SHOWN_MAX).map(String::as_str).collect();
+    let shown: Vec<_> = certificate.names.iter().take(NAMES_SHOWN_MAX).map(|name| long(name)).collect();
     match certificate.names.len().saturating_sub(NAMES_SHOWN_MAX) {
         _ if shown.is_empty() => "none".to_owned(),
         0 => shown.join(", "),
@@ -247,7 +250,28 @@ fn names(certificate: &Certificate) -> String {
     }
 }
 
+/// The beginning of a text that is escaped already, and may be as long as whoever made it likes.
+fn long(text: &str) -> String {
+    text::excerpt(text.as_bytes(), TEXT_CHARS_MAX)
+}
+
 /// The beginning of a text from outside, escaped.
 fn shown(text: &str) -> String {
     text::excerpt(text.as_bytes(), NAME_CHARS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_whole_ones_before_and_after() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let spelled = |not_after| left(Style::PLAIN, at(not_after), at("2026-03-10T12:00:00Z")).to_string();
+        assert_eq!(spelled("2026-03-12T13:00:00Z"), "2 days left");
+        assert_eq!(spelled("2026-03-11T13:00:00Z"), "1 day left");
+        assert_eq!(spelled("2026-03-10T13:00:00Z"), "less than a day left");
+        assert_eq!(spelled("2026-03-10T11:00:00Z"), "ended less than a day ago");
+        assert_eq!(spelled("2026-03-09T11:00:00Z"), "ended 1 day ago");
+    }
 }

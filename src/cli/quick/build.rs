@@ -89,7 +89,7 @@ fn scrapes(arguments: &Arguments) -> Result<(Vec<Map>, Vec<String>), String> {
             None => groups.push((endpoint, vec![address], vec![url])),
         }
     }
-    let tls = arguments.tls.section().map_err(|error| format!("promferry: {error}"))?;
+    let tls = arguments.tls.section(file).map_err(|error| format!("promferry: {error}"))?;
     let has_tls = groups.iter().any(|(endpoint, ..)| endpoint.scheme == "https");
     if let (false, Some(flag)) = (has_tls, arguments.tls.given()) {
         return Err(format!("promferry: {flag} is of no use: no URL of --scrape begins with https://"));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Arguments;
 use crate::net::credentials::Credentials;
-use crate::net::error::{Cause, NetError};
+use crate::net::error::{Cause, NetError, Stage};
 use crate::net::http::HttpClient;
 use crate::net::text;
 use crate::net::tls::TlsSettings;
@@ -18,8 +18,8 @@ use crate::net::{Scheme, Url};
 
 /// For one answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of one answer: of 10,000 targets it has some 10 MB.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of one answer: of 10,000 targets it has some 15 MB.
+const ANSWER_BYTES_MAX: u64 = 32 << 20;
 /// Characters of an answer that is not understood.
 const EXCERPT_CHARS_MAX: usize = 200;
 
@@ -48,7 +48,8 @@ pub(super) struct Seen {
 /// One target.
 pub(super) struct Target {
     pub(super) url: String,
-    pub(super) job: String,
+    /// Its `source_id`, by which jobs are known on a platform, or else its job.
+    pub(super) source: String,
     /// All labels as one text, for filtering.
     pub(super) labels: String,
     pub(super) health: Health,
@@ -159,7 +160,11 @@ impl Client {
                  that with --url",
                 error.address
             ),
-            // The sentences about TLS say what to do, in the words of a configuration.
+            // They say what to do in the words of a configuration.
+            _ if matches!(error.stage, Stage::Handshake) => format!(
+                "{} cannot be asked: {error}; here the options are --ca, --cert, --key and --server-name",
+                self.address
+            ),
             _ => format!("{} cannot be asked: {error}", self.address),
         }
     }
@@ -225,7 +230,10 @@ impl Target {
         let labels: Vec<_> = labels.map(|(name, value)| format!("{name}=\"{}\"", text(value))).collect();
         Self {
             url: text(&said["scrapeUrl"]),
-            job: text(&said["scrapePool"]),
+            source: said["labels"]["source_id"]
+                .as_str()
+                .map(str::to_owned)
+                .unwrap_or_else(|| text(&said["scrapePool"])),
             labels: labels.join(","),
             health: match said["health"].as_str() {
                 Some("up") => Health::Up,

@@ -202,12 +202,12 @@ impl View {
 
     fn targets(&self, lines: &mut Lines, room: usize) {
         let shown = self.chosen();
-        let job = name_width("JOB", shown.iter().map(|target| target.job.as_str()));
+        let source = name_width("SOURCE", shown.iter().map(|target| target.source.as_str()));
         let row = |cells: [&str; 6]| {
             let [a, b, c, d, e, f] = cells;
-            format!("{a:<7}  {b:>5}  {c:>7}  {d:>9}  {}  {f}", cell(e, job))
+            format!("{a:<7}  {b:>5}  {c:>7}  {d:>9}  {}  {f}", cell(e, source))
         };
-        lines.faint(&row(["STATE", "AGO", "TOOK", "SAMPLES", "JOB", "TARGET"]));
+        lines.faint(&row(["STATE", "AGO", "TOOK", "SAMPLES", "SOURCE", "TARGET"]));
         let first = lines.lines.len();
         for (at, target) in shown.iter().enumerate() {
             let left = shown.len() - at;
@@ -226,7 +226,7 @@ impl View {
             let scraped = target.scraped.map(|scraped| ago(scraped, self.seen.time)).unwrap_or_else(unknown);
             let took = target.scraped.map(|_| text::duration(target.took)).unwrap_or_else(unknown);
             let samples = target.samples.map(grouped).unwrap_or_else(unknown);
-            let line = row([health, &scraped, &took, &samples, &target.job, &escaped(&target.url)]);
+            let line = row([health, &scraped, &took, &samples, &target.source, &target.url]);
             match target.health {
                 Health::Down => lines.bad(&line),
                 Health::Unknown => lines.warning(&line),
@@ -251,10 +251,11 @@ impl View {
         let wanted = self.filter.to_lowercase();
         let has = |text: &str| text.to_lowercase().contains(&wanted);
         let is_chosen = |target: &&Target| {
-            wanted.is_empty() || [&target.url, &target.job, &target.labels, &target.error].iter().any(|text| has(text))
+            wanted.is_empty()
+                || [&target.url, &target.source, &target.labels, &target.error].iter().any(|text| has(text))
         };
         let mut chosen: Vec<&Target> = self.seen.targets.iter().filter(is_chosen).collect();
-        let place = |target: &Target| (target.job.clone(), target.url.clone());
+        let place = |target: &Target| (target.source.clone(), target.url.clone());
         match self.sort {
             Sort::Health => chosen.sort_by_cached_key(|target| (target.health, place(target))),
             Sort::Duration => chosen.sort_by_cached_key(|target| (Reverse(target.took), place(target))),

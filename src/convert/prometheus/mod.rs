@@ -11,10 +11,9 @@ mod scrape;
 mod section;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use section::{Carrier, Written, single};
+use section::{Carrier, Variables, Written, single};
 
 use super::{Conversion, SourceFile};
 use crate::config::raw::{ROOT, SCRAPE_FILE};
@@ -85,12 +84,7 @@ struct Part<'p> {
 }
 
 impl<'p> Part<'p> {
-    fn new(
-        file: &'p SourceFile,
-        entries: &[Entry],
-        main_folder: &Path,
-        variables: &RefCell<BTreeMap<String, String>>,
-    ) -> Self {
+    fn new(file: &'p SourceFile, entries: &[Entry], main_folder: &Path, variables: &RefCell<Variables>) -> Self {
         let folder = Path::new(&file.name).parent().unwrap_or(Path::new(""));
         let folder = folder.strip_prefix(main_folder).unwrap_or(folder);
         let carrier = Carrier { file: file.name.as_str().into(), folder, variables };

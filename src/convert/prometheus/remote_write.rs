@@ -1,12 +1,11 @@
 //! `remote_write` as outputs.
 
-use std::collections::HashSet;
-
 use super::section::{Carrier, Written, escaped, single};
 use crate::config::Pos;
 use crate::config::raw::{BATCH, OUTPUT, QUEUE, REMOTE_WRITE};
 use crate::config::values;
 use crate::config::yaml::{Entry, Kind, Node as Tree};
+use crate::convert::names::UniqueNames;
 use crate::convert::secret::is_secret;
 
 /// The most lanes that an output has.
@@ -20,7 +19,7 @@ const ELSEWHERE: [&str; 4] = ["name", "write_relabel_configs", "queue_config", "
 
 /// The outputs; `None` where something is no mapping.
 pub(super) fn outputs(carrier: &Carrier<'_>, items: &[Tree]) -> Option<Vec<(Pos, Written)>> {
-    let mut names = HashSet::new();
+    let mut names = UniqueNames::default();
     let output = |item: &Tree| match &item.kind {
         Kind::Mapping(entries) => Some((item.at, output(carrier, item.at, entries, &mut names))),
         _ => None,
@@ -28,11 +27,11 @@ pub(super) fn outputs(carrier: &Carrier<'_>, items: &[Tree]) -> Option<Vec<(Pos,
     items.iter().filter(|item| !matches!(item.kind, Kind::Null)).map(output).collect()
 }
 
-fn output(carrier: &Carrier<'_>, at: Pos, entries: &[Entry], names: &mut HashSet<String>) -> Written {
+fn output(carrier: &Carrier<'_>, at: Pos, entries: &[Entry], names: &mut UniqueNames) -> Written {
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
     let mut written = Written::default();
     let given = find("name").and_then(|name| single(&name.value)).filter(|name| !name.is_empty());
-    let name = unused(given.unwrap_or("remote_write"), names);
+    let name = names.unique(given.unwrap_or("remote_write"), '_');
     let typed = escaped(&name);
     written.text("name", find("name").map_or(at, |name| name.value.at), typed);
     let mut section = Written::default();
@@ -58,17 +57,6 @@ fn output(carrier: &Carrier<'_>, at: Pos, entries: &[Entry], names: &mut HashSet
     written.section("batch", at, batch);
     written.section("queue", at, queue);
     written
-}
-
-/// A name that no other output has.
-fn unused(name: &str, names: &mut HashSet<String>) -> String {
-    let mut free = name.to_owned();
-    let mut number = 2;
-    while !names.insert(free.clone()) {
-        free = format!("{name}_{number}");
-        number += 1;
-    }
-    free
 }
 
 /// `http_headers`, which has lists of values, as `headers`, which has one each.

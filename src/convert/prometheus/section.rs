@@ -7,13 +7,14 @@
 //! reader of configurations looks at the tree, so what it complains of is told where it was typed.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
 use crate::config::schema::{Key, Section, Type, listed};
 use crate::config::yaml::{Entry, Kind, Node as Tree};
 use crate::config::{Pos, quoted as shown, values};
+use crate::convert::names::UniqueNames;
 use crate::convert::note::{Note, Place, Weight};
 use crate::convert::secret::{is_secret, variable_name};
 use crate::convert::text::Text;
@@ -123,8 +124,8 @@ pub(super) struct Carrier<'c> {
     pub(super) file: Rc<str>,
     /// What relative paths in it begin with, to start from the folder of the main file.
     pub(super) folder: &'c Path,
-    /// Variables that were made for credentials, and what each stands for.
-    pub(super) variables: &'c RefCell<BTreeMap<String, String>>,
+    /// Variables that were made for credentials, in all files.
+    pub(super) variables: &'c RefCell<Variables>,
 }
 
 impl Carrier<'_> {
@@ -430,20 +431,24 @@ impl Carrier<'_> {
 
     /// A name that stands for this credential and no other.
     fn variable(&self, owner: &str, use_for: &str, secret: &str) -> String {
-        let name = variable_name(owner, use_for);
-        let mut variables = self.variables.borrow_mut();
-        let names = std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}_{number}")));
-        for name in names {
-            match variables.get(&name) {
-                Some(other) if other != secret => {}
-                Some(_) => return name,
-                None => {
-                    variables.insert(name.clone(), secret.to_owned());
-                    return name;
-                }
-            }
-        }
-        name
+        self.variables.borrow_mut().name(variable_name(owner, use_for), secret)
+    }
+}
+
+/// The names of variables that were made for credentials.
+#[derive(Default)]
+pub(super) struct Variables {
+    names: UniqueNames,
+    /// By the name that was wished for and the credential: the name that it has.
+    given: HashMap<(String, String), String>,
+}
+
+impl Variables {
+    fn name(&mut self, wish: String, secret: &str) -> String {
+        let Self { names, given } = self;
+        let unique = given.entry((wish, secret.to_owned()));
+        let unique = unique.or_insert_with_key(|(wish, _)| names.unique(wish, '_'));
+        unique.clone()
     }
 }
 

@@ -7,6 +7,7 @@ use super::filter::{Filter, Names as Seen};
 use super::labels::{is_label, own_labels_go};
 use super::options::{Options, Taken};
 use super::plan::{Plan, Profile};
+use crate::convert::names::UniqueNames;
 use crate::convert::secret::is_secret;
 use crate::convert::text::Text;
 use crate::convert::yaml::{Map, Node};
@@ -344,7 +345,7 @@ fn http_sd(sd: &Options<'_>, options: &Options<'_>, owner: &str) -> Map {
 
 /// Names of jobs, each once.
 #[derive(Default)]
-pub(super) struct Jobs(Vec<String>);
+pub(super) struct Jobs(UniqueNames);
 
 impl Jobs {
     fn name(&mut self, alias: Option<&str>) -> String {
@@ -353,20 +354,8 @@ impl Jobs {
             "" => "inputs.prometheus".to_owned(),
             alias => format!("inputs.prometheus.{alias}"),
         };
-        unique(&mut self.0, base)
+        self.0.unique(&base, '-')
     }
-}
-
-/// `base`, or `base-2` and so on where that was given away.
-pub(super) fn unique(given: &mut Vec<String>, base: String) -> String {
-    let mut name = base.clone();
-    let mut number = 1;
-    while given.contains(&name) {
-        number += 1;
-        name = format!("{base}-{number}");
-    }
-    given.push(name.clone());
-    name
 }
 
 impl Profile {

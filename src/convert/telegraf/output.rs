@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use super::agent::{Agent, Buffers};
 use super::filter::{Filter, Names, Rules, label_list};
-use super::input::unique;
 use super::options::Options;
 use super::plan::{Plan, Profile, renamed};
 use super::{documents, events, expose, file, remote_write};
 use crate::convert::glob::literal;
+use crate::convert::names::UniqueNames;
 use crate::convert::yaml::{Map, Node};
 
 /// What an output writes.
@@ -50,7 +50,7 @@ pub(super) struct Written {
 /// What belongs to one output each.
 #[derive(Default)]
 pub(super) struct Given {
-    names: Vec<String>,
+    names: UniqueNames,
     /// Files and ports.
     places: HashSet<String>,
 }
@@ -97,12 +97,12 @@ impl<'t> Output<'t> {
         match self.kind {
             Kind::Documents if plan.profiles.len() > 1 => {
                 for profile in &plan.profiles {
-                    let name = unique(&mut given.names, format!("{base}-{}", profile.word()));
+                    let name = given.names.unique(&format!("{base}-{}", profile.word()), '-');
                     entries.extend(self.entry(agent, plan, (&name, given), Some(profile)));
                 }
             }
             _ => {
-                let name = unique(&mut given.names, base);
+                let name = given.names.unique(&base, '-');
                 entries.extend(self.entry(
                     agent,
                     plan,
@@ -163,7 +163,7 @@ impl<'t> Output<'t> {
             }
             let mut map = Map::default();
             map.comment(format!("outputs.{}, {}", self.plugin.escape_debug(), self.options.place));
-            let name = if number == 0 { name.to_owned() } else { unique(&mut given.names, name.to_owned()) };
+            let name = if number == 0 { name.to_owned() } else { given.names.unique(name, '-') };
             map.add("name", Node::verbatim(&name));
             map.add(written.key, Node::Block(written.section));
             if written.has_queue {
