@@ -139,9 +139,12 @@ fn picture(name: &str) -> PathBuf {
 }
 
 /// The jobs whose targets are shown, in their order.
-async fn rows(browser: &Browser) -> Vec<String> {
-    let sources = "return [...document.querySelectorAll('tr[id^=t-] .labels')].map((labels) => labels.textContent.match(/source_id=\"([^\"]*)/)?.[1]).filter(Boolean)";
-    serde_json::from_value(browser.script(sources).await).unwrap()
+async fn rows(machine: &Machine, browser: &Browser) -> Vec<String> {
+    let targets = machine.promferry.targets().await;
+    let shown = "return [...document.querySelectorAll('tr[id^=t-]')].map((row) => row.id.slice(2))";
+    let shown: Vec<String> = serde_json::from_value(browser.script(shown).await).unwrap();
+    let source = |id: &String| targets.iter().find(|(_, target)| target["id"] == *id).expect("it is a target").0;
+    shown.iter().map(|id| source(id).clone()).collect()
 }
 
 /// Each sentence that the API has stands on the page, and all of it with what to do.
@@ -175,12 +178,12 @@ async fn what_is_wrong_is_said_and_every_view_of_it_has_a_link() {
     assert_says_what_is_wrong(&machine, &browser).await;
     assert!(browser.words().await.contains(HOSTILE), "it is shown as it is");
     // What is down comes first.
-    assert_eq!(rows(&browser).await.pop().as_deref(), Some("gorouter"));
+    assert_eq!(rows(&machine, &browser).await.pop().as_deref(), Some("gorouter"));
 
     browser.click(".tabs a.up").await;
     browser.until("only what is up", "return document.querySelectorAll('tr[id^=t-]').length === 1").await;
     assert_eq!(
-        (rows(&browser).await, browser.url().await),
+        (rows(&machine, &browser).await, browser.url().await),
         (vec!["gorouter".to_owned()], machine.url("/?health=up#targets"))
     );
     browser.click(".tabs a.all").await;
@@ -194,7 +197,7 @@ async fn what_is_wrong_is_said_and_every_view_of_it_has_a_link() {
                 &format!("return !!document.querySelector('th[aria-sort={order}] a[href*=\"sort={column}\"]')"),
             )
             .await;
-        rows(&browser).await
+        rows(&machine, &browser).await
     };
     assert_eq!(by("samples", "descending").await[0], "gorouter");
     assert_eq!(by("samples", "ascending").await[2], "gorouter");
@@ -210,7 +213,7 @@ async fn what_is_wrong_is_said_and_every_view_of_it_has_a_link() {
     assert!(link.contains("q=expired"), "{link}");
     browser.go(&machine.url("/")).await;
     browser.go(&link).await;
-    assert_eq!(rows(&browser).await, ["uaa"]);
+    assert_eq!(rows(&machine, &browser).await, ["uaa"]);
     assert_eq!(browser.script("return document.getElementById('q').value").await, "expired");
 
     browser.click("tr[id^=t-] .what a").await;
@@ -295,20 +298,20 @@ async fn everything_is_there_and_works_without_scripts() {
     browser.seen().await;
     browser.go(&machine.url("/")).await;
     assert_says_what_is_wrong(&machine, &browser).await;
-    assert_eq!(rows(&browser).await.len(), 3);
+    assert_eq!(rows(&machine, &browser).await.len(), 3);
 
     browser.type_into("#q", "expired").await;
     browser.press(ENTER).await;
     browser.until("it is found", "return document.querySelectorAll('tr[id^=t-]').length === 1").await;
-    assert_eq!(rows(&browser).await, ["uaa"]);
+    assert_eq!(rows(&machine, &browser).await, ["uaa"]);
     browser.follow("Clear").await;
     browser.until("all of them", "return document.querySelectorAll('tr[id^=t-]').length === 3").await;
     browser.click("th a[href*='sort=samples']").await;
     browser.until("it is sorted", "return !!document.querySelector('th[aria-sort=descending]')").await;
-    assert_eq!(rows(&browser).await[0], "gorouter");
+    assert_eq!(rows(&machine, &browser).await[0], "gorouter");
     browser.click(".tabs a.down").await;
     browser.until("only what is down", "return document.querySelectorAll('tr[id^=t-]').length === 2").await;
-    assert!(!rows(&browser).await.contains(&"gorouter".to_owned()));
+    assert!(!rows(&machine, &browser).await.contains(&"gorouter".to_owned()));
 
     // It is no live page: it says so by having a link that asks again.
     machine.break_gorouter(true).await;
@@ -316,7 +319,7 @@ async fn everything_is_there_and_works_without_scripts() {
         (machine.target("gorouter").await["health"] == "down").then_some(())
     })
     .await;
-    assert_eq!(rows(&browser).await.len(), 2);
+    assert_eq!(rows(&machine, &browser).await.len(), 2);
     browser.follow("Refresh").await;
     browser.until("it asked again", "return document.querySelectorAll('tr[id^=t-]').length === 3").await;
     browser.click("tr[id^=t-] .what a").await;
@@ -373,7 +376,7 @@ async fn everything_can_be_reached_with_the_keyboard_and_the_focus_is_seen() {
     browser.press("refused").await;
     browser.press(ENTER).await;
     browser.until("it is found", "return document.querySelectorAll('tr[id^=t-]').length === 1").await;
-    assert_eq!(rows(&browser).await, ["rep"]);
+    assert_eq!(rows(&machine, &browser).await, ["rep"]);
     assert_eq!(browser.script("return document.activeElement.id").await, "q");
     machine.assert_clean(&browser).await;
 }
