@@ -116,7 +116,7 @@ fn active_target(target: &TargetSnapshot) -> Value {
         "scrapeInterval": duration(target.interval),
         "scrapeTimeout": duration(target.timeout),
         // Ours: Prometheus has none of these.
-        "certificateNotAfter": target.certificate_not_after.and_then(day),
+        "certificateNotAfter": target.certificate.and_then(|validity| day(validity.not_after)),
         "id": format!("{:016x}", target.id),
         "advice": target.advice,
         "failures": target.failures,

@@ -12,10 +12,8 @@ use super::snapshot::{
     CertificateSnapshot, DiscoveryProblem, FileSnapshot, FileState, Health, MemorySnapshot, OutputSnapshot,
     RECENT_STEP, Readiness, RegistrarSnapshot, ScrapeCounts, Snapshots, TargetSnapshot, Targets,
 };
+use crate::net::certificate::Validity;
 use crate::pipeline::Reasons;
-
-/// A certificate with fewer days left is spoken of.
-pub(super) const DAYS_LEFT_MIN: i64 = 14;
 
 /// Steps of [`RECENT_STEP`] that are "lately": five minutes.
 const LATELY_STEPS: usize = 30;
@@ -272,7 +270,7 @@ fn no_targets(overview: &Overview, findings: &mut Vec<Finding>) {
 fn own_certificates_unusable(overview: &Overview, findings: &mut Vec<Finding>) {
     for one in &overview.certificates {
         let (kind, file) = (one.shown_as, &one.file);
-        let text = match (one.not_after, &one.problem) {
+        let text = match (one.validity.map(|validity| validity.not_after), &one.problem) {
             (None, Some(problem)) => format!("Our {kind} certificate {file} cannot be used: {problem}"),
             (None, None) => format!("Our {kind} certificate {file} is not loaded"),
             (Some(end), _) if days_left(end, overview.now_ms) < 0 => {
@@ -287,12 +285,14 @@ fn own_certificates_unusable(overview: &Overview, findings: &mut Vec<Finding>) {
 /// Ours that are in use and will not be for long.
 fn own_certificates_ending(overview: &Overview, findings: &mut Vec<Finding>) {
     for one in &overview.certificates {
-        let Some(end) = one.not_after.filter(|end| days_left(*end, overview.now_ms) >= 0) else { continue };
+        let Some(valid) = one.validity.filter(|valid| days_left(valid.not_after, overview.now_ms) >= 0) else {
+            continue;
+        };
         let (kind, file) = (one.shown_as, &one.file);
         let text = match &one.problem {
             Some(problem) => format!("Our {kind} certificate {file} has newer files that are not used: {problem}"),
-            None if days_left(end, overview.now_ms) < DAYS_LEFT_MIN => {
-                format!("Our {kind} certificate {file}: {}", validity(end, overview.now_ms))
+            None if valid.ends_soon(overview.now_ms.div_euclid(1000)) => {
+                format!("Our {kind} certificate {file}: {}", validity(valid.not_after, overview.now_ms))
             }
             None => continue,
         };
@@ -413,9 +413,11 @@ fn files(overview: &Overview, findings: &mut Vec<Finding>) {
 
 fn target_certificates(overview: &Overview, findings: &mut Vec<Finding>) {
     let ends = |target: &TargetSnapshot| {
+        let ends_soon = |valid: &Validity| valid.ends_soon(overview.now_ms.div_euclid(1000));
         target
-            .certificate_not_after
-            .filter(|end| target.health != Health::Down && days_left(*end, overview.now_ms) < DAYS_LEFT_MIN)
+            .certificate
+            .filter(|valid| target.health != Health::Down && ends_soon(valid))
+            .map(|valid| valid.not_after)
     };
     let soon: Vec<(i64, &TargetSnapshot)> =
         overview.targets.active.iter().filter_map(|target| Some((ends(target)?, target))).collect();
@@ -486,7 +488,7 @@ mod tests {
             timeout: Duration::ZERO,
             file: None,
             failures: 0,
-            certificate_not_after: None,
+            certificate: None,
         }
     }
 
@@ -527,11 +529,16 @@ mod tests {
         }
     }
 
+    /// A certificate of a year.
+    fn valid_until(not_after: i64) -> Validity {
+        Validity { not_before: not_after - 365 * DAY, not_after }
+    }
+
     fn ours(not_after: Option<i64>, problem: Option<&str>) -> CertificateSnapshot {
         CertificateSnapshot {
             shown_as: "client",
             file: "/c.crt".to_owned(),
-            not_after,
+            validity: not_after.map(valid_until),
             problem: problem.map(str::to_owned),
         }
     }
@@ -607,7 +614,7 @@ mod tests {
             "#discovery",
         ),
         (
-            |all| all.targets.active[3].certificate_not_after = Some(5 * DAY),
+            |all| all.targets.active[3].certificate = Some(valid_until(5 * DAY)),
             Severity::Warning,
             "The certificate of https://10.0.0.4:91/metrics: 5 days left.",
             "targets/0000000000000004",

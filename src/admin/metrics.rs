@@ -215,7 +215,7 @@ impl Snapshot {
         writer.gauge(
             "promferry_certificate_expiry_timestamp_seconds",
             "End of a certificate of ours, in seconds since 1970.",
-            all().filter_map(|(labels, one)| Some((labels, one.not_after?))),
+            all().filter_map(|(labels, one)| Some((labels, one.validity?.not_after))),
         )?;
         writer.gauge(
             "promferry_certificate_failing",
@@ -224,7 +224,7 @@ impl Snapshot {
         )?;
         let mut earliest = std::collections::BTreeMap::<&str, i64>::new();
         for target in &self.targets.active {
-            let Some(not_after) = target.certificate_not_after else { continue };
+            let Some(not_after) = target.certificate.map(|valid| valid.not_after) else { continue };
             let held = earliest.entry(&target.job).or_insert(not_after);
             *held = not_after.min(*held);
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::memory::Used;
 use crate::model::Labels;
+use crate::net::certificate::Validity;
 use crate::pipeline::disk::DiskState;
 use crate::pipeline::{Counts, QueueLimits, SenderStatus};
 
@@ -123,8 +124,8 @@ pub struct TargetSnapshot {
     pub file: Option<PathBuf>,
     /// Scrapes of it that failed.
     pub failures: u64,
-    /// Until when the certificate that it showed is valid, in seconds since 1970; `None` where TLS is not spoken.
-    pub certificate_not_after: Option<i64>,
+    /// When the certificate that it showed is valid; `None` where TLS is not spoken.
+    pub certificate: Option<Validity>,
 }
 
 /// One scrape that ended.
@@ -168,8 +169,8 @@ pub struct CertificateSnapshot {
     pub shown_as: &'static str,
     /// Its file, escaped for people.
     pub file: String,
-    /// Until when the one in use is valid, in seconds since 1970; `None` while there is none.
-    pub not_after: Option<i64>,
+    /// When the one in use is valid; `None` while there is none.
+    pub validity: Option<Validity>,
     /// Why the newest files are not in use, as a sentence.
     pub problem: Option<String>,
 }

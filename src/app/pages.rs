@@ -119,10 +119,10 @@ impl Snapshots for Pages {
 
     fn certificates(&self) -> Vec<CertificateSnapshot> {
         let all = self.credentials.certificates().into_iter();
-        all.map(|OwnCertificate { shown_as, file, not_after, problem }| CertificateSnapshot {
+        all.map(|OwnCertificate { shown_as, file, validity, problem }| CertificateSnapshot {
             shown_as,
             file: file.display().to_string(),
-            not_after,
+            validity,
             problem,
         })
         .collect()
@@ -178,7 +178,7 @@ fn target(watched: &Watched) -> TargetSnapshot {
         timeout: target.timeout,
         file: target.file.clone(),
         failures: status.failures,
-        certificate_not_after: status.certificate_not_after,
+        certificate: status.certificate,
     }
 }
 

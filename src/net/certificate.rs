@@ -38,7 +38,33 @@ pub struct Certificate {
 /// Names of a certificate that are kept.
 const NAMES_MAX: usize = 100;
 
+/// From when until when a certificate is valid, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Validity {
+    /// Its first second.
+    pub not_before: i64,
+    /// Its last one.
+    pub not_after: i64,
+}
+
+impl Validity {
+    /// What is left is short, in seconds: two weeks.
+    const SHORT: i64 = 14 * 86_400;
+
+    /// Whether somebody should see to a new one: two weeks are left, and that is the last quarter of its time. One that lives for
+    /// a day and is exchanged each day is no news.
+    pub fn ends_soon(self, now: i64) -> bool {
+        let lifetime = self.not_after.saturating_sub(self.not_before);
+        self.not_after.saturating_sub(now) < Self::SHORT.min(lifetime / 4)
+    }
+}
+
 impl Certificate {
+    /// From when until when it is valid.
+    pub fn validity(&self) -> Validity {
+        Validity { not_before: self.not_before.as_second(), not_after: self.not_after.as_second() }
+    }
+
     /// Reads a DER certificate; `None` where it is none.
     pub fn parse(der: &[u8]) -> Option<Self> {
         let parsed = Der::from_der(der).ok()?;
@@ -176,6 +202,23 @@ fn spelled(name: &GeneralName) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_life_is_not_a_near_end() {
+        const DAY: i64 = 86_400;
+        let ends_soon =
+            |life: i64, left: i64| Validity { not_before: 1000 - life, not_after: 1000 }.ends_soon(1000 - left);
+        for (life, left, is_soon) in [
+            (365 * DAY, 15 * DAY, false),
+            (365 * DAY, 13 * DAY, true),
+            (DAY, DAY / 2, false),
+            (DAY, DAY / 5, true),
+            (DAY, -DAY, true),
+        ] {
+            assert_eq!(ends_soon(life, left), is_soon, "{life} {left}");
+        }
+        assert!(!Validity { not_before: i64::MIN, not_after: i64::MAX }.ends_soon(i64::MIN));
+    }
 
     #[test]
     fn sha256_is_sha256() {

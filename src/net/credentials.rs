@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Validity};
 use super::text::escaped;
 use super::tls::{ClientTls, ListenerTls, ServerTls, TlsSettings};
 use super::watched::{Files, Value, Watched};
@@ -204,8 +204,8 @@ pub struct OwnCertificate {
     pub shown_as: &'static str,
     /// Its `cert_file`.
     pub file: PathBuf,
-    /// Until when the one in use is valid, in seconds since 1970; `None` while there is none.
-    pub not_after: Option<i64>,
+    /// When the one in use is valid; `None` while there is none.
+    pub validity: Option<Validity>,
     /// Why the newest files are not in use.
     pub problem: Option<String>,
 }
@@ -232,8 +232,8 @@ impl OwnCertificate {
         file: PathBuf,
         (certificate, fault): (Option<Certificate>, Option<CredentialError>),
     ) -> Self {
-        let not_after = certificate.map(|certificate| certificate.not_after.as_second());
-        Self { shown_as, file, not_after, problem: fault.map(|fault| fault.to_string()) }
+        let validity = certificate.map(|certificate| certificate.validity());
+        Self { shown_as, file, validity, problem: fault.map(|fault| fault.to_string()) }
     }
 }
 

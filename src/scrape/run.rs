@@ -14,6 +14,7 @@ use super::status::{Edges, Watched};
 use crate::config::checked::OnBadLine;
 use crate::exposition::{AsIs, Counts, Parsed, Refusal, Settings, Table};
 use crate::model::{ChunkBuilder, Labels, PointsBuilder, STALE_NAN, Scrape, SeriesSet};
+use crate::net::certificate::Certificate;
 use crate::target::Target;
 
 /// What a target keeps from scrape to scrape.
@@ -93,7 +94,7 @@ impl Scraper {
             Ok((head, counts)) => {
                 self.table.accept();
                 let certificate = head.peer.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
-                self.watched.note_certificate(certificate.map(|certificate| certificate.not_after.as_second()));
+                self.watched.note_certificate(certificate.map(Certificate::validity));
                 self.edges.succeeded(&self.target, &counts);
                 self.watched.note(at_ms, duration, Ok(counts.clone()));
                 (true, counts)

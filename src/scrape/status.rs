@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::history::{History, Mark};
 use super::run::Fault;
 use crate::exposition::Counts;
+use crate::net::certificate::Validity;
 use crate::target::Target;
 use crate::telemetry::Edge;
 
@@ -36,8 +37,8 @@ pub struct Status {
     pub last: Counts,
     /// Scrapes that failed since the target is known.
     pub failures: u64,
-    /// Until when the certificate that the target last showed is valid, in seconds since 1970.
-    pub certificate_not_after: Option<i64>,
+    /// When the certificate that the target last showed is valid.
+    pub certificate: Option<Validity>,
 }
 
 /// Counters over all targets since the start, those that are gone among them.
@@ -99,9 +100,9 @@ impl Watched {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner).paused += 1;
     }
 
-    /// Notes until when the target's certificate is valid.
-    pub(super) fn note_certificate(&self, not_after: Option<i64>) {
-        self.lock().certificate_not_after = not_after;
+    /// Notes when the target's certificate is valid.
+    pub(super) fn note_certificate(&self, validity: Option<Validity>) {
+        self.lock().certificate = validity;
     }
 
     /// Notes the end of a scrape.

@@ -13,6 +13,7 @@ use promferry::admin::{
 use promferry::config::checked;
 use promferry::memory::{Accounts, Used};
 use promferry::model::Labels;
+use promferry::net::certificate::Validity;
 use promferry::net::credentials::Credentials;
 use promferry::pipeline::disk::DiskState;
 use promferry::pipeline::{Counts, Overflow, QueueLimits, SenderStatus, Settlement, reason};
@@ -54,7 +55,7 @@ pub(crate) fn target(job: &str, health: Health, error: &str) -> TargetSnapshot {
         timeout: Duration::from_millis(1500),
         file: Some(PathBuf::from("/var/vcap/jobs/gorouter/config/prom_scraper_config.yml")),
         failures: 0,
-        certificate_not_after: Some(1_800_000_000),
+        certificate: Some(Validity { not_before: 1_700_000_000, not_after: 1_800_000_000 }),
     }
 }
 
@@ -87,10 +88,10 @@ impl Snapshots for Fixed {
     }
 
     fn certificates(&self) -> Vec<CertificateSnapshot> {
-        let one = |shown_as, not_after| CertificateSnapshot {
+        let one = |shown_as, not_after: Option<i64>| CertificateSnapshot {
             shown_as,
             file: HOSTILE.to_owned(),
-            not_after,
+            validity: not_after.map(|not_after| Validity { not_before: 0, not_after }),
             problem: Some(HOSTILE.to_owned()),
         };
         vec![one("client", Some(1_700_000_000)), one("listener", None)]

@@ -101,8 +101,8 @@ fn certificates(out: &mut String, overview: &Overview) -> fmt::Result {
     );
     for one in all.iter().take(ROWS_MAX) {
         out.push_str("<tr><td>");
-        match one.not_after {
-            Some(_) => certificate(out, one.not_after, overview.now_ms)?,
+        match one.validity {
+            Some(_) => certificate(out, one.validity, overview.now_ms)?,
             None => out.push_str("<b class=\"bad\">none is in use</b>"),
         }
         write!(out, "</td><td>{}", Html(&one.file))?;

@@ -31,7 +31,7 @@ pub(super) fn section(out: &mut String, target: &TargetSnapshot, marks: &[Scrape
     fact(out, "Every", &prometheus_duration(target.interval))?;
     fact(out, "Timeout", &prometheus_duration(target.timeout))?;
     out.push_str("<div><dt>Its certificate</dt><dd>");
-    certificate(out, target.certificate_not_after, now_ms)?;
+    certificate(out, target.certificate, now_ms)?;
     let job = View::of_job(&target.job).link();
     let job = job.strip_prefix("./").unwrap_or_default();
     writeln!(

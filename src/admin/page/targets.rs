@@ -7,8 +7,9 @@ use super::query::{PER_PAGE, Sort, View};
 use super::sparkline;
 use super::words::{ago, count, counted, days_left, span, validity};
 use crate::admin::api::{day, time};
-use crate::admin::headline::{DAYS_LEFT_MIN, Overview, authority, name};
+use crate::admin::headline::{Overview, authority, name};
 use crate::admin::snapshot::{Health, ScrapeMark, Snapshots, TargetSnapshot};
+use crate::net::certificate::Validity;
 
 /// Jobs to choose from; all others can be searched for.
 const JOBS_MAX: usize = 500;
@@ -72,7 +73,7 @@ fn sort(found: &mut [&TargetSnapshot], view: &View) {
             Sort::Samples => a.samples.cmp(&b.samples),
             // Those without one come last.
             Sort::Certificate => {
-                let end = |target: &TargetSnapshot| target.certificate_not_after.unwrap_or(i64::MAX);
+                let end = |target: &TargetSnapshot| target.certificate.map_or(i64::MAX, |valid| valid.not_after);
                 end(a).cmp(&end(b))
             }
         };
@@ -232,7 +233,7 @@ fn row(out: &mut String, overview: &Overview, target: &TargetSnapshot, marks: &[
     write!(out, "</td><td class=\"number\" data-is=\"Took\">{took}</td>")?;
     write!(out, "<td class=\"number\" data-is=\"Samples\">{}</td>", samples(target))?;
     out.push_str("<td data-is=\"Certificate\">");
-    certificate(out, target.certificate_not_after, now)?;
+    certificate(out, target.certificate, now)?;
     out.push_str("</td></tr>\n");
     Ok(())
 }
@@ -286,11 +287,14 @@ pub(super) fn moment(out: &mut String, ms: Option<i64>, now_ms: i64) -> fmt::Res
 }
 
 /// Until when it is valid, with a word where that is soon.
-pub(super) fn certificate(out: &mut String, not_after: Option<i64>, now_ms: i64) -> fmt::Result {
-    let Some((end, at)) = not_after.and_then(|end| Some((end, day(end)?))) else { return out.write_str("–") };
+pub(super) fn certificate(out: &mut String, valid: Option<Validity>, now_ms: i64) -> fmt::Result {
+    let Some((valid, at)) = valid.and_then(|valid| Some((valid, day(valid.not_after)?))) else {
+        return out.write_str("–");
+    };
+    let end = valid.not_after;
     let class = match days_left(end, now_ms) {
         ..0 => " class=\"bad\"",
-        0..DAYS_LEFT_MIN => " class=\"warn\"",
+        _ if valid.ends_soon(now_ms.div_euclid(1000)) => " class=\"warn\"",
         _ => "",
     };
     write!(out, "<time datetime=\"{at}\" title=\"valid until {at}\"{class}>{}</time>", validity(end, now_ms))
