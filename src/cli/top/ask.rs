@@ -172,6 +172,10 @@ impl Client {
 
 /// A URL of scheme, host and port; a path is not taken.
 fn parse(typed: &str) -> Result<Url, String> {
+    if typed.contains('@') {
+        // Not repeated: it holds a password.
+        return Err("--url: credentials in a URL are not taken".to_owned());
+    }
     let wrong = |what: &str| Err(format!("--url \"{}\": {what}", text::excerpt(typed.as_bytes(), EXCERPT_CHARS_MAX)));
     let (scheme, rest) = match typed.split_once("://") {
         Some(("http", rest)) => (Scheme::Http, rest),
@@ -179,10 +183,6 @@ fn parse(typed: &str) -> Result<Url, String> {
         _ => return wrong("a URL starts with http:// or https://"),
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains('@') {
-        // Not repeated: it holds a password.
-        return Err("--url: credentials in a URL are not taken".to_owned());
-    }
     if authority.is_empty() || authority.contains(['/', '?', '#']) {
         return wrong("write scheme, host and port, such as http://127.0.0.1:9698");
     }
@@ -308,7 +308,9 @@ mod tests {
         for wrong in ["localhost:1", "ftp://x", "http://", "http://a:b", "http://a:70000", "http://a/b", "http://a?b"] {
             assert!(read(wrong).unwrap_err().starts_with(&format!("--url \"{wrong}\": ")), "{wrong}");
         }
-        assert_eq!(read("http://u:geheim@h:1").unwrap_err(), "--url: credentials in a URL are not taken");
+        for secret in ["http://u:geheim@h:1", "u:geheim@h:1", "ftp://u:geheim@h", "http://u:ge/heim@h:1"] {
+            assert_eq!(read(secret).unwrap_err(), "--url: credentials in a URL are not taken");
+        }
     }
 
     #[test]
