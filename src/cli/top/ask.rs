@@ -20,6 +20,10 @@ use crate::net::{Scheme, Url};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of one answer: of 10,000 targets it has some 15 MB.
 const ANSWER_BYTES_MAX: u64 = 32 << 20;
+/// Targets that are taken from an answer, more than an honest one of that size has: one of `{}` alone would need gigabytes here.
+const TARGETS_MAX: usize = 100_000;
+/// And outputs.
+const OUTPUTS_MAX: usize = 1000;
 /// Characters of an answer that is not understood.
 const EXCERPT_CHARS_MAX: usize = 200;
 
@@ -212,8 +216,8 @@ impl Seen {
             samples_scraped: status["scrapes"]["samples"].as_u64(),
             dropped: status["targets"]["dropped"].as_u64(),
             memory: memory["used"].as_u64().map(|used| (used, memory["limit"].as_u64())),
-            targets: list(&targets["activeTargets"]).iter().map(Target::new).collect(),
-            outputs: list(&outputs["outputs"]).iter().map(Output::new).collect(),
+            targets: list(&targets["activeTargets"]).iter().take(TARGETS_MAX).map(Target::new).collect(),
+            outputs: list(&outputs["outputs"]).iter().take(OUTPUTS_MAX).map(Output::new).collect(),
         }
     }
 
