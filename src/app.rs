@@ -109,7 +109,10 @@ impl App {
         }
         let fanout = Fanout::new(outputs.intakes());
         let agent_listener = match &config.metrics_agent {
-            Some(agent) => Some(Server::bind(agent.listen).await?),
+            Some(agent) => {
+                let bound = Server::bind(agent.listen).await;
+                Some(bound.map_err(|error| format!("metrics_agent.listen: {error}"))?)
+            }
             None => None,
         };
         let own = own_endpoints(&outputs, agent_listener.as_ref().and_then(|listener| listener.local_addr().ok()));
@@ -382,7 +385,8 @@ impl App {
             admin.stop().await;
         }
         if let Some(config) = &self.config.admin {
-            self.admin = Some(admin::Server::start(config, &self.credentials, self.snapshots()).await?);
+            let started = admin::Server::start(config, &self.credentials, self.snapshots()).await;
+            self.admin = Some(started.map_err(|error| format!("admin.listen: {error}"))?);
         }
         Ok(())
     }

@@ -10,5 +10,6 @@ fn main() -> ExitCode {
         give_back: system::give_back,
         terminal_size: system::terminal_size,
         set_keys: system::set_keys,
+        stop: system::stop,
     })
 }

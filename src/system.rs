@@ -62,6 +62,14 @@ fn apply(settings: &libc::termios) -> bool {
     unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, settings) == 0 }
 }
 
+/// Stops the process, as Ctrl-Z does to one that has no say in it; returns when it goes on.
+pub fn stop() {
+    // SAFETY: it sends a signal to this process, and touches no memory.
+    unsafe {
+        libc::kill(libc::getpid(), libc::SIGSTOP);
+    }
+}
+
 /// Gives back what only the start of the process or of its targets needed: memory that the allocator keeps though it is free,
 /// and pages of the executable.
 ///

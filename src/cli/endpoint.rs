@@ -94,9 +94,12 @@ impl Endpoint {
     /// # Errors
     /// The end of a sentence. It never repeats the URL, which may hold a password.
     pub(super) fn parse(url: &str) -> Result<Self, &'static str> {
-        let (scheme, rest) = url.split_once("://").ok_or("a URL starts with http:// or https://")?;
-        if holds_credentials(rest) {
+        let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
+        if scheme.contains('@') || holds_credentials(rest) {
             return Err(NO_CREDENTIALS);
+        }
+        if !url.contains("://") {
+            return Err("a URL starts with http:// or https://");
         }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
@@ -156,6 +159,7 @@ mod tests {
             ("http://a?b=c&b=d&e=", Ok("http a:80 /metrics {\"b\": [\"c\", \"d\"], \"e\": [\"\"]}")),
             ("http://a:1/x/y?mail=a@b", Ok("http a:1 /x/y {\"mail\": [\"a@b\"]}")),
             ("10.0.0.5:14726", Err("a URL starts with http:// or https://")),
+            ("u:p@10.0.0.5:14726", Err(NO_CREDENTIALS)),
             ("https://u:p@a/", Err(NO_CREDENTIALS)),
             ("https://u:p/q@a/", Err(NO_CREDENTIALS)),
             ("https://u:p?q@a/", Err(NO_CREDENTIALS)),

@@ -78,6 +78,8 @@ pub struct System {
     pub terminal_size: fn() -> Option<(usize, usize)>,
     /// With true, keys reach stdin as they are pressed and are not shown; with false it is as it was. Whether that worked.
     pub set_keys: fn(bool) -> bool,
+    /// Stops the process until somebody lets it go on.
+    pub stop: fn(),
 }
 
 /// Runs the program; the exit code is the process's.

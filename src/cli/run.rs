@@ -80,6 +80,9 @@ impl Place {
             Self::Flags(quick) if quick.is_admin_taken(error) => {
                 "; perhaps another promferry runs here: give this one another port for its status page, --admin :PORT, or --admin off"
             }
+            Self::Source(_) if error.contains("another process has this port already") => {
+                "; perhaps another promferry runs here: stop it, or give this one another port"
+            }
             _ => "",
         }
     }

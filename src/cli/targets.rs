@@ -91,7 +91,8 @@ fn print(out: &mut impl Write, set: &TargetSet) -> io::Result<()> {
         writeln!(out, "{problem}")?;
     }
     let (found, dropped) = (set.targets.len(), set.dropped_total);
-    writeln!(out, "{found} targets are scraped, {dropped} are not")
+    let found = if found == 1 { "1 target is scraped".to_owned() } else { format!("{found} targets are scraped") };
+    writeln!(out, "{found}, {dropped} {} not", if dropped == 1 { "is" } else { "are" })
 }
 
 /// Whether something announces targets that cannot be used.

@@ -107,6 +107,8 @@ fn print_once(view: &View, system: System) -> u8 {
 
 async fn live(client: Arc<Client>, mut view: View, interval: Duration, system: System) -> io::Result<()> {
     let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?];
+    let mut quit = signal(SignalKind::quit())?;
+    let mut suspended = signal(SignalKind::from_raw(libc::SIGTSTP))?;
     let mut resized = signal(SignalKind::window_change())?;
     let mut looks = looks(client, interval);
     let mut screen = Screen::open(system)?;
@@ -124,6 +126,9 @@ async fn live(client: Arc<Client>, mut view: View, interval: Duration, system: S
                 None => {}
             },
             _ = resized.recv() => {}
+            // The shell gets its own screen and keys meanwhile.
+            _ = suspended.recv() => screen.suspend()?,
+            _ = quit.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => return Ok(()),

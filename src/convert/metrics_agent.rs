@@ -73,7 +73,16 @@ impl Variables {
         let text = String::from_utf8_lossy(&file.text);
         let mut variables = Self::of_source(&file.name);
         let mut problems = Vec::new();
-        for (line, number) in text.split(if text.contains('\0') { '\0' } else { '\n' }).zip(1..) {
+        if text.contains('\0') {
+            // As the process has them: nothing is a quote or a comment there, and bash's functions are no settings.
+            for (entry, number) in text.split('\0').zip(1..) {
+                if let Some((name, value)) = entry.split_once('=') {
+                    variables.add(name, value, number);
+                }
+            }
+            return Ok(variables);
+        }
+        for (line, number) in text.lines().zip(1..) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -233,4 +242,28 @@ fn path(path: &Path) -> Node {
 
 fn literal(text: &str) -> Node {
     Node::text(&Text::literal(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Variables, Problems> {
+        Variables::of_lines(&SourceFile { name: "file".into(), text: text.into() })
+    }
+
+    #[test]
+    fn a_file_of_lines_has_quotes_and_comments() {
+        let variables = read("# all\r\nexport A='x y'\r\n\nB=\"\"\nC = 1\n").unwrap();
+        let get = |name: &str| variables.get(name);
+        assert_eq!((get("A"), get("B"), get("C")), (Some("x y".into()), Some(String::new()), Some("1".into())));
+        assert_eq!(read("A=1\nsecret").err().unwrap().to_string(), "file:2:1: expected NAME=VALUE");
+    }
+
+    #[test]
+    fn the_environment_of_a_process_is_taken_as_it_is() {
+        let variables = read("A='x' \0BASH_FUNC_f%%=() {  :\n}\0#B=1\0C=two\nlines\0").unwrap();
+        let get = |name: &str| variables.get(name);
+        assert_eq!((get("A"), get("C")), (Some("'x' ".into()), Some("two\nlines".into())));
+    }
 }

@@ -1,8 +1,8 @@
 //! A text of a Telegraf configuration, with the variables in it.
 //!
 //! Telegraf replaces `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME-default}`, `${NAME:?error}` and `${NAME?error}`; `$$` is
-//! a dollar. (compose-go's `template`, which Telegraf 1.37 uses.) What has a form of ours stays a variable. `${NAME:+other}` and
-//! what is nested have none.
+//! a dollar. (compose-go's `template`, which Telegraf 1.37 uses.) What has a form of ours stays a variable. `${NAME:+other}`,
+//! what is nested and a dollar right before a variable have none.
 
 /// Pieces of a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -58,6 +58,8 @@ impl Text {
                 continue;
             }
             match variable(after)? {
+                // A dollar in front of a variable cannot be typed in our configuration: the three are read as a literal `${`.
+                Some(_) if literal.ends_with('$') => return Err(OddVariable),
                 Some((piece, behind)) => {
                     if !literal.is_empty() {
                         out.push(Piece::Literal(std::mem::take(&mut literal)));
@@ -211,6 +213,7 @@ mod tests {
             ("${HOST:?is missing}", "${HOST}"),
             ("a$$b", "a$b"),
             ("$${HOST}", "$${HOST}"),
+            ("$$$${HOST}", "$$${HOST}"),
             ("^a$", "^a$"),
             ("${1}-$2", "$${1}-$2"),
             ("${HOST", "$${HOST"),
@@ -219,7 +222,7 @@ mod tests {
         for (raw, typed) in cases {
             assert_eq!(Text::read(raw).map(|text| text.typed()), Ok(typed.to_owned()), "{raw}");
         }
-        for raw in ["${A:+b}", "${A+b}", "${A:-${B}}"] {
+        for raw in ["${A:+b}", "${A+b}", "${A:-${B}}", "$$${A}", "a$$$A"] {
             assert_eq!(Text::read(raw), Err(OddVariable), "{raw}");
         }
     }

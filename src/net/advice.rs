@@ -5,7 +5,7 @@
 
 use super::credentials::CredentialError;
 use super::error::{Cause, NetError, Stage};
-use super::verify::Reason;
+use super::verify::{Reason, Untrusted};
 
 impl NetError {
     /// What an operator does about it; `None` where the error says it already, or where nothing general helps.
@@ -32,7 +32,7 @@ impl NetError {
             Cause::NoAddress(_) => "Correct the name, or the machine's resolver (/etc/resolv.conf).",
             Cause::BadUrl(_) => "Correct the address or the path where the target is announced.",
             Cause::Refused => "Start the process, or correct the port where the target is announced.",
-            Cause::Untrusted(untrusted) => return of_certificate(&untrusted.reason),
+            Cause::Untrusted(untrusted) => return of_certificate(untrusted),
             Cause::WantsClientCertificate { .. } => {
                 "Set cert_file and key_file in tls_config, to a certificate that the target's authority signed."
             }
@@ -64,12 +64,18 @@ impl NetError {
 }
 
 /// Some reasons name the setting that would help themselves.
-fn of_certificate(reason: &Reason) -> Option<&'static str> {
-    Some(match reason {
+fn of_certificate(untrusted: &Untrusted) -> Option<&'static str> {
+    let shown = untrusted.presented.as_ref();
+    Some(match &untrusted.reason {
+        Reason::Expired { not_after } if shown.is_some_and(|shown| shown.not_after != *not_after) => {
+            "Have what the target sends beside its certificate replaced: one in its chain ended, its own did not. ca_file is not to blame."
+        }
         Reason::Expired { .. } => {
             "Have the certificate renewed where the target runs, and the target restarted if it does not read it again."
         }
         Reason::NotYetValid { .. } => "Set the clocks of both machines, or wait.",
+        // Nobody issued it but itself, and it need not be an authority: the pin that the error offers is what works.
+        Reason::UnknownIssuer { .. } if shown.is_some_and(|shown| shown.issuer == shown.subject) => return None,
         Reason::UnknownIssuer { .. } | Reason::SameNameOtherKey { .. } => {
             "Add the authority that issued it to ca_file; while an authority is being rotated the file needs both."
         }

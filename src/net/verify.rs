@@ -96,7 +96,15 @@ impl fmt::Display for Untrusted {
                 write!(f, "the server's certificate {shown} expired at {not_after}")
             }
             Reason::Expired { not_after } => {
-                write!(f, "an authority above the server's certificate {shown} expired at {not_after}")
+                // Authorities of ca_file and of the system are not asked for their time: it came from the server.
+                write!(f, "an authority that the server sent with its certificate {shown} expired at {not_after}")
+            }
+            Reason::NotYetValid { not_before } if *not_before != shown.not_before => {
+                write!(
+                    f,
+                    "an authority that the server sent with its certificate {shown} is not valid before {not_before}"
+                )?;
+                write!(f, "; is a clock wrong?")
             }
             Reason::NotYetValid { not_before } => {
                 write!(f, "the server's certificate {shown} is not valid before {not_before}; is a clock wrong?")
@@ -346,7 +354,9 @@ impl Known {
     fn unknown_issuer(&self, shown: Option<&Certificate>) -> Reason {
         match self {
             Self::System => {
-                Reason::UnknownIssuer { trusted: "no authority of the system has signed it; set ca_file".into() }
+                let is_alone = shown.is_some_and(|shown| shown.issuer == shown.subject);
+                let remedy = if is_alone { "" } else { "; set ca_file" };
+                Reason::UnknownIssuer { trusted: format!("no authority of the system has signed it{remedy}") }
             }
             Self::File { place, authorities, .. } => match shown {
                 Some(shown) if authorities.iter().any(|authority| authority.subject == shown.issuer) => {

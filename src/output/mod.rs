@@ -352,7 +352,8 @@ impl Start<'_> {
 
     async fn expose(&self, config: &checked::Expose) -> Result<Started, String> {
         let name = &self.config.name;
-        let listener = Server::bind(config.listen).await.map_err(|error| format!("output {name}: {error}"))?;
+        let listener =
+            Server::bind(config.listen).await.map_err(|error| format!("output {name}: expose.listen: {error}"))?;
         let tls = config.tls.as_ref().map(|tls| self.credentials.listener(tls));
         let expose = Expose::new(name, config, self.ledger.clone(), self.status.clone(), self.is_ready.clone());
         let answering = expose.clone();

@@ -145,6 +145,9 @@ impl ScrapeError {
             Self::Status { status: StatusCode::NOT_FOUND, .. } => {
                 "Set metrics_path: the target answers, and has nothing there."
             }
+            Self::Status { status, .. } if status.is_client_error() => {
+                "Look into the target's own log, and its exporter's manual: it answers, and does not take this request."
+            }
             Self::Status { .. } => "Look into the target's own log: it answers, and fails itself.",
             Self::Html { .. } => "Correct the port or metrics_path: this is a page for people.",
             Self::Foreign { .. } => "Set scrape_protocols to a text format.",

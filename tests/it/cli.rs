@@ -136,7 +136,7 @@ async fn targets_lists_what_is_found_and_what_is_not_used() {
         "https://127.0.0.1:9100/metrics every 5s\n  labels {instance=\"127.0.0.1:9100\",job=\"platform\",origin=\"gorouter\",\
          source_id=\"gorouter\"}\n  announced by FOLDER/jobs/gorouter/config/prom_scraper_config.yml\n\
          FOLDER/jobs/cc/config/prom_scraper_config.yml announces nothing: the file is empty\n\
-         1 targets are scraped, 0 are not\n"
+         1 target is scraped, 0 are not\n"
     );
     world.deploy("rep", "1", "port: 9101\nscrape_interval: 15x\n");
     let (code, out, _) = run(&world, &["targets", "-c", "promferry.yml"]).await;

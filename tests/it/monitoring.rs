@@ -241,3 +241,19 @@ fn every_rule_says_what_it_means_and_is_tested() {
         assert!(tests.contains(&format!("alertname=\"{name}\"")), "nothing shows that {name} fires");
     }
 }
+
+/// The other tests see that a query has an answer; here it is the right one.
+#[tokio::test]
+async fn the_dashboard_sees_a_queue_that_is_full_of_bytes_and_the_first_samples_that_are_lost() {
+    let Some(mut promtool) = promtool() else { return };
+    let expressions = expressions(&dashboard());
+    let one = |part: &str| expressions.iter().find(|expression| expression.contains(part)).unwrap();
+    let text = include_str!("../prometheus/dashboard_test.yml")
+        .replace("QUEUE", one("promferry_output_queue_bytes_max"))
+        .replace("LOST", one("offset 1h"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dashboard_test.yml");
+    std::fs::write(&path, text).unwrap();
+    let (code, stdout, stderr) = outcome(promtool.args(["test", "rules"]).arg(&path)).await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+}

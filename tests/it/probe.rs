@@ -1,8 +1,11 @@
 //! `promferry probe`: what it tells of a target, well or not, and what a hostile one cannot do to a terminal.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use rcgen::date_time_ymd;
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use serde_json::Value as Json;
 
 use crate::support::certificates::{Ca, Pair};
@@ -153,6 +156,42 @@ async fn a_certificate_that_expired_is_shown_with_what_to_do() {
     assert!(out.ends_with(&tail), "{out}");
 }
 
+/// A server that sends this chain.
+fn sends(leaf: &Pair, chain: Vec<CertificateDer<'static>>) -> Arc<ServerConfig> {
+    let mut config = (*leaf.server_config(None)).clone();
+    let key = rustls::pki_types::pem::PemObject::from_pem_slice(leaf.key_pem.as_bytes()).unwrap();
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+    let certified = rustls::sign::CertifiedKey::new(chain, key);
+    config.cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
+    config.into()
+}
+
+#[tokio::test]
+async fn an_authority_of_the_chain_that_expired_is_not_the_targets_certificate() {
+    let world = World::new();
+    let between = world.ca.intermediate("between", |params| params.not_after = date_time_ymd(2025, 3, 4));
+    let leaf = between.server(&["127.0.0.1"]);
+    let config = sends(&leaf, vec![leaf.certificate.clone(), between.certificate()]);
+    let target = FakeTarget::start_tls(config, Step::Answer(ok("a 1\n"))).await;
+    let (code, out, _) = probe(&world, &[&format!("https://{}/metrics", target.address), "--ca", "ca.crt"]).await;
+    assert_eq!(code, 1);
+    let sentence =
+        "an authority that the server sent with its certificate \"127.0.0.1\" expired at 2025-03-04T00:00:00Z";
+    assert!(row(&out, "failed").ends_with(sentence), "{out}");
+    assert!(row(&out, "advice").starts_with("Have what the target sends beside its certificate replaced"), "{out}");
+}
+
+#[tokio::test]
+async fn what_nobody_signed_is_pinned_and_not_put_into_ca_file() {
+    let world = World::new();
+    let alone = Pair::self_signed(&["127.0.0.1"]);
+    let target = FakeTarget::start_tls(alone.server_config(None), Step::Answer(ok("a 1\n"))).await;
+    let (code, out, _) = probe(&world, &[&format!("https://{}/metrics", target.address), "--ca", "ca.crt"]).await;
+    assert_eq!(code, 1);
+    assert!(row(&out, "failed").ends_with(&format!("to trust it alone set pin_sha256: {}", alone.pin())), "{out}");
+    assert!(rows(&out, "advice").is_empty(), "{out}");
+}
+
 #[tokio::test]
 async fn a_chain_is_shown_whole_and_the_ends_of_its_parts_are_named() {
     let world = World::new();
@@ -162,13 +201,8 @@ async fn a_chain_is_shown_whole_and_the_ends_of_its_parts_are_named() {
     let leaf = world.ca.server_with(&["127.0.0.1"], |params| params.not_after = soon);
     let ours = Ca::named("another");
     let extra = ours.server(&["intermediate"]);
-    let mut config = (*leaf.server_config(None)).clone();
-    let key = rustls::pki_types::pem::PemObject::from_pem_slice(leaf.key_pem.as_bytes()).unwrap();
-    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
-    let chain = vec![leaf.certificate.clone(), extra.certificate.clone()];
-    let certified = rustls::sign::CertifiedKey::new(chain, key);
-    config.cert_resolver = std::sync::Arc::new(rustls::sign::SingleCertAndKey::from(certified));
-    let target = FakeTarget::start_tls(config.into(), Step::Answer(ok("# TYPE a gauge\na 1\n"))).await;
+    let config = sends(&leaf, vec![leaf.certificate.clone(), extra.certificate.clone()]);
+    let target = FakeTarget::start_tls(config, Step::Answer(ok("# TYPE a gauge\na 1\n"))).await;
     let url = format!("https://{}/metrics", target.address);
     let (code, object) = json(&world, &[&url, "--ca", "ca.crt"]).await;
     assert_eq!(code, 0, "{object}");

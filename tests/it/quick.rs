@@ -286,7 +286,7 @@ async fn a_port_that_is_taken_is_told_with_what_to_do() {
         run(&World::new(), &["--scrape", "http://127.0.0.1:1", "--to", "stdout", "--admin", &admin]).await;
     assert_eq!(code, 1);
     let sentence = format!(
-        "promferry: cannot listen on {address}: another process has this port already; perhaps another promferry runs here: give this \
+        "promferry: admin.listen: cannot listen on {address}: another process has this port already; perhaps another promferry runs here: give this \
          one another port for its status page, --admin :PORT, or --admin off"
     );
     assert!(err.lines().any(|line| line == sentence), "{err}");

@@ -211,3 +211,36 @@ async fn a_signal_leaves_the_terminal_as_it_was() {
     assert_eq!(ended.code(), Some(0));
     assert!(terminal.is_as_before());
 }
+
+#[tokio::test]
+async fn a_stop_gives_the_terminal_to_the_shell_and_takes_it_back() {
+    let server = old_and_hostile().await;
+    let top = command(&["top", "--url", &format!("http://{}", server.address), "--color", "never"]);
+    let mut terminal = Terminal::start(top, 80, 24);
+    terminal.until("many targets", |frame| frame.contains("\r\nand ")).await;
+    let id = terminal.child.id().unwrap();
+    let signal = |word: &str| {
+        let sent = std::process::Command::new("kill").args([word, &id.to_string()]).status();
+        assert!(sent.unwrap().success());
+    };
+    let is_stopped = || {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with('T')
+    };
+    signal("-TSTP");
+    until("it stands still", async || is_stopped().then_some(())).await;
+    assert!(terminal.is_as_before());
+    until("the first screen is back", async || terminal.drawn().ends_with("\u{1b}[?1049l").then_some(())).await;
+    signal("-CONT");
+    until("it is drawn again", async || {
+        let drawn = terminal.drawn();
+        let (_, again) = drawn.rsplit_once("\u{1b}[?1049h")?;
+        (drawn.matches("\u{1b}[?1049h").count() == 2 && again.contains("\r\nand ")).then_some(())
+    })
+    .await;
+    assert!(!terminal.is_as_before());
+    signal("-QUIT");
+    let ended = until("it ends", async || terminal.child.try_wait().unwrap()).await;
+    assert_eq!(ended.code(), Some(0));
+    assert!(terminal.is_as_before());
+}

@@ -20,6 +20,10 @@ use crate::net::{Scheme, Url};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of one answer: of 10,000 targets it has some 15 MB.
 const ANSWER_BYTES_MAX: u64 = 32 << 20;
+/// Targets that are taken from an answer, more than an honest one of that size has: one of `{}` alone would need gigabytes here.
+const TARGETS_MAX: usize = 100_000;
+/// And outputs.
+const OUTPUTS_MAX: usize = 1000;
 /// Characters of an answer that is not understood.
 const EXCERPT_CHARS_MAX: usize = 200;
 
@@ -172,6 +176,10 @@ impl Client {
 
 /// A URL of scheme, host and port; a path is not taken.
 fn parse(typed: &str) -> Result<Url, String> {
+    if typed.contains('@') {
+        // Not repeated: it holds a password.
+        return Err("--url: credentials in a URL are not taken".to_owned());
+    }
     let wrong = |what: &str| Err(format!("--url \"{}\": {what}", text::excerpt(typed.as_bytes(), EXCERPT_CHARS_MAX)));
     let (scheme, rest) = match typed.split_once("://") {
         Some(("http", rest)) => (Scheme::Http, rest),
@@ -179,10 +187,6 @@ fn parse(typed: &str) -> Result<Url, String> {
         _ => return wrong("a URL starts with http:// or https://"),
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains('@') {
-        // Not repeated: it holds a password.
-        return Err("--url: credentials in a URL are not taken".to_owned());
-    }
     if authority.is_empty() || authority.contains(['/', '?', '#']) {
         return wrong("write scheme, host and port, such as http://127.0.0.1:9698");
     }
@@ -212,8 +216,8 @@ impl Seen {
             samples_scraped: status["scrapes"]["samples"].as_u64(),
             dropped: status["targets"]["dropped"].as_u64(),
             memory: memory["used"].as_u64().map(|used| (used, memory["limit"].as_u64())),
-            targets: list(&targets["activeTargets"]).iter().map(Target::new).collect(),
-            outputs: list(&outputs["outputs"]).iter().map(Output::new).collect(),
+            targets: list(&targets["activeTargets"]).iter().take(TARGETS_MAX).map(Target::new).collect(),
+            outputs: list(&outputs["outputs"]).iter().take(OUTPUTS_MAX).map(Output::new).collect(),
         }
     }
 
@@ -308,7 +312,9 @@ mod tests {
         for wrong in ["localhost:1", "ftp://x", "http://", "http://a:b", "http://a:70000", "http://a/b", "http://a?b"] {
             assert!(read(wrong).unwrap_err().starts_with(&format!("--url \"{wrong}\": ")), "{wrong}");
         }
-        assert_eq!(read("http://u:geheim@h:1").unwrap_err(), "--url: credentials in a URL are not taken");
+        for secret in ["http://u:geheim@h:1", "u:geheim@h:1", "ftp://u:geheim@h", "http://u:ge/heim@h:1"] {
+            assert_eq!(read(secret).unwrap_err(), "--url: credentials in a URL are not taken");
+        }
     }
 
     #[test]

@@ -12,6 +12,11 @@ const PRESS_BYTES_MAX: usize = 64;
 /// Where nobody knows how large the terminal is.
 const SIZE_UNKNOWN: (usize, usize) = (80, 24);
 
+/// To the alternate screen, without cursor and without wrapping lines.
+const OPEN: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
+/// And back.
+const CLOSE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+
 /// A key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
@@ -42,8 +47,19 @@ impl Screen {
             // It ends with the process: nothing wakes a thread that reads a terminal.
             std::thread::Builder::new().name("keys".into()).spawn(move || read_keys(io::stdin(), &sender))?;
         }
-        put("\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J")?;
+        put(OPEN)?;
         Ok(screen)
+    }
+
+    /// Puts the terminal right, stops the process until somebody lets it go on, and has the terminal again.
+    pub(super) fn suspend(&mut self) -> io::Result<()> {
+        put(CLOSE)?;
+        (self.system.set_keys)(false);
+        (self.system.stop)();
+        if io::stdin().is_terminal() {
+            (self.system.set_keys)(true);
+        }
+        put(OPEN)
     }
 
     /// Draws over what is there.
@@ -74,7 +90,7 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // Where the terminal is gone there is nothing to put right.
-        let _ = put("\x1b[?7h\x1b[?25h\x1b[?1049l");
+        let _ = put(CLOSE);
         (self.system.set_keys)(false);
     }
 }

@@ -73,6 +73,8 @@ fn expanded(text: &str) -> Option<String> {
         let is_name = !name.starts_with(|c: char| c.is_ascii_digit())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         match name {
+            // Go takes these for variables of a shell.
+            "" if after.starts_with(['*', '#', '@', '!', '?', '-']) => return None,
             "" if !after.starts_with('{') => typed.push('$'),
             _ if is_name && !name.is_empty() && !typed.ends_with('$') => typed.push_str(&format!("${{{name}:-}}")),
             _ => return None,
@@ -159,6 +161,9 @@ mod tests {
             ("a$$b", Some("a$b")),
             ("100$", Some("100$")),
             ("$${REGION}", None),
+            ("$$${REGION}", None),
+            ("$$$REGION", None),
+            ("eu-$-1", None),
             ("${1}", None),
             ("${", None),
             ("é$É", Some("é$É")),

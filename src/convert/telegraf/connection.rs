@@ -132,7 +132,8 @@ impl Secrets<'_, '_> {
                 "host" => self.options.lose(&value.place, format!("{key}: the header Host cannot be set")),
                 _ if OWN_HEADERS.contains(&lower.as_str()) => {}
                 _ if is_secret(&name) => {
-                    let value = self.safe(&value, &format!("{key}: {}", name.escape_debug()), &name, None);
+                    let use_for = header_use(&name);
+                    let value = self.safe(&value, &format!("{key}: {}", name.escape_debug()), &use_for, None);
                     headers.push((name, value));
                 }
                 _ => headers.push((name, value.value)),
@@ -188,6 +189,12 @@ impl Secrets<'_, '_> {
     }
 }
 
+/// What the variable of a header is for. A header that is called as another credential of its owner has another variable.
+fn header_use(name: &str) -> String {
+    let taken = ["_API_KEY", "_PASSWORD", "_TOKEN", "_URL", "_USERNAME"];
+    if taken.contains(&variable_name("", name).as_str()) { format!("header_{name}") } else { name.to_owned() }
+}
+
 /// The word of an `Authorization` header, and what is behind it.
 pub(super) fn split_word(value: &Taken<Text>) -> (&'static str, Taken<Text>) {
     let place: &Place = &value.place;
@@ -208,4 +215,33 @@ pub(super) fn plain_headers(headers: &[(String, Text)]) -> Map {
     let mut map = Map::default();
     headers.iter().for_each(|(name, value)| map.add(name.clone(), Node::text(value)));
     map
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::convert::{SourceFile, telegraf};
+
+    #[test]
+    fn no_two_credentials_share_a_variable() {
+        let text = r#"
+            [[inputs.prometheus]]
+              urls = ["http://a:1/metrics?token=one&token=two"]
+              http_headers = {Token = "three", Authorization = "Bearer four"}
+            [[outputs.elasticsearch]]
+              urls = ["http://b:1"]
+              index_name = "m"
+              username = "u"
+              password = "five"
+              headers = {Password = "six"}
+        "#;
+        let converted = telegraf(&[SourceFile { name: "a.conf".into(), text: text.into() }]).unwrap();
+        let lines = converted.yaml.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let mut names: Vec<_> =
+            lines.flat_map(|line| line.split("${").skip(1)).map(|rest| rest.split('}').next()).collect();
+        names.retain(|name| *name != Some("HOSTNAME"));
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!((names.len(), all), (6, 6), "{}", converted.yaml);
+    }
 }

@@ -238,10 +238,14 @@ impl<'t> Input<'t> {
         names.dedup();
         let secrets = Secrets { options: &self.options, owner: job };
         for name in names {
-            let values = endpoint.params.iter().filter(|(other, _)| other == name).map(|(_, value)| {
+            let values = endpoint.params.iter().filter(|(other, _)| other == name).zip(1..).map(|((_, value), nth)| {
                 let taken = Taken { value: value.clone(), place: endpoint.place.clone() };
                 match is_secret(name) {
-                    true => secrets.safe(&taken, &format!("urls: {}", name.escape_debug()), name, None),
+                    true => {
+                        // Not the variable of a header or a token that the input has besides.
+                        let use_for = if nth == 1 { format!("query_{name}") } else { format!("query_{name}_{nth}") };
+                        secrets.safe(&taken, &format!("urls: {}", name.escape_debug()), &use_for, None)
+                    }
                     false => taken.value,
                 }
             });

@@ -266,7 +266,10 @@ impl<'t> Options<'t> {
     fn read(&self, place: &Place, key: &str, text: &str) -> Option<Text> {
         let read = Text::read(text).ok();
         if read.is_none() {
-            self.lose(place, format!("{key}: there are only ${{NAME}} and ${{NAME:-default}} here"));
+            self.lose(
+                place,
+                format!("{key}: there are only ${{NAME}} and ${{NAME:-default}} here, and no dollar right before them"),
+            );
         }
         read
     }

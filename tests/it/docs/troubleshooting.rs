@@ -179,6 +179,7 @@ fn certificates() -> Vec<ScrapeError> {
         (Some(certificate()), Reason::Expired { not_after: time(2027) }),
         (Some(certificate()), Reason::Expired { not_after: time(2026) }),
         (Some(certificate()), Reason::NotYetValid { not_before: time(2026) }),
+        (Some(certificate()), Reason::NotYetValid { not_before: time(2027) }),
         (Some(certificate()), trusts(only)),
         (Some(self_signed), trusts(only)),
         (Some(certificate()), trusts("no authority of the system has signed it; set ca_file")),
@@ -243,6 +244,7 @@ fn answers() -> Vec<ScrapeError> {
     let all = vec![
         status(StatusCode::UNAUTHORIZED),
         status(StatusCode::NOT_FOUND),
+        status(StatusCode::NOT_ACCEPTABLE),
         status(StatusCode::INTERNAL_SERVER_ERROR),
         ScrapeError::Html { url: url(), body: "BODY".into() },
         ScrapeError::Foreign { url: url(), reason: foreign },
