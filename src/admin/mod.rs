@@ -29,7 +29,7 @@ use headline::Overview;
 pub use snapshot::{
     CertificateSnapshot, DiscoveryProblem, DroppedTarget, FileSnapshot, FileState, Health, MemorySnapshot,
     OutputSnapshot, QueueSnapshot, RECENT_STEP, Readiness, RecentMark, RegistrarSnapshot, ScrapeCounts, ScrapeMark,
-    ServedSnapshot, Snapshots, TargetSnapshot, Targets,
+    ServedSnapshot, Snapshots, TargetSnapshot, Targets, Trouble,
 };
 
 /// Connections at a time: people and one or two scrapers.
