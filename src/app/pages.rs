@@ -16,8 +16,9 @@ use crate::config::Shown;
 use crate::config::checked::{OutputConfig, OutputKind};
 use crate::discovery::{FileReport, FileStatus, TargetSet};
 use crate::memory::Budget;
+use crate::model::Labels;
 use crate::net::credentials::{Credentials, OwnCertificate};
-use crate::net::authority;
+use crate::net::{HIDDEN, authority, is_secret_parameter, without_secrets};
 use crate::output::State;
 use crate::output::expose::Served;
 use crate::pipeline::recent::Step;
@@ -62,7 +63,7 @@ impl Snapshots for Pages {
                 .iter()
                 .map(|dropped| DroppedTarget {
                     job: dropped.job.clone(),
-                    discovered: dropped.discovered.clone(),
+                    discovered: labels_without_secrets(&dropped.discovered),
                     reason: dropped.reason.to_string(),
                 })
                 .collect(),
@@ -172,9 +173,9 @@ fn target(watched: &Watched) -> TargetSnapshot {
     TargetSnapshot {
         id: target.origin.key,
         job: target.config.job_name.clone(),
-        discovered: target.discovered.clone(),
+        discovered: labels_without_secrets(&target.discovered),
         labels: target.origin.labels.clone(),
-        url: target.origin.url.clone(),
+        url: without_secrets(&target.origin.url),
         health: match status.health {
             scrape::Health::Unknown => Health::Unknown,
             scrape::Health::Up => Health::Up,
@@ -191,6 +192,16 @@ fn target(watched: &Watched) -> TargetSnapshot {
         failures: status.failures,
         certificate_not_after: status.certificate_not_after,
     }
+}
+
+/// Discovered labels for people: the values of those that become such parameters (`__param_…`) are left out.
+fn labels_without_secrets(labels: &Labels<'static>) -> Labels<'static> {
+    let is_secret = |name: &str| name.strip_prefix("__param_").is_some_and(is_secret_parameter);
+    let secret: Vec<String> =
+        labels.iter().filter(|(name, _)| is_secret(name)).map(|(name, _)| name.to_owned()).collect();
+    let mut labels = labels.clone();
+    secret.into_iter().for_each(|name| labels.set(name, HIDDEN));
+    labels
 }
 
 fn output(config: &OutputConfig, state: State) -> OutputSnapshot {
