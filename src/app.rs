@@ -20,7 +20,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::admin;
+use crate::admin::{self, Trouble};
 use crate::cloud_foundry::metrics_agent::Agent;
 use crate::config::Shown;
 use crate::config::checked::{Config, OutputConfig, OutputKind};
@@ -77,6 +77,8 @@ pub struct App {
     is_ready: watch::Receiver<bool>,
     /// The configuration in force, for people.
     shown: watch::Sender<Shown>,
+    /// What the last reload could not do.
+    troubles: watch::Sender<Vec<Trouble>>,
     /// Milliseconds since 1970.
     started_ms: i64,
 }
@@ -145,6 +147,7 @@ impl App {
         let mut app = Self {
             started_ms: wall_ms(),
             shown: watch::Sender::new(config.shown.clone()),
+            troubles: watch::Sender::default(),
             is_ready,
             credentials,
             fanout,
@@ -215,6 +218,8 @@ impl App {
                 .as_ref()
                 .is_some_and(|admin| admin.stands_in_for_prom_scraper),
             shown: self.shown.subscribe(),
+            troubles: self.troubles.subscribe(),
+            has_intervals: self.has_intervals.subscribe(),
             started_ms: self.started_ms,
         })
     }
@@ -223,6 +228,7 @@ impl App {
     /// with an error in the log. May be cancelled at any `await`: [`shutdown`](Self::shutdown) then ends what is there.
     pub async fn reload(&mut self, config: Config) {
         let deadline = Instant::now() + config.global.shutdown_timeout;
+        self.troubles.send_replace(Vec::new());
         self.shedding.budget().set_limit(memory_limit(&config));
         let new = config.outputs.iter().filter(|output| !self.outputs.has(output)).cloned();
         let (needs_place, others): (Vec<_>, Vec<_>) = new.partition(|output| has_place(output));
@@ -279,6 +285,24 @@ impl App {
         self.outputs.predecessor(name).or_else(left)
     }
 
+    /// A configuration was read that cannot be used; the one in force stays. `problems` is a line each.
+    pub fn refused(&self, problems: &str) {
+        let (first, more) = (problems.lines().next().unwrap_or_default(), problems.lines().count().saturating_sub(1));
+        let more = if more > 0 { format!("; {more} more lines are in the log") } else { String::new() };
+        let text = format!(
+            "The configuration was read again and cannot be used, the one before stays in force: {first}{more}"
+        );
+        self.troubles.send_modify(|troubles| {
+            troubles.retain(|trouble| trouble.is_loss);
+            troubles.push(Trouble { is_loss: false, text });
+        });
+    }
+
+    /// Something that the configuration in force asks for is not done.
+    fn trouble(&self, text: String) {
+        self.troubles.send_modify(|troubles| troubles.push(Trouble { is_loss: true, text }));
+    }
+
     async fn start_outputs(&self, outputs: Vec<Arc<OutputConfig>>) -> Vec<Running> {
         // What goes now was given the time of the configuration in force.
         let shutdown_timeout = self.config.global.shutdown_timeout;
@@ -290,7 +314,10 @@ impl App {
                     running.queue().inspect(|queue| self.shedding.watch(queue));
                     started.push(running);
                 }
-                Err(error) => tracing::error!(output = output.name, error, "an output cannot start, and is left out"),
+                Err(error) => {
+                    tracing::error!(output = output.name, error, "an output cannot start, and is left out");
+                    self.trouble(format!("An output cannot start, and gets nothing: {error}"));
+                }
             }
         }
         started
@@ -368,6 +395,7 @@ impl App {
         if let Err(error) = started {
             self.tell_own_endpoints(None);
             tracing::error!(error, "the drop-in for metrics-agent cannot start, and is off");
+            self.trouble(format!("The drop-in for metrics-agent cannot start, and is off: {error}"));
         }
     }
 

@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use super::page::words::{count, counted, days_left, size, validity};
 use super::snapshot::{
     CertificateSnapshot, DiscoveryProblem, FileSnapshot, FileState, Health, MemorySnapshot, OutputSnapshot,
-    RECENT_STEP, Readiness, RegistrarSnapshot, ScrapeCounts, Snapshots, TargetSnapshot, Targets,
+    RECENT_STEP, Readiness, RegistrarSnapshot, ScrapeCounts, Snapshots, TargetSnapshot, Targets, Trouble,
 };
 use crate::net::certificate::Validity;
 use crate::pipeline::Reasons;
@@ -62,6 +62,9 @@ pub(super) struct Overview {
     pub(super) scrapes: ScrapeCounts,
     pub(super) registrar: Option<RegistrarSnapshot>,
     pub(super) readiness: Readiness,
+    pub(super) troubles: Vec<Trouble>,
+    /// Targets that are scraped when somebody asks, where they are.
+    pub(super) on_request: Option<usize>,
     /// Milliseconds since 1970.
     pub(super) started_ms: i64,
     pub(super) now_ms: i64,
@@ -78,6 +81,8 @@ impl Overview {
             scrapes: snapshots.scrapes(),
             registrar: snapshots.registrar(),
             readiness: snapshots.readiness(),
+            troubles: snapshots.troubles(),
+            on_request: snapshots.on_request(),
             started_ms: snapshots.started_ms(),
             now_ms,
         }
@@ -113,6 +118,7 @@ impl Overview {
 pub(super) fn headline(overview: &Overview) -> (Finding, Vec<Finding>) {
     let mut findings = Vec::new();
     outputs(overview, &mut findings);
+    troubles(overview, &mut findings);
     memory(overview, &mut findings);
     no_targets(overview, &mut findings);
     own_certificates_unusable(overview, &mut findings);
@@ -149,6 +155,10 @@ fn all_well(overview: &Overview) -> Finding {
     let text = match (up, unknown) {
         (0, _) => match &overview.readiness {
             Readiness::Waiting(why) => format!("Starting: {}.", why.trim_end_matches('.')),
+            Readiness::Ready if overview.on_request.is_some() => {
+                let targets = overview.on_request.unwrap_or_default();
+                format!("All well: {} {} scraped when somebody asks.", counted(targets, "target"), verb(targets))
+            }
             Readiness::Ready => format!("{} found, none scraped yet.", counted(unknown, "target")),
         },
         (up, 0) => {
@@ -222,8 +232,20 @@ fn outputs(overview: &Overview, findings: &mut Vec<Finding>) {
             findings.push(finding(Warning, link(output), sentence(text)));
         }
     }
-    if overview.outputs.is_empty() {
+    // Who asks for a scrape gets it.
+    if overview.outputs.is_empty() && overview.on_request.is_none() {
         findings.push(finding(Warning, "#outputs", "No output is configured: what is scraped goes nowhere."));
+    }
+}
+
+/// What a reload could not do: it goes on until the next one, and nothing else would say so.
+fn troubles(overview: &Overview, findings: &mut Vec<Finding>) {
+    for trouble in &overview.troubles {
+        let (severity, href) = match trouble.is_loss {
+            true => (Severity::Critical, "#outputs"),
+            false => (Severity::Warning, "config"),
+        };
+        findings.push(finding(severity, href, sentence(trouble.text.clone())));
     }
 }
 
@@ -249,7 +271,7 @@ fn memory(overview: &Overview, findings: &mut Vec<Finding>) {
 }
 
 fn no_targets(overview: &Overview, findings: &mut Vec<Finding>) {
-    if !overview.targets.active.is_empty() {
+    if !overview.targets.active.is_empty() || overview.on_request.is_some_and(|targets| targets > 0) {
         return;
     }
     let dropped: usize = overview.targets.dropped_counts.values().sum();
@@ -517,6 +539,8 @@ mod tests {
             scrapes: ScrapeCounts::default(),
             registrar: None,
             readiness: Readiness::Ready,
+            troubles: Vec::new(),
+            on_request: None,
             started_ms: 0,
             now_ms: 0,
         }
@@ -567,6 +591,12 @@ mod tests {
             "#output-a",
         ),
         (
+            |all| all.troubles.push(Trouble { is_loss: true, text: "Output c cannot start".to_owned() }),
+            Severity::Critical,
+            "Output c cannot start.",
+            "#outputs",
+        ),
+        (
             |all| {
                 let accounts = Accounts { samples: 3 << 20, ..Accounts::default() };
                 all.memory = MemorySnapshot { used: Used { accounts, rest: 0 }, limit: Some(2 << 20) };
@@ -586,6 +616,12 @@ mod tests {
             Severity::Critical,
             "3 of 4 targets are down, for the same reason: nobody listens on …",
             "./?health=down#targets",
+        ),
+        (
+            |all| all.troubles.push(Trouble { is_loss: false, text: "The file cannot be used: f:1".to_owned() }),
+            Severity::Warning,
+            "The file cannot be used: f:1.",
+            "config",
         ),
         (
             |all| all.certificates.push(ours(Some(2 * DAY), None)),
@@ -692,6 +728,21 @@ mod tests {
         assert_eq!(said(&overview), "Nothing is scraped: 3 targets found, and dropped, all of them.");
         overview.outputs.clear();
         assert_eq!(headline(&overview).1[0].text, "No output is configured: what is scraped goes nowhere.");
+    }
+
+    /// In the place of metrics-agent without outputs of its own, that is how it should be.
+    #[test]
+    fn targets_that_are_scraped_on_request_are_no_alarm() {
+        let mut overview = quiet();
+        overview.targets.active.clear();
+        overview.outputs.clear();
+        overview.files.push(FileSnapshot { path: "/f".into(), state: FileState::Good(2) });
+        overview.on_request = Some(2);
+        let (first, rest) = headline(&overview);
+        assert_eq!((first.severity, rest), (Severity::Ok, Vec::new()));
+        assert_eq!(first.text, "All well: 2 targets are scraped when somebody asks.");
+        overview.on_request = Some(0);
+        assert_eq!(headline(&overview).0.severity, Severity::Critical);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::Semaphore;
 
 use crate::config::checked;
 use crate::net::credentials::Credentials;
@@ -28,7 +29,7 @@ use headline::Overview;
 pub use snapshot::{
     CertificateSnapshot, DiscoveryProblem, DroppedTarget, FileSnapshot, FileState, Health, MemorySnapshot,
     OutputSnapshot, QueueSnapshot, RECENT_STEP, Readiness, RecentMark, RegistrarSnapshot, ScrapeCounts, ScrapeMark,
-    ServedSnapshot, Snapshots, TargetSnapshot, Targets,
+    ServedSnapshot, Snapshots, TargetSnapshot, Targets, Trouble,
 };
 
 /// Connections at a time: people and one or two scrapers.
@@ -56,9 +57,10 @@ impl Server {
     ) -> Result<Self, String> {
         let tls = config.tls.as_ref().map(|tls| credentials.listener(tls));
         let listener = server::Server::bind(config.listen).await?;
+        let turns = Arc::new(Semaphore::new(1));
         let handler: server::Handler = Arc::new(move |request| {
-            let snapshots = snapshots.clone();
-            Box::pin(async move { answer(&*snapshots, &request) })
+            let (snapshots, turns) = (snapshots.clone(), turns.clone());
+            Box::pin(answer_aside(snapshots, turns, request))
         });
         let limits = Limits { connections_max: CONNECTIONS_MAX, ..Limits::default() };
         let server = server::Server::start(listener, tls, limits, handler);
@@ -79,6 +81,27 @@ impl Server {
 /// The self-metrics of this moment, as OpenMetrics; nothing where they cannot be written, which is a bug.
 pub fn self_metrics(snapshots: &dyn Snapshots) -> String {
     metrics::exposition(snapshots).unwrap_or_default()
+}
+
+/// Answers one request on a thread where nobody waits: with 10,000 targets an answer takes longer than a scrape may be late. One
+/// at a time, so that many who ask take no more than one processor's turn from the scrapes.
+async fn answer_aside(snapshots: Arc<dyn Snapshots>, turns: Arc<Semaphore>, request: Request) -> Response {
+    // These are small, and who asks for a process's health is not kept waiting.
+    if request.path.starts_with("/-/") || request.path.starts_with("/assets/") {
+        return answer(&*snapshots, &request);
+    }
+    let turn = turns.acquire_owned().await;
+    let made = tokio::task::spawn_blocking(move || {
+        // Given back when it is done, also where nobody waits for it any more.
+        let _turn = turn;
+        answer(&*snapshots, &request)
+    });
+    match made.await {
+        Ok(response) => response,
+        // As without a thread of its own: it costs the connection.
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "promferry is ending\n"),
+    }
 }
 
 /// Answers one request.

@@ -50,10 +50,30 @@ pub trait Snapshots: Send + Sync + 'static {
     /// Whether the first round of scrapes is done.
     fn readiness(&self) -> Readiness;
 
+    /// What of the configuration on disk could not be put in force at the last reload, and goes on so.
+    fn troubles(&self) -> Vec<Trouble> {
+        Vec::new()
+    }
+
+    /// How many targets there are that are only scraped when somebody asks for them; `None` where targets are scraped at their
+    /// intervals, and are among [`targets`](Self::targets).
+    fn on_request(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether the metrics have prom_scraper's own names too.
     fn stands_in_for_prom_scraper(&self) -> bool {
         false
     }
+}
+
+/// Something that a reload could not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Whether something is not done now that the configuration in force asks for.
+    pub is_loss: bool,
+    /// What it is, as a sentence.
+    pub text: String,
 }
 
 /// What the registrar announces over NATS.

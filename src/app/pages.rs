@@ -10,7 +10,7 @@ use super::announce::Announcing;
 use crate::admin::{
     CertificateSnapshot, DiscoveryProblem, DroppedTarget, FileSnapshot, FileState, Health, MemorySnapshot,
     OutputSnapshot, QueueSnapshot, Readiness, RecentMark, RegistrarSnapshot, ScrapeCounts, ScrapeMark, ServedSnapshot,
-    Snapshots, TargetSnapshot, Targets,
+    Snapshots, TargetSnapshot, Targets, Trouble,
 };
 use crate::config::Shown;
 use crate::config::checked::{OutputConfig, OutputKind};
@@ -33,6 +33,9 @@ pub(super) struct Pages {
     pub(super) is_ready: watch::Receiver<bool>,
     pub(super) stands_in_for_prom_scraper: bool,
     pub(super) shown: watch::Receiver<Shown>,
+    pub(super) troubles: watch::Receiver<Vec<Trouble>>,
+    /// Whether targets are scraped at their intervals, or on request only.
+    pub(super) has_intervals: watch::Receiver<bool>,
     pub(super) started_ms: i64,
 }
 
@@ -148,6 +151,14 @@ impl Snapshots for Pages {
         let all = self.scrapes.all();
         let missing = all.iter().filter(|watched| watched.status().health == scrape::Health::Unknown).count();
         Readiness::Waiting(format!("{missing} of {} targets were not scraped yet", all.len()))
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        self.troubles.borrow().clone()
+    }
+
+    fn on_request(&self) -> Option<usize> {
+        (!*self.has_intervals.borrow()).then(|| self.targets.borrow().targets.len())
     }
 
     fn stands_in_for_prom_scraper(&self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::config::writer::{Map, Node, quoted as scalar};
-use crate::net::vcap;
+use crate::net::{form_decoded, vcap};
 
 // No group of its own: its name would be that of the subcommand's arguments.
 #[derive(clap::Args)]
@@ -92,21 +92,24 @@ impl Endpoint {
     /// Takes a URL apart.
     ///
     /// # Errors
-    /// The end of a sentence. It never repeats the URL, which may hold a password.
+    /// The end of a sentence. It never repeats the URL; with [`NO_CREDENTIALS`] nobody else may either.
     pub(super) fn parse(url: &str) -> Result<Self, &'static str> {
-        let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
-        if scheme.contains('@') || holds_credentials(rest) {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        // First of all: another complaint is told with the URL.
+        if holds_credentials(rest) {
             return Err(NO_CREDENTIALS);
         }
-        if !url.contains("://") {
+        if scheme.is_empty() {
             return Err("a URL starts with http:// or https://");
         }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut params = BTreeMap::<String, Vec<String>>::new();
-        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            params.entry(name.to_owned()).or_default().push(value.to_owned());
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            // Decoded: they are encoded again where they are sent.
+            params.entry(form_decoded(name)).or_default().push(form_decoded(value));
         }
         let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
         let port = match scheme {
@@ -158,6 +161,12 @@ mod tests {
             ("https://[::1]", Ok("https [::1]:443 /metrics {}")),
             ("http://a?b=c&b=d&e=", Ok("http a:80 /metrics {\"b\": [\"c\", \"d\"], \"e\": [\"\"]}")),
             ("http://a:1/x/y?mail=a@b", Ok("http a:1 /x/y {\"mail\": [\"a@b\"]}")),
+            (
+                "http://a:1/x?match%5B%5D=a%20b%2Bc+d&debug&&e=%zz",
+                Ok("http a:1 /x {\"debug\": [\"\"], \"e\": [\"%zz\"], \"match[]\": [\"a b+c d\"]}"),
+            ),
+            ("u:p@a:1/metrics", Err(NO_CREDENTIALS)),
+            ("://u:p@a:1/metrics", Err(NO_CREDENTIALS)),
             ("10.0.0.5:14726", Err("a URL starts with http:// or https://")),
             ("u:p@10.0.0.5:14726", Err(NO_CREDENTIALS)),
             ("https://u:p@a/", Err(NO_CREDENTIALS)),

@@ -235,6 +235,7 @@ async fn reload(app: &mut App, from: &Place) {
         }
         Err(Some(error)) => {
             tracing::error!(error, "the configuration cannot be used; the one in force stays");
+            app.refused(&error);
         }
         Err(None) => {}
     }

@@ -12,7 +12,7 @@ use crate::target::Target;
 
 use super::last_good::{FileKind, Files, Said};
 use super::remote::{Remote, Remotes, Said as RemoteSaid};
-use super::resolve::{DropReason, Dropped, Group, discovered, resolve};
+use super::resolve::{DropReason, Dropped, Group, discovered, for_people, resolve};
 use super::{DROPPED_MAX, TargetSet, shard, static_sd};
 use crate::files::{Part, PathGlob, Scan};
 
@@ -281,7 +281,7 @@ fn resolve_groups(
             if limit > 0 && found > limit {
                 let reason = DropReason::TargetLimit { found, limit };
                 let job = config.job_name.clone();
-                dropped.push(Dropped { job, discovered: labels, file: group.file.clone(), reason });
+                dropped.push(Dropped { job, discovered: for_people(labels), file: group.file.clone(), reason });
                 continue;
             }
             match resolve(config, &group.own, group.file.as_ref(), labels) {

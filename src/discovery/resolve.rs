@@ -14,7 +14,7 @@ use crate::config::checked::ScrapeConfig;
 use crate::config::values;
 use crate::model::{Labels, Origin};
 use crate::net::text::prometheus_duration;
-use crate::net::{Scheme, Url};
+use crate::net::{HIDDEN, Scheme, Url, is_secret_parameter, without_secrets};
 use crate::target::{Header, Target};
 
 use super::request::{Params, host_and_port, path_and_query};
@@ -132,6 +132,15 @@ pub(super) fn discovered(config: &ScrapeConfig, group: &Group, address: &str) ->
     labels
 }
 
+/// Discovered labels as they are shown: without the values of parameters that sound secret (`__param_…`).
+pub(super) fn for_people(mut labels: Labels<'static>) -> Labels<'static> {
+    let is_secret = |name: &str| name.strip_prefix("__param_").is_some_and(is_secret_parameter);
+    let secret: Vec<String> =
+        labels.iter().filter(|(name, _)| is_secret(name)).map(|(name, _)| name.to_owned()).collect();
+    secret.into_iter().for_each(|name| labels.set(name, HIDDEN));
+    labels
+}
+
 /// Makes a target out of discovered labels.
 pub(super) fn resolve(
     config: &Arc<ScrapeConfig>,
@@ -144,6 +153,7 @@ pub(super) fn resolve(
         true => make(config, own, labels).map_err(DropReason::Invalid),
         false => Err(DropReason::Relabelled),
     };
+    let discovered = for_people(discovered);
     match made {
         Ok(parts) => Ok(Target {
             origin: Arc::new(parts.origin),
@@ -206,7 +216,7 @@ fn make(config: &ScrapeConfig, own: &Own, mut labels: Labels<'static>) -> Result
         ));
     }
     let url_text = url.to_string();
-    let origin = Origin { key: identity(&url_text, &labels), labels, url: url_text };
+    let origin = Origin { key: identity(&url_text, &labels), labels, url: without_secrets(&url_text) };
     Ok(Parts { origin, url, interval, timeout })
 }
 

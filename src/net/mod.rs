@@ -25,4 +25,4 @@ pub mod vcap;
 pub mod verify;
 mod watched;
 
-pub use url::{Scheme, Url, authority, form_decoded};
+pub use url::{HIDDEN, Scheme, Url, authority, form_decoded, is_secret_parameter, without_secrets};

@@ -31,7 +31,7 @@ use crate::net::http::{CONNECTION_HEADERS, USER_AGENT_VALUE};
 use crate::net::text::{escaped, excerpt};
 use crate::net::tls::TlsSettings;
 use crate::net::trace::Trace;
-use crate::net::{Scheme, Url};
+use crate::net::{Scheme, Url, without_secrets};
 use crate::target::Target;
 
 /// Characters of a refusal's body that are shown.
@@ -157,6 +157,11 @@ impl ScrapeError {
     }
 }
 
+/// For a sentence.
+fn shown(url: &Url) -> String {
+    escaped(&without_secrets(&url.to_string()))
+}
+
 fn quoted(body: &str) -> String {
     if body.is_empty() { String::new() } else { format!(": \"{body}\"") }
 }
@@ -247,7 +252,7 @@ impl Client {
             let is_html = content_type.as_ref().is_some_and(|value| is_media_type(value, "text/html"));
             if head.status != StatusCode::OK || is_html {
                 let body = self.refusal(connection, is_own, &head.headers, body, deadline).await;
-                let url = escaped(&url.to_string());
+                let url = shown(&url);
                 return Err(match head.status {
                     StatusCode::OK => ScrapeError::Html { url, body },
                     status => ScrapeError::Status { url, status, body },
@@ -257,7 +262,7 @@ impl Client {
                 Ok(said) => said,
                 Err(reason) => {
                     self.refusal(connection, is_own, &head.headers, body, deadline).await;
-                    return Err(ScrapeError::Foreign { url: escaped(&url.to_string()), reason });
+                    return Err(ScrapeError::Foreign { url: shown(&url), reason });
                 }
             };
             let known = Head {
@@ -371,9 +376,8 @@ impl Client {
 
     /// Where a redirect leads, if it is followed.
     fn follow(&self, url: &Url, location: &HeaderValue, redirects: usize) -> Result<Url, ScrapeError> {
-        let shown = excerpt(location.as_bytes(), EXCERPT_CHARS_MAX);
-        let refuse =
-            |reason: String| ScrapeError::Redirect { url: escaped(&url.to_string()), location: shown.clone(), reason };
+        let leads_to = without_secrets(&excerpt(location.as_bytes(), EXCERPT_CHARS_MAX));
+        let refuse = |reason: String| ScrapeError::Redirect { url: shown(url), location: leads_to.clone(), reason };
         match self.target.config.follow_redirects {
             Some(true) => {}
             Some(false) => return Err(refuse("follow_redirects is false".into())),

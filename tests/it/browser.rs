@@ -280,6 +280,13 @@ async fn the_page_keeps_up_and_leaves_alone_what_somebody_is_typing() {
     let requests = machine.assert_clean(&browser).await;
     assert!(requests > 5, "{requests} requests");
 
+    // The job that is chosen stays chosen where one before it in the list goes.
+    let chosen = browser
+        .script("const job = document.getElementById('job'); job.insertBefore(new Option('gone', 'gone'), job.options[1]); job.selectedIndex = 2; return job.value")
+        .await;
+    browser.until("the list is as it should be", "return !document.querySelector('#job [value=gone]')").await;
+    assert_eq!(browser.script("return document.getElementById('job').value").await, chosen);
+
     machine.promferry.kill().await;
     let is_noticed = "return document.getElementById('live').textContent.startsWith('No answer since')";
     browser.until("it says that nobody answers", is_noticed).await;

@@ -206,6 +206,20 @@ async fn what_is_wrong_is_told_with_its_flag_and_without_secrets() {
             "--scrape: credentials in a URL are not taken; put them into a configuration",
         ),
         (
+            vec!["--scrape", "u:s3cret@a:9100/metrics", "--to", "stdout"],
+            "--scrape: credentials in a URL are not taken; put them into a configuration",
+        ),
+        (
+            to("https://u:s3cret@es:9200"),
+            "--to: no such kind of output; choices are \"elasticsearch\", \"opensearch\", \"splunk_hec\", \"remote_write\", \
+             \"otlp\", \"signalfx\", \"dogstatsd\", \"expose\", \"file\" and \"stdout\"",
+        ),
+        (
+            to("https://u:s3=cret@es:9200"),
+            "--to: no such kind of output; choices are \"elasticsearch\", \"opensearch\", \"splunk_hec\", \"remote_write\", \
+             \"otlp\", \"signalfx\", \"dogstatsd\", \"expose\", \"file\" and \"stdout\"",
+        ),
+        (
             vec!["--scrape", "https://a:x", "--to", "stdout"],
             "--scrape: \"a:x\" is not an address: a port is a whole number from 1 to 65535",
         ),

@@ -182,6 +182,11 @@ async fn a_broken_configuration_changes_nothing_and_is_explained_once() {
     let error = line["error"].as_str().unwrap();
     let place = format!("{}:1:27: ", world.path("promferry.yml").display());
     assert!(error.starts_with(&place) && error.contains("scrape_interval"), "{error}");
+    // Whoever only looks at the page learns it too.
+    let headline = promferry.headline().await;
+    assert_eq!(headline["severity"], "warning", "{headline}");
+    let first = error.lines().next().unwrap();
+    assert!(headline["text"].as_str().unwrap().contains(first), "{headline}");
     until_scraped(&target, 3).await;
     assert!(promferry.outputs().await["lines"]["ledger"]["offered"].as_u64() > before);
 
@@ -191,11 +196,40 @@ async fn a_broken_configuration_changes_nothing_and_is_explained_once() {
     until("it is refused", async || (promferry.log.of(refused).len() == 2).then_some(())).await;
     world.configure(&good);
     reload(&promferry).await;
+    assert_eq!(promferry.headline().await["severity"], "ok");
     until_scraped(&target, 2).await;
     assert_eq!(target.connections(), 1, "nothing was touched");
     let ended = promferry.terminate().await;
     assert_eq!(ended.log.complaints().len(), 2, "{:?}", ended.log.complaints());
     assert_eq!(ended.count("lines", "delivered"), written(&world.path("samples.jsonl")).len() as u64);
+}
+
+/// All else is well, and what it should have delivered goes nowhere: that must not look like health.
+#[tokio::test]
+async fn an_output_that_a_reload_cannot_start_is_the_headline_until_it_does() {
+    let world = World::new();
+    let target = exporter(&world).await;
+    let jobs = [job("a", &target, "")];
+    world.configure(&configuration(&jobs, &[LINES]));
+    let promferry = world.run().await;
+    promferry.until_up(&[""]).await;
+    assert_eq!(promferry.headline().await["severity"], "ok");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let second = format!("  - name: second\n    expose: {{listen: \"{address}\"}}\n");
+    world.configure(&configuration(&jobs, &[LINES, &second]));
+    reload(&promferry).await;
+    let headline = promferry.headline().await;
+    let text = format!(
+        "An output cannot start, and gets nothing: output second: cannot listen on {address}: another process has this port already."
+    );
+    assert_eq!((&headline["severity"], &headline["text"]), (&"critical".into(), &text.into()));
+
+    drop(taken);
+    reload(&promferry).await;
+    assert_eq!(promferry.headline().await["severity"], "ok");
+    assert!(promferry.outputs().await.contains_key("second"));
 }
 
 #[tokio::test]

@@ -33,4 +33,11 @@ async fn it_is_the_one_of_the_last_reload_and_without_secrets() {
     for page in [page, reloaded] {
         assert!(!page.contains("S3CR3T") && page.contains("secret"), "{page}");
     }
+    // Nor is it in what is said of the target.
+    let target = promferry.targets().await.remove("").unwrap();
+    let page = format!("/targets/{}", target["id"].as_str().unwrap());
+    for path in ["/", &page, "/api/v1/targets"] {
+        let answer = ask(promferry.admin, "GET", path, &[]).await;
+        assert!(!answer.body.contains("S3CR3T") && answer.body.contains("?token="), "{path}: {}", answer.body);
+    }
 }

@@ -14,6 +14,8 @@
   let timer = 0;
   let typing = 0;
   let asked = 0;
+  let giveUp = new AbortController();
+  let view = "";
   let answeredAt = new Date();
   let isGone = false;
 
@@ -94,14 +96,23 @@
     if (!main) throw new Error("this is no page of promferry");
     const before = headline();
     const focused = document.activeElement;
+    // A job that came or went moves the options, and what is chosen would stay with the place.
+    const job = document.getElementById("job");
+    const chosen = job ? job.value : "";
     if (document.title !== now.title) document.title = now.title;
     const icons = [document, now].map((one) => one.getElementById("icon"));
     if (icons[0] && icons[1]) morph(icons[0], icons[1]);
     morph(document.getElementById("main"), main);
     morph(document.querySelector("footer"), now.querySelector("footer"));
+    if (job && job.value !== chosen && [...job.options].some((option) => option.value === chosen)) job.value = chosen;
     // A row that moved took the focus with it, and lost it on the way.
     if (focused && focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
     say(before, headline());
+  }
+
+  // What is shown, without the place on the page.
+  function here() {
+    return location.href.split("#")[0];
   }
 
   // --- asking -----------------------------------------------------------------------------------------------------------------
@@ -109,11 +120,13 @@
   async function ask() {
     clearTimeout(timer);
     const mine = ++asked;
-    const stop = new AbortController();
+    // Nobody waits for the one before any more: a slow promferry has one question of this page to answer, and not one a key.
+    giveUp.abort();
+    const stop = (giveUp = new AbortController());
     const limit = setTimeout(() => stop.abort(), TIMEOUT_MS);
     try {
-      const url = location.href.split("#")[0];
-      const answer = await fetch(url, { cache: "no-store", signal: stop.signal, headers: { accept: "text/html" } });
+      view = here();
+      const answer = await fetch(view, { cache: "no-store", signal: stop.signal, headers: { accept: "text/html" } });
       // A target that has gone is a page too.
       if (!answer.ok && answer.status !== 404) throw new Error(`status ${answer.status}`);
       const text = await answer.text();
@@ -169,6 +182,7 @@
       tell();
       if (isPaused) {
         asked += 1;
+        giveUp.abort();
         clearTimeout(timer);
       } else ask();
     });
@@ -200,7 +214,11 @@
       event.preventDefault();
       show(link.getAttribute("href"), true).then(filled);
     });
-    addEventListener("popstate", () => ask().then(filled));
+    // A link to a place on the page is no other view: it neither ends a pause nor takes away what is being typed.
+    addEventListener("popstate", () => {
+      if (here() !== view) ask().then(filled);
+    });
+    view = here();
     later();
   }
 

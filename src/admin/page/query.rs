@@ -11,6 +11,9 @@ const QUERY_BYTES_MAX: usize = 4096;
 /// Characters of a search; the rest is ignored.
 const SEARCH_CHARS_MAX: usize = 200;
 
+/// Words of a search; the rest is ignored. Each is looked for in everything that is known of every target.
+const SEARCH_WORDS_MAX: usize = 10;
+
 /// Targets on a page where nothing else is asked for, and at most.
 pub(super) const PER_PAGE: usize = 50;
 const PER_PAGE_MAX: usize = 500;
@@ -161,7 +164,7 @@ impl View {
     /// Whether search and job let this target through; its health is not looked at.
     pub(super) fn finds(&self, target: &TargetSnapshot) -> bool {
         self.job.as_deref().is_none_or(|job| job == target.job)
-            && self.search.split_whitespace().all(|word| has_word(target, word))
+            && self.search.split_whitespace().take(SEARCH_WORDS_MAX).all(|word| has_word(target, word))
     }
 }
 

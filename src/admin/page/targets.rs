@@ -35,7 +35,11 @@ pub(super) fn section(out: &mut String, overview: &Overview, snapshots: &dyn Sna
         count(active.len() as u64)
     )?;
     if active.is_empty() {
-        out.push_str("<p>None is being scraped. Under <a href=\"#discovery\">discovery</a> is what was looked at.</p>\n</section>\n");
+        let how = match overview.on_request {
+            Some(targets) => format!("{} scraped only when somebody asks.", counted(targets, "target")),
+            None => "None is being scraped.".to_owned(),
+        };
+        writeln!(out, "<p>{how} Under <a href=\"#discovery\">discovery</a> is what was looked at.</p>\n</section>")?;
         return Ok(());
     }
     let mut found: Vec<&TargetSnapshot> = active.iter().filter(|target| view.finds(target)).collect();

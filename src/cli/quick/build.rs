@@ -144,7 +144,10 @@ fn outputs(arguments: &Arguments) -> Result<(Vec<Map>, Vec<String>), String> {
     let mut outputs = Vec::new();
     for to in &arguments.to {
         let (kind, place) = to.split_once('=').unwrap_or((to, ""));
+        let is_word = kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
         let flag = match place {
+            // A URL alone, whose password may have a `=` in it.
+            _ if may_hold_credentials(to) && !is_word => "--to".to_owned(),
             _ if may_hold_credentials(place) => format!("--to {}", shown(kind)),
             "" => format!("--to {}", shown(kind)),
             _ => format!("--to {}={}", shown(kind), shown(place)),

@@ -213,6 +213,11 @@ impl Process {
         .await;
     }
 
+    /// The first sentence of the page.
+    pub async fn headline(&self) -> Json {
+        self.ask("/api/v1/status").await["data"]["headline"].take()
+    }
+
     /// The outputs by name. Each ledger must add up.
     pub async fn outputs(&self) -> BTreeMap<String, Json> {
         let answer = self.ask("/api/v1/outputs").await;
