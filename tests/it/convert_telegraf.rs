@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use crate::support::bulk_server::{Act, BulkServer, Request, Store, answer};
 use crate::support::elasticsearch::{Node, now_ms};
 use crate::support::exporter::Exporter;
-use crate::support::world::{World, command, outcome, until, until_within};
+use crate::support::world::{World, command, outcome, outcome_within, until, until_within};
 
 /// Labels that only an exporter has, all types, what JSON cannot say, a time of its own.
 const BODY: &str = r#"# TYPE go_goroutines gauge
@@ -279,7 +279,8 @@ async fn pivotals_example_gives_elasticsearch_the_same_documents() {
 
     let mut once = Command::new(&program);
     once.args(["--config", file, "--once"]).kill_on_drop(true).env_remove("TELEGRAF_CONFIG_PATH");
-    let (code, _, log) = outcome(&mut once).await;
+    // A busy Elasticsearch takes its time for a new index.
+    let (code, _, log) = outcome_within(Duration::from_secs(120), &mut once).await;
     assert_eq!(code, 0, "{log}");
     let theirs = take(&node, &index).await;
     assert!(theirs.documents.len() > 15, "{theirs:#?}");

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Pems, Rendered, Vm, has_ruby};
 use crate::support::exporter::Exporter;
-use crate::support::world::{World, command, outcome};
+use crate::support::world::{World, command, outcome, until};
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
@@ -225,7 +225,10 @@ async fn in_place_of_metrics_agent_it_is_ready_at_once_and_lists_its_targets() {
     let _process = command.stderr(Stdio::null()).spawn().unwrap();
     let (code, out, err) = script(&vm, "post-start");
     assert_eq!((code, out.as_str(), err.as_str()), (0, "promferry: ready\n", ""));
-    let listed = std::fs::read_to_string(vm.path("/var/vcap/data/promferry/metric_targets.yml")).unwrap();
+    // Ready is that the ports answer; the file comes with the first look at the jobs.
+    let file = vm.path("/var/vcap/data/promferry/metric_targets.yml");
+    let has_job = |listed: &String| listed.contains("gorouter__");
+    let listed = until("the targets", async || std::fs::read_to_string(&file).ok().filter(has_job)).await;
     for source in ["metrics_agent_exporter", "gorouter", "promferry"] {
         assert!(listed.contains(&format!("source: {source}__0e4cc47a-abc1-4360-b3f7-46ba7fc10000\n")), "{listed}");
     }

@@ -116,7 +116,12 @@ pub fn command(arguments: &[&str]) -> Command {
 
 /// Runs a command that ends by itself.
 pub async fn outcome(command: &mut Command) -> (i32, String, String) {
-    let ended = tokio::time::timeout(WAIT_MAX, command.output()).await.expect("it ends by itself");
+    outcome_within(WAIT_MAX, command).await
+}
+
+/// As [`outcome`], of what takes its time by itself.
+pub async fn outcome_within(wait_max: Duration, command: &mut Command) -> (i32, String, String) {
+    let ended = tokio::time::timeout(wait_max, command.output()).await.expect("it ends by itself");
     let Output { status, stdout, stderr } = ended.unwrap();
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
