@@ -222,7 +222,7 @@ async fn an_output_that_a_reload_cannot_start_is_the_headline_until_it_does() {
     reload(&promferry).await;
     let headline = promferry.headline().await;
     let text = format!(
-        "An output cannot start, and gets nothing: output second: cannot listen on {address}: another process has this port already."
+        "An output cannot start, and gets nothing: output second: expose.listen: cannot listen on {address}: another process has this port already."
     );
     assert_eq!((&headline["severity"], &headline["text"]), (&"critical".into(), &text.into()));
 
